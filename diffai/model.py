@@ -1,0 +1,326 @@
+"""The vocabulary: what a tensor, a checkpoint and a model diff are, as frozen data.
+
+This module knows no file, no format and no output, and imports nothing of ours. It loads no numpy:
+header-only questions are answered from these classes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Scalar = str | int | float | bool | None
+
+# Bits an element takes, by dtype name. Names are those of the safetensors specification, extended by
+# C128/C32 (torch complex) and the torch quantized kinds Q*, whose values are compared decoded.
+DTYPE_BITS: Mapping[str, int] = {
+    "BOOL": 8, "I8": 8, "U8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64,
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+    "C32": 32, "C64": 64, "C128": 128,
+    "QI8": 8, "QU8": 8, "QI32": 32,
+}  # fmt: skip
+
+FLOAT_DTYPES = frozenset(
+    ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ",
+     "F6_E2M3", "F6_E3M2", "F4")
+)  # fmt: skip
+
+_BUFFER_SUFFIXES = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def element_count(shape: tuple[int, ...]) -> int:
+    """Number of elements of a tensor of ``shape``; 1 for a scalar ``()``, 0 when any dimension is 0."""
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def byte_count(dtype: str, elements: int) -> int:
+    """Bytes that ``elements`` values of ``dtype`` take when packed, rounded up to a whole byte.
+
+    Raises:
+        KeyError: the dtype is not in :data:`DTYPE_BITS`.
+    """
+    return (DTYPE_BITS[dtype] * elements + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor without its values: what it is called, what it is, and where its bytes lie.
+
+    Attributes:
+        name: full dotted name, exactly as stored (it may hold any character; escape it on output).
+        dtype: name out of :data:`DTYPE_BITS`, or an unknown name that is compared as bytes.
+        shape: sizes in elements; ``()`` for a scalar.
+        nbytes: length of the logical values (row-major, little-endian) that ``read_into`` yields.
+        offset: absolute position of those bytes in file ``file`` when they lie there raw, in one run; else -1.
+        file: index into the checkpoint's files (shards); 0 for a single file.
+        role: ``weight`` (parameters and buffers) or ``training`` (optimizer state and the like).
+        values: dtype of what ``read_into`` yields where that is not ``dtype`` (quantized kinds); "" = same.
+        alias_of: name of an earlier tensor that is the same storage, offset, shape and strides (tied); "" = none.
+        encoding: how the stored form maps to values, for people: ``scale=0.1, zero_point=3``; "" = plain.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    offset: int = -1
+    file: int = 0
+    role: Literal["weight", "training"] = "weight"
+    values: str = ""
+    alias_of: str = ""
+    encoding: str = ""
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return element_count(self.shape)
+
+    @property
+    def values_dtype(self) -> str:
+        """The dtype of the bytes that ``read_into`` yields."""
+        return self.values or self.dtype
+
+    @property
+    def is_buffer(self) -> bool:
+        """Whether this is a batch-norm style buffer, which is no parameter."""
+        return self.name.rpartition(".")[2] in _BUFFER_SUFFIXES
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether its elements count as parameters: a weight, no buffer, and not a tied second name."""
+        return self.role == "weight" and not self.alias_of and not self.is_buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong or unsafe in a file that could still be opened, or one reason why it could not.
+
+    ``code`` is stable and documented (``ST04``, ``PT02``); ``offset`` is -1 where there is no place.
+    """
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    tensor: str = ""
+    offset: int = -1
+
+
+class Checkpoint(Protocol):
+    """An opened model: ordered tensors, metadata, training state, and a way to read values in blocks."""
+
+    @property
+    def format(self) -> str:
+        """The format's name, such as ``safetensors`` or ``torch zip``."""
+
+    @property
+    def tensors(self) -> Mapping[str, TensorSpec]:
+        """All tensors by name, in file order."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """String metadata (``__metadata__`` of safetensors)."""
+
+    @property
+    def training(self) -> Mapping[str, Scalar]:
+        """Training state that is no tensor, by dotted path: ``epoch``, ``optimizer.param_groups.0.lr``."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is unsafe or odd, though readable: pickle globals, ..."""
+
+    @property
+    def random_access(self) -> bool:
+        """Whether ``read_into`` may be called in any order and from several threads at once.
+
+        Where False, calls from one thread in ascending file order are fast; any other order spools
+        the stream to a private temporary file first.
+        """
+
+    def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the tensor's logical bytes (row-major, little-endian) from byte ``offset`` on.
+
+        Raises:
+            SourceError: the bytes are gone (file changed or truncated while being read).
+        """
+
+    def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from absolute ``offset`` of file ``file``: several raw neighbours in one read.
+
+        Only meaningful for runs of specs whose ``offset`` is not -1. Raises as :meth:`read_into`.
+        """
+
+    def verify_unchanged(self) -> None:
+        """Raise SourceError when a file was changed since it was opened."""
+
+    def close(self) -> None:
+        """Release files and temporary copies; may be called twice."""
+
+
+# ---------------------------------------------------------------- values of one tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Figures of one tensor. mean, std (population), min, max are over the finite values.
+
+    They are None where there is no finite value (empty tensor, all NaN) or where the dtype has no numbers.
+    Complex tensors: figures of the moduli.
+    """
+
+    mean: float | None
+    std: float | None
+    min: float | int | None
+    max: float | int | None
+    element_count: int
+    zero_count: int
+    nan_count: int
+    pos_inf_count: int
+    neg_inf_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Element-wise figures of d = new - old over the jointly finite elements.
+
+    Attributes:
+        changed_count: elements whose values differ by more than the tolerance (exactly: differ at all);
+            non-finite values that are not of the same kind on both sides count as changed.
+        tolerated_count: elements that differ, but within epsilon + rtol * abs(old).
+        nonfinite_count: changed elements of which at least one side is NaN or infinite.
+        max_abs, mean_abs, rms, l2: over all jointly finite elements, tolerated ones included.
+        relative_l2: l2 / L2(old); None when old is all zero.
+        cosine: of old and new as vectors; None when either is all zero.
+    """
+
+    element_count: int
+    changed_count: int
+    tolerated_count: int
+    nonfinite_count: int
+    max_abs: float
+    mean_abs: float
+    rms: float
+    l2: float
+    relative_l2: float | None
+    cosine: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """What a change of dtype did to the values.
+
+    Attributes:
+        exact: every value survived (a lossless cast).
+        rounded: new is exactly old rounded to the new dtype (to nearest, ties to even); True when exact.
+        relative_l2: rounding error, L2(new - old) / L2(old); None when old is all zero.
+        sqnr_db: signal to quantisation noise, 20 log10(L2(old) / L2(new - old)); None without noise or signal.
+        overflow_count: finite values that became infinite, NaN, or were clipped to the largest value.
+        underflow_count: non-zero values that became zero.
+    """
+
+    exact: bool
+    rounded: bool
+    relative_l2: float | None
+    sqnr_db: float | None
+    overflow_count: int
+    underflow_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairFigures:
+    """What comparing the values of one pair of equal shape gave.
+
+    Attributes:
+        identical: same dtype and bytes; then nothing else was computed.
+        delta: figures, None when identical.
+        cast: set where the dtypes differ.
+        old_statistics, new_statistics: set where asked for and not identical.
+        as_bytes: the dtype defines no values, so ``changed_count`` counts bytes and the other figures are 0.
+    """
+
+    identical: bool
+    delta: Delta | None = None
+    cast: Cast | None = None
+    old_statistics: Statistics | None = None
+    new_statistics: Statistics | None = None
+    as_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSummary:
+    """Statistics and digest of one tensor; each is None / "" where it was not asked for.
+
+    ``digest`` is the xxh3-128 of the logical bytes, 32 hexadecimal digits. ``constant``: all elements have
+    the same bytes (so an equal digest proves nothing about identity).
+    """
+
+    statistics: Statistics | None = None
+    digest: str = ""
+    constant: bool = False
+
+
+# ---------------------------------------------------------------- why a side has no checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There is nothing at this path on this side (added or deleted file)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LfsPointer:
+    """A git-LFS pointer whose object is not in the local store. ``size`` in bytes; ``path`` to name in the hint."""
+
+    oid: str
+    size: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DvcPointer:
+    """A DVC pointer file (``*.dvc``, ``dvc.lock``) given where a model was expected."""
+
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotPulled:
+    """The object is known but not here (annex, DVC, partial clone); ``command`` brings it."""
+
+    what: str
+    size: int = -1
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Bytes are there but no checkpoint could be made of them."""
+
+    reason: str
+    format: str = ""
+    code: str = ""
+    tensor: str = ""
+    offset: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class NotAModel:
+    """Content of no model format: text, an image, ...; ``kind`` says what it looks like."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """A limit was reached; ``key`` is the option or git config key that lifts it."""
+
+    limit: str
+    key: str
+
+
+State = Absent | LfsPointer | DvcPointer | NotPulled | Unreadable | NotAModel | TooLarge
