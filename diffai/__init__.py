@@ -1,0 +1,1 @@
+"""diffai makes git and DVC understand machine-learning model files."""

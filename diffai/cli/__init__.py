@@ -1,0 +1,1 @@
+"""The command line: one file a command, each maps options, calls one function, returns an exit code."""

@@ -1,0 +1,1 @@
+"""From two opened checkpoints to one model diff: pairing, tensors, models, directories."""

@@ -1,0 +1,44 @@
+"""What a format is: a name, how it is recognised, how it is opened, how it is checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from diffai.model import Checkpoint, Problem
+from diffai.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Safety limits of reading; each is named, with the key that lifts it, when reached.
+
+    Attributes:
+        max_header: bytes of header or pickle that are parsed at all (``diffai.maxHeader``).
+        max_spool: bytes that may be written to private temporary files (``diffai.maxSpool``).
+        allow_torch: whether ``torch.load(weights_only=True)`` may be tried for what our reader cannot read.
+    """
+
+    max_header: int = 100_000_000
+    max_spool: int = 64 << 30
+    allow_torch: bool = True
+
+
+class Format(Protocol):
+    """A module of this shape is a format; ``registry`` lists them in order."""
+
+    NAME: str  # the word for --input-format: "safetensors", "torch"
+    TITLE: str  # for sentences: "safetensors", "PyTorch (zip, legacy, TorchScript)"
+    SUFFIXES: tuple[str, ...]
+
+    @staticmethod
+    def recognise(head: bytes, size: int, name: str) -> bool:
+        """Whether content is this format's: ``head`` is the first 4 KiB (all, when shorter)."""
+
+    @staticmethod
+    def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
+        """Open; reads headers only. Raises FormatError with code, tensor and offset; SourceError."""
+
+    @staticmethod
+    def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
+        """All structural problems, not only the first. FormatError only when it is not this format at all."""

@@ -1,0 +1,1 @@
+"""What git calls (driver, textconv) and what registers it (install, doctor)."""

@@ -1,0 +1,1 @@
+"""From a model diff to text: nothing here opens a file."""

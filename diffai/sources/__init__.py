@@ -1,0 +1,1 @@
+"""Where bytes come from: files, git blobs, LFS objects, memory."""

@@ -1,0 +1,1 @@
+"""The numeric core: dtypes, streaming in blocks, statistics, deltas, casts, digests."""
