@@ -1,0 +1,34 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from gitrepo import Repo, isolate
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home directory; git sees neither the machine's nor the user's configuration."""
+    path = tmp_path / "home"
+    path.mkdir()
+    isolate(monkeypatch, path)
+    return path
+
+
+@pytest.fixture
+def repo(home: Path, tmp_path: Path) -> Repo:
+    """An empty git repository in ``tmp_path / "repo"``."""
+    return Repo.init(tmp_path / "repo")
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real model files (``DIFFAI_CORPUS``); the test is skipped where it is absent."""
+    root = Path(__file__).resolve().parent.parent
+    path = Path(os.environ.get("DIFFAI_CORPUS", root.parent / "shared" / "corpus"))
+    if not path.is_dir():
+        pytest.skip(f"no corpus of real models at {path} (set DIFFAI_CORPUS)")
+    return path
