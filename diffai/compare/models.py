@@ -1,0 +1,321 @@
+"""Compare two opened checkpoints: pair, stream the values once, classify, count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from diffai.compare.names import natural_key
+from diffai.compare.pairing import Pairing, pair_tensors
+from diffai.compare.result import (
+    CompareOptions,
+    LeftOut,
+    ModelDiff,
+    RenameEvidence,
+    Side,
+    TensorChange,
+    ValueChange,
+    count_dtypes,
+)
+from diffai.compare.tensors import classify, count
+from diffai.errors import UsageError
+from diffai.model import Absent, Checkpoint, PairFigures, Scalar, State, TensorSpec, TensorSummary
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all) while values are read."""
+
+_NO_SUMMARY = TensorSummary()
+_IDENTICAL = PairFigures(identical=True)
+SHAPES_ONLY = "only headers were read (--shape-only): values were not compared"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One side as it was opened: exactly one of ``checkpoint`` and ``state`` is set.
+
+    ``identity``: equal identities mean equal bytes; "" = unknown.
+    """
+
+    label: str
+    checkpoint: Checkpoint | None = None
+    state: State | None = None
+    size: int = -1
+    identity: str = ""
+
+
+def compare_models(
+    old: Input, new: Input, options: CompareOptions = CompareOptions(), progress: Progress | None = None
+) -> ModelDiff:
+    """Compare two sides.
+
+    A side without checkpoint is kept as its state; the other side's tensors are then added or removed when the
+    state is ``Absent``, and only counted otherwise.
+
+    Raises:
+        SourceError: a file changed or ended early while its values were read.
+        UsageError: a regular expression in the options is wrong.
+    """
+    selection = _Selection.of(options)
+    left_specs, right_specs = selection.specs(old.checkpoint), selection.specs(new.checkpoint)
+    sides = _side(old, left_specs), _side(new, right_specs)
+    if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in (old, new)) or (
+        old.checkpoint is None and new.checkpoint is None
+    ):
+        return ModelDiff(*sides, options)  # nothing can be said of the tensors: no invented "removed"
+    work = _Comparison(old, new, options, progress)
+    tensors = work.run(left_specs, right_specs)
+    metadata = _value_changes(
+        selection.keys(old.checkpoint.metadata if old.checkpoint else {}),
+        selection.keys(new.checkpoint.metadata if new.checkpoint else {}),
+    )
+    training = _value_changes(
+        selection.keys(old.checkpoint.training if old.checkpoint else {}),
+        selection.keys(new.checkpoint.training if new.checkpoint else {}),
+    )
+    for side in (old, new):
+        if side.checkpoint is not None and not options.shape_only:
+            side.checkpoint.verify_unchanged()
+    left_out = (*selection.left_out(), *work.left_out)
+    return ModelDiff(*sides, options, tensors, metadata, training, left_out, count(tensors))
+
+
+def _side(side: Input, specs: Mapping[str, TensorSpec]) -> Side:
+    if side.checkpoint is None:
+        return Side(side.label, size=side.size, state=side.state, identity=side.identity)
+    return Side(
+        side.label,
+        side.checkpoint.format,
+        side.size,
+        len(specs),
+        sum(spec.elements for spec in specs.values() if spec.is_parameter),
+        sum(spec.elements for spec in specs.values()),
+        count_dtypes(specs),
+        side.checkpoint.problems,
+        identity=side.identity,
+    )
+
+
+class _Selection:
+    """Which names are compared, and how many were left out by which filter."""
+
+    def __init__(self, options: CompareOptions) -> None:
+        self._options = options
+        self._filter = _compile(options.filter, "--filter") if options.filter else None
+        self._ignore = [_compile(pattern, "ignore") for pattern in options.ignore]
+        self._seen: dict[str, set[str]] = {}
+
+    @classmethod
+    def of(cls, options: CompareOptions) -> _Selection:
+        return cls(options)
+
+    def specs(self, checkpoint: Checkpoint | None) -> Mapping[str, TensorSpec]:
+        if checkpoint is None:
+            return {}
+        if not (self._filter or self._ignore or self._options.path):
+            return checkpoint.tensors
+        return {name: spec for name, spec in checkpoint.tensors.items() if self._keeps(name)}
+
+    def keys(self, values: Mapping[str, Scalar] | Mapping[str, str]) -> Mapping[str, Scalar]:
+        if not self._ignore:
+            return values
+        return {key: value for key, value in values.items() if not self._ignored(key)}
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return tuple(LeftOut("tensors or keys", len(names), why) for why, names in self._seen.items())
+
+    def _keeps(self, name: str) -> bool:
+        prefix = self._options.path
+        if prefix and not (name == prefix or name.startswith(prefix if prefix.endswith(".") else prefix + ".")):
+            return self._leave(name, f"outside --path {prefix}")
+        if self._filter and not self._filter.search(name):
+            return self._leave(name, f"do not match --filter {self._options.filter}")
+        return not self._ignored(name)
+
+    def _ignored(self, name: str) -> bool:
+        for pattern in self._ignore:
+            if pattern.search(name):
+                origin = self._options.ignore_origin or "--ignore-keys-regex"
+                self._leave(name, f"ignored by {pattern.pattern!r} ({origin})")
+                return True
+        return False
+
+    def _leave(self, name: str, why: str) -> bool:
+        self._seen.setdefault(why, set()).add(name)
+        return False
+
+
+def _compile(pattern: str, what: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{what}: {pattern!r} is not a regular expression: {error}") from error
+
+
+class _Comparison:
+    """One run over the values of two checkpoints."""
+
+    def __init__(self, old: Input, new: Input, options: CompareOptions, progress: Progress | None) -> None:
+        self._old, self._new = old, new
+        self._options = options
+        self._progress = progress
+        self._done = self._total = 0
+        self.left_out: list[LeftOut] = []
+
+    def run(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[TensorChange, ...]:
+        self._same_bytes = bool(self._old.identity) and self._old.identity == self._new.identity
+        reason = self._why_not_values(old, new)
+        pairing = pair_tensors(
+            old, new, None if reason else self._digests, find_renames=self._options.find_renames
+        )
+        if reason:
+            count = len(pairing.same_name) + len(pairing.renamed)
+            if count:
+                self.left_out.append(LeftOut("tensor pairs", count, reason))
+        changes = self._pairs(pairing, reason)
+        changes += self._alone(pairing.added, self._new.checkpoint, "added", reason)
+        changes += self._alone(pairing.removed, self._old.checkpoint, "removed", reason)
+        changes.sort(key=lambda change: natural_key(change.name))
+        return tuple(changes)
+
+    def _why_not_values(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> str:
+        """"" when values may be read, else the reason why not."""
+        if self._options.shape_only:
+            return SHAPES_ONLY
+        total = sum(s.nbytes for s in old.values()) + sum(s.nbytes for s in new.values())
+        self._total = total
+        limit = self._options.max_bytes
+        if limit and total > limit and not self._same_bytes:
+            return (
+                f"{total:,} bytes of values are over the limit of {limit:,}: values were not compared"
+                " (git config diffai.maxBytes 0 lifts it)"
+            )
+        return ""
+
+    def _digests(
+        self, old: Sequence[TensorSpec], new: Sequence[TensorSpec]
+    ) -> tuple[list[TensorSummary], list[TensorSummary]]:
+        return self._summarise(self._old, old, digest=True), self._summarise(self._new, new, digest=True)
+
+    def _summarise(self, side: Input, specs: Sequence[TensorSpec], *, digest: bool) -> list[TensorSummary]:
+        from diffai.tensors.engine import summarise
+
+        assert side.checkpoint is not None
+        return summarise(
+            side.checkpoint, specs, statistics=not digest, digest=digest, threads=self._options.threads
+        )
+
+    def _pairs(self, pairing: Pairing, reason: str) -> list[TensorChange]:
+        pairs: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = [
+            *((a, b, "") for a, b in pairing.same_name),
+            *pairing.renamed,
+        ]
+        if reason:
+            return [classify(a, b, None, evidence=how, reason=reason) for a, b, how in pairs]
+        valued = [
+            (i, a, b)
+            for i, (a, b, how) in enumerate(pairs)
+            if a.shape == b.shape and how != "digest" and not self._same_bytes
+        ]
+        figures = self._figures([(a, b) for _, a, b in valued])
+        by_index = {i: result for (i, _, _), result in zip(valued, figures, strict=True)}
+        changes = []
+        for i, (a, b, how) in enumerate(pairs):
+            result = by_index.get(i)
+            if result is None and a.shape == b.shape:
+                result = _IDENTICAL
+            changes.append(classify(a, b, result, evidence=how))
+        return self._with_statistics(changes)
+
+    def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> list[PairFigures]:
+        if not pairs:
+            return []
+        from diffai.tensors.engine import NumericOptions, compare_pairs
+
+        assert self._old.checkpoint is not None and self._new.checkpoint is not None
+        options = self._options
+        return compare_pairs(
+            self._old.checkpoint,
+            self._new.checkpoint,
+            pairs,
+            NumericOptions(
+                epsilon=options.epsilon,
+                rtol=options.rtol,
+                threads=options.threads,
+                statistics=options.statistics == "all"
+                or (options.statistics == "few" and len(pairs) <= options.few_limit),
+            ),
+            self._tick if self._progress else None,
+        )
+
+    def _tick(self, count: int) -> None:
+        self._done += count
+        if self._progress:
+            self._progress(self._done, self._total)
+
+    def _with_statistics(self, changes: list[TensorChange]) -> list[TensorChange]:
+        """Add the statistics that the first pass did not compute: of reshaped pairs, and of the few changed ones."""
+        if self._options.statistics == "none":
+            return changes
+        lacking = [
+            i for i, c in enumerate(changes)
+            if c.differs and (c.figures is None or (not c.figures.identical and c.figures.old_statistics is None))
+            and not (c.figures and c.figures.as_bytes)
+        ]  # fmt: skip
+        if not lacking or (self._options.statistics == "few" and len(lacking) > self._options.few_limit):
+            return changes
+        olds = self._summarise(self._old, [_spec(changes[i].old) for i in lacking], digest=False)
+        news = self._summarise(self._new, [_spec(changes[i].new) for i in lacking], digest=False)
+        for i, before, after in zip(lacking, olds, news, strict=True):
+            c = changes[i]
+            changes[i] = TensorChange(
+                c.name, c.status, c.old, c.new, c.figures, before, after, c.evidence, c.reason
+            )
+        return changes
+
+    def _alone(
+        self, specs: Sequence[TensorSpec], checkpoint: Checkpoint | None, status: str, reason: str
+    ) -> list[TensorChange]:
+        """Added or removed tensors, with statistics where wanted."""
+        if not specs or checkpoint is None:
+            return []
+        wanted = not reason and (
+            self._options.statistics == "all"
+            or (self._options.statistics == "few" and len(specs) <= self._options.few_limit)
+        )
+        side = self._new if status == "added" else self._old
+        summaries = self._summarise(side, specs, digest=False) if wanted else [_NO_SUMMARY] * len(specs)
+        if status == "added":
+            return [
+                TensorChange(s.name, ("added",), new=s, new_summary=summary)
+                for s, summary in zip(specs, summaries, strict=True)
+            ]
+        return [
+            TensorChange(s.name, ("removed",), old=s, old_summary=summary)
+            for s, summary in zip(specs, summaries, strict=True)
+        ]
+
+
+def _spec(spec: TensorSpec | None) -> TensorSpec:
+    assert spec is not None
+    return spec
+
+
+def _value_changes(old: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> tuple[ValueChange, ...]:
+    """Keys whose value differs, in natural order; True and 1 are different, NaN equals NaN."""
+    changes = []
+    for key in {**old, **new}:
+        if key not in new:
+            changes.append(ValueChange(key, "removed", old=old[key]))
+        elif key not in old:
+            changes.append(ValueChange(key, "added", new=new[key]))
+        elif not _same(old[key], new[key]):
+            changes.append(ValueChange(key, "changed", old[key], new[key]))
+    changes.sort(key=lambda change: natural_key(change.key))
+    return tuple(changes)
+
+
+def _same(a: Scalar, b: Scalar) -> bool:
+    if type(a) is not type(b):
+        return False
+    return a == b or (a != a and b != b)

@@ -1,0 +1,253 @@
+"""The result of a comparison as frozen data: the single source for every output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary
+
+TensorStatus = Literal[
+    "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
+]
+RenameEvidence = Literal["", "digest", "prefix", "suffix"]
+
+STRUCTURAL: frozenset[TensorStatus] = frozenset(("added", "removed", "renamed", "reshaped"))
+UNCHANGED: frozenset[TensorStatus] = frozenset(("equal", "identical", "uncompared"))
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """What to compare and how; every field has the meaning of the option of the same name.
+
+    Attributes:
+        epsilon, rtol: elements within ``epsilon + rtol * abs(old)`` of each other do not count as changed.
+        shape_only: read headers only; no value is looked at.
+        filter: regular expression a tensor name must match (searched) to be compared.
+        path: dotted prefix a tensor name must have.
+        ignore: regular expressions; tensors, metadata and training keys that match (searched) are left out.
+        ignore_origin: where ``ignore`` comes from, for the output; "" = the command line.
+        find_renames: pair unmatched names by digest and by common prefix or suffix.
+        statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` only where at
+            most ``few_limit`` tensors differ (a folded output shows none); ``none`` never.
+        threads: 0 = as many as help.
+        max_bytes: above this many bytes of values on both sides together nothing is read; 0 = no limit.
+    """
+
+    epsilon: float = 0.0
+    rtol: float = 0.0
+    shape_only: bool = False
+    filter: str = ""
+    path: str = ""
+    ignore: tuple[str, ...] = ()
+    ignore_origin: str = ""
+    find_renames: bool = True
+    statistics: Literal["all", "few", "none"] = "all"
+    few_limit: int = 40
+    threads: int = 0
+    max_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison.
+
+    ``state`` is set when there is no checkpoint on this side; then all counts are 0. ``size`` is bytes of
+    the file (all shards together), -1 where unknown. ``parameters`` and ``elements`` as in the vocabulary.
+    """
+
+    label: str
+    format: str = ""
+    size: int = -1
+    tensors: int = 0
+    parameters: int = 0
+    elements: int = 0
+    dtypes: tuple[tuple[str, int], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    state: State | None = None
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """One tensor, or one pair of tensors, and what happened to it.
+
+    ``old`` is None for an added tensor, ``new`` is None for a removed one. ``figures`` is None where no
+    values were compared. Summaries hold statistics of sides that have no partner of equal shape.
+    ``reason`` says why values were not compared (status ``uncompared``, or a reshape).
+    """
+
+    name: str
+    status: tuple[TensorStatus, ...]
+    old: TensorSpec | None = None
+    new: TensorSpec | None = None
+    figures: PairFigures | None = None
+    old_summary: TensorSummary | None = None
+    new_summary: TensorSummary | None = None
+    evidence: RenameEvidence = ""
+    reason: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything about it is a difference."""
+        return self.status[0] not in UNCHANGED
+
+    @property
+    def relative_l2(self) -> float:
+        """Size of the change for sorting: relative L2, infinity where it is undefined but not zero."""
+        if self.figures is None or self.figures.delta is None:
+            return float("inf") if self.differs and self.status != ("cast",) else 0.0
+        delta = self.figures.delta
+        if delta.relative_l2 is None:
+            return float("inf") if delta.l2 > 0 or delta.changed_count else 0.0
+        return delta.relative_l2
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The new side's spec, or the old one's for a removed tensor."""
+        spec = self.new or self.old
+        assert spec is not None
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A metadata key or a training-state path whose value differs; ``status`` says on which sides it is."""
+
+    key: str
+    status: Literal["added", "removed", "changed"]
+    old: Scalar = None
+    new: Scalar = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that was not compared, with its reason; every limit and filter that acted is one of these."""
+
+    what: str
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts over a model diff.
+
+    Attributes:
+        modified: parameters whose values differ beyond the tolerance, over pairs of equal shape, without
+            casts that are pure rounding.
+        comparable: parameters in pairs of equal shape whose values were compared.
+        relative_l2: L2 of the update over L2 of the old values, over the changed parameters; None when
+            nothing changed or all of those were zero.
+        significant: changed tensors with a relative L2 above 1e-3.
+        new_nonfinite: changed elements that are NaN or infinite on either side.
+        tolerated: elements that differ within the tolerance.
+        equal_by_value: pairs whose bytes differ but whose values are equal (or tolerated).
+    """
+
+    added: int = 0
+    removed: int = 0
+    renamed: int = 0
+    reshaped: int = 0
+    cast: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    uncompared: int = 0
+    equal_by_value: int = 0
+    significant: int = 0
+    modified: int = 0
+    comparable: int = 0
+    tolerated: int = 0
+    new_nonfinite: int = 0
+    relative_l2: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDiff:
+    """Everything a comparison of two checkpoints found.
+
+    ``tensors`` holds every tensor of either side in natural order, unchanged ones included.
+    """
+
+    old: Side
+    new: Side
+    options: CompareOptions
+    tensors: tuple[TensorChange, ...] = ()
+    metadata: tuple[ValueChange, ...] = ()
+    training: tuple[ValueChange, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    totals: Totals = field(default_factory=Totals)
+
+    @property
+    def changes(self) -> tuple[TensorChange, ...]:
+        """The tensors that differ."""
+        return tuple(change for change in self.tensors if change.differs)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both sides are checkpoints, or one is and the other is absent."""
+        from diffai.model import Absent
+
+        states = [side.state for side in (self.old, self.new) if side.state is not None]
+        return all(isinstance(state, Absent) for state in states) and len(states) < 2
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is any difference at all (a side without checkpoint counts as one)."""
+        if self.old.state is not None or self.new.state is not None:
+            return self.old.state != self.new.state
+        return bool(self.metadata or self.training) or any(change.differs for change in self.tensors)
+
+    @property
+    def structure_changes(self) -> int:
+        """Tensors added, removed, renamed or reshaped; a cast is not structure."""
+        return sum(1 for change in self.tensors if not STRUCTURAL.isdisjoint(change.status))
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One path of two directories: on one side only, or a pair with its model diff.
+
+    ``diff`` is None for files on one side; for a pair that could not be read its sides carry the state.
+    """
+
+    path: str
+    status: Literal["added", "removed", "compared", "unreadable"]
+    diff: ModelDiff | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryDiff:
+    """Two directories, paired by relative path.
+
+    ``other_files`` counts files that are no models: (equal, different, only old, only new).
+    """
+
+    old: str
+    new: str
+    files: tuple[FileChange, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    other_files: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def differs(self) -> bool:
+        """Whether any model file differs, or is on one side only."""
+        return any(f.diff.differs if f.diff else True for f in self.files)
+
+    @property
+    def unreadable(self) -> int:
+        """Number of pairs that could not be read."""
+        return sum(1 for f in self.files if f.status == "unreadable")
+
+    def __iter__(self) -> Iterator[FileChange]:
+        return iter(self.files)
+
+
+def count_dtypes(specs: Mapping[str, TensorSpec]) -> tuple[tuple[str, int], ...]:
+    """Elements by dtype, most first."""
+    counts: dict[str, int] = {}
+    for spec in specs.values():
+        counts[spec.dtype] = counts.get(spec.dtype, 0) + spec.elements
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

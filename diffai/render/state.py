@@ -1,0 +1,53 @@
+"""States in words: why a side has no checkpoint, and what to do about it."""
+
+from __future__ import annotations
+
+from diffai.model import (
+    Absent,
+    DvcPointer,
+    LfsPointer,
+    NotAModel,
+    NotPulled,
+    State,
+    TooLarge,
+    Unreadable,
+)
+from diffai.render.style import escape, size
+
+
+def describe_state(state: State) -> str:
+    """One sentence without a full stop; names the command that helps where there is one."""
+    match state:
+        case Absent():
+            return "does not exist"
+        case LfsPointer(oid, count, path):
+            include = f' --include "{escape(path)}"' if path else ""
+            return (
+                f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}); "
+                f"bring it with: git lfs pull{include}"
+            )
+        case DvcPointer():
+            return "DVC pointer: models behind DVC pointers are not followed yet; run dvc checkout and compare the file"
+        case NotPulled(what, count, command):
+            hint = f"; bring it with: {escape(command)}" if command else ""
+            known = f" ({size(count)})" if count >= 0 else ""
+            return f"{escape(what)} is not here{known}{hint}"
+        case Unreadable():
+            return describe_unreadable(state)
+        case NotAModel(kind):
+            return f"not a model file: {escape(kind)}"
+        case TooLarge(limit, key):
+            return f"over the limit: {escape(limit)} (lift it with {escape(key)})"
+    raise AssertionError(state)
+
+
+def describe_unreadable(state: Unreadable) -> str:
+    """``unreadable safetensors: REASON (tensor 'x', ST07) at offset 8``."""
+    kind = f" {state.format}" if state.format else ""
+    details = [f"tensor {escape(state.tensor)!r}"] if state.tensor else []
+    if state.code:
+        details.append(state.code)
+    where = f" at offset {state.offset}" if state.offset >= 0 else ""
+    return f"unreadable{kind}: {escape(state.reason, longest=500)}{where}" + (
+        f" ({', '.join(details)})" if details else ""
+    )
