@@ -1,0 +1,170 @@
+"""What content is when diffai does not read it: other model formats, and files that are no model at all.
+
+Only consulted after every supported format has declined, so that its guesses cannot shadow a real reader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What content looks like.
+
+    Attributes:
+        kind: for a sentence, with its article where it needs one: ``ONNX``, ``an HTML page``; "" = unknown.
+        model: whether it is a model format, which may be read one day.
+        hint: a likely reason, in parentheses, with a leading space.
+    """
+
+    kind: str
+    model: bool = True
+    hint: str = ""
+
+
+UNKNOWN = Kind("")
+
+_TEXT_HINT = " (a failed download?)"
+_MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
+    (b"\x93NUMPY", 0, Kind("NumPy (.npy)")),
+    (b"\x89HDF\r\n\x1a\n", 0, Kind("HDF5 (Keras, MATLAB 7.3)")),
+    (b"GGUF", 0, Kind("GGUF")),
+    (b"lmgg", 0, Kind("GGML")), (b"fmgg", 0, Kind("GGML")), (b"tjgg", 0, Kind("GGML")),
+    (b"TFL3", 4, Kind("TensorFlow Lite")),
+    (b"MATLAB 7.3 MAT-file", 0, Kind("MATLAB 7.3 (HDF5)")),
+    (b"MATLAB 5.0 MAT-file", 0, Kind("MATLAB (.mat)")),
+    (b"\x0c\xdb\x3a\x2a", 0, Kind("Orbax (OCDBT)")),
+    (b"\x89PNG\r\n\x1a\n", 0, Kind("a PNG image", False)),
+    (b"\xff\xd8\xff", 0, Kind("a JPEG image", False)),
+    (b"GIF8", 0, Kind("a GIF image", False)),
+    (b"%PDF-", 0, Kind("a PDF document", False)),
+    (b"PAR1", 0, Kind("a Parquet table", False)),
+    (b"\x7fELF", 0, Kind("a program (ELF)", False)),
+    (b"SQLite format 3\0", 0, Kind("an SQLite database", False)),
+    (b"\x1f\x8b", 0, Kind("a gzip archive", False, "; unpack it first")),
+    (b"\xfd7zXZ\0", 0, Kind("an xz archive", False, "; unpack it first")),
+    (b"BZh", 0, Kind("a bzip2 archive", False, "; unpack it first")),
+    (b"\x28\xb5\x2f\xfd", 0, Kind("a zstd archive", False, "; unpack it first")),
+    (b"7z\xbc\xaf\x27\x1c", 0, Kind("a 7z archive", False, "; unpack it first")),
+    (b"Rar!\x1a\x07", 0, Kind("a RAR archive", False, "; unpack it first")),
+    (b"ustar", 257, Kind("a tar archive", False, "; unpack it first")),
+)  # fmt: skip
+
+_SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((".npz", ".npy"), "NumPy"),
+    ((".onnx",), "ONNX"),
+    ((".gguf",), "GGUF"),
+    ((".ggml",), "GGML"),
+    ((".h5", ".hdf5", ".keras"), "HDF5 or Keras"),
+    ((".pb",), "TensorFlow (SavedModel or graph)"),
+    ((".ckpt.index", ".data-00000-of-00001"), "a TensorFlow checkpoint"),
+    ((".tflite",), "TensorFlow Lite"),
+    ((".msgpack",), "Flax (msgpack)"),
+    ((".joblib",), "joblib"),
+    ((".pkl", ".pickle"), "a Python pickle"),
+    ((".mat",), "MATLAB"),
+    ((".mlmodel", ".mlpackage"), "Core ML"),
+    ((".pdparams",), "PaddlePaddle"),
+)
+
+
+def identify(head: bytes, size: int, name: str) -> Kind:
+    """What ``head``, the first 4 KiB of a file of ``size`` bytes called ``name``, looks like."""
+    for magic, at, kind in _MAGIC:
+        if head.startswith(magic, at):
+            return kind
+    for guess in (_zip, _pickle, _protobuf, _msgpack):
+        kind = guess(head, name.lower())
+        if kind.kind:
+            return kind
+    return _text(head, size)
+
+
+def identify_by_suffix(name: str) -> str:
+    """The model format that a name's suffix promises; "" when none."""
+    for suffixes, title in _SUFFIXES:
+        if name.lower().endswith(suffixes):
+            return title
+    return ""
+
+
+def _zip(head: bytes, name: str) -> Kind:
+    """Zip archives by the name of their first member."""
+    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return UNKNOWN
+    member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if member.endswith(b".npy"):
+        return Kind("NumPy (.npz)")
+    if name.endswith(".keras") or member in (b"metadata.json", b"config.json", b"model.weights.h5"):
+        return Kind("Keras (.keras)")
+    if b".mlmodel" in member or b"com.apple.CoreML" in member:
+        return Kind("Core ML (.mlpackage)")
+    if name.endswith(".npz"):
+        return Kind("NumPy (.npz)")
+    return Kind("a zip archive", False, "; unpack it first")
+
+
+def _pickle(head: bytes, name: str) -> Kind:
+    """Python pickles of protocol 2 and later."""
+    if len(head) < 2 or head[0] != 0x80 or not 2 <= head[1] <= 5:
+        return UNKNOWN
+    if b"joblib" in head:
+        return Kind("a joblib pickle")
+    if b"sklearn" in head:
+        return Kind("a scikit-learn pickle")
+    return Kind("a Python pickle without tensors that diffai knows")
+
+
+def _protobuf(head: bytes, name: str) -> Kind:
+    """ONNX, Core ML and SavedModel: a message that begins with a small version number (field 1)."""
+    if len(head) < 8 or head[0] != 0x08 or not 1 <= head[1] <= 30:
+        return UNKNOWN
+    if head[2] == 0x3A:  # graph, without producer
+        return Kind("ONNX")
+    if head[2] != 0x12:
+        return Kind("ONNX") if name.endswith(".onnx") else UNKNOWN
+    first = 3
+    while first < 12 and head[first] & 0x80:
+        first += 1
+    if head[first + 1 : first + 2] != b"\x0a":  # the producer's name
+        return Kind("ONNX")
+    return Kind("TensorFlow SavedModel") if head[1] == 1 and not name.endswith(".mlmodel") else Kind("Core ML")
+
+
+def _msgpack(head: bytes, name: str) -> Kind:
+    """Flax: a msgpack map whose first key is a short string."""
+    width = 1 if 0x81 <= head[0] <= 0x8F else 3 if head[0] == 0xDE else 0
+    key = head[width : width + 1]
+    if not width or not key or not 0xA1 <= key[0] <= 0xBF:
+        return UNKNOWN
+    word = head[width + 1 : width + 1 + (key[0] & 0x1F)]
+    return Kind("Flax (msgpack)") if word.isascii() and word.decode("ascii").isprintable() else UNKNOWN
+
+
+def _text(head: bytes, size: int) -> Kind:
+    """Text of some sort: no control characters, valid UTF-8."""
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4 or size <= len(head):  # not merely cut inside a character
+            return UNKNOWN
+        text = head[: error.start].decode("utf-8")
+    if any(character < " " and character not in "\t\r\n\f\x1b" for character in text):
+        return UNKNOWN
+    start = text.lstrip("\ufeff \t\r\n")
+    for title, sign in _TEXTS:
+        if sign(start):
+            return Kind(title, False, _TEXT_HINT if title == "an HTML page" else "")
+    return Kind("text", False, _TEXT_HINT if size < 512 else "")
+
+
+_TEXTS: tuple[tuple[str, Callable[[str], object]], ...] = (
+    ("a git-LFS pointer", re.compile(r"version https?://(git-lfs|hawser|git-media)\S*[\s\S]*\boid sha256:").match),
+    ("an HTML page", re.compile(r"<(!doctype html|html|head|body)\b", re.IGNORECASE).match),
+    ("XML", re.compile(r"<\?xml|<[a-z]", re.IGNORECASE).match),
+    ("a DVC pointer", re.compile(r"(?m)(?=[\s\S]*^outs:)(?=[\s\S]*^[ -]*(md5|hash|etag): )").match),
+    ("JSON text", re.compile(r"[\[{]").match),
+)

@@ -1,0 +1,333 @@
+"""Read the header of a safetensors file: JSON to tensor specs, with every rule of the format kept.
+
+Source: the format description in the README of https://github.com/huggingface/safetensors and the checks
+of its ``SafeTensors::read_metadata`` and ``Metadata::validate``. Only the standard library is used, members
+of the header are taken one at a time (a header of 100,000 tensors never becomes a tree of 100,000
+dictionaries), and equal names, shapes and sizes are shared.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from diffai.errors import FormatError, LimitError
+from diffai.formats.base import Limits
+from diffai.formats.strict_json import MalformedError, Repeated, members
+from diffai.model import DTYPE_BITS, Problem, TensorSpec
+from diffai.sources.base import Source
+
+NAME = "safetensors"
+
+#: Dtypes that a safetensors header may name.
+DTYPES = frozenset(DTYPE_BITS) - {"C32", "C128", "QI8", "QU8", "QI32"}
+
+_U64_MAX = (1 << 64) - 1
+_FIELDS = ("dtype", "shape", "data_offsets")
+
+# The entry as all writers write it: no escapes in the name, fields in this order, sizes below 10^19.
+_SIZE = "(?:0|[1-9][0-9]{0,18})"
+_USUAL_ENTRY = re.compile(
+    rf'"([^"\\\x00-\x1f]*)": ?{{"dtype": ?"([A-Z0-9_]+)", ?"shape": ?\[({_SIZE}(?:, ?{_SIZE})*|)\]'
+    rf', ?"data_offsets": ?\[({_SIZE}), ?({_SIZE})\]}}(, ?(?="))?'
+)
+
+Report = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a header says.
+
+    Attributes:
+        tensors: specs by name, in file order; offsets are absolute.
+        metadata: ``__metadata__``; empty when there is none.
+        data_start: absolute offset of the data section, 8 + header length.
+    """
+
+    tensors: dict[str, TensorSpec]
+    metadata: dict[str, str]
+    data_start: int
+
+
+def shown(name: str) -> str:
+    """A name for a message: quoted, control characters escaped, at most some 80 characters."""
+    return repr(name if len(name) <= 80 else name[:77] + "...")
+
+
+def raise_first(problem: Problem) -> None:
+    """The report function of opening: the first error ends it; warnings pass."""
+    if problem.severity == "error":
+        raise FormatError(
+            problem.message, code=problem.code, tensor=problem.tensor, offset=problem.offset, format=NAME
+        )
+
+
+def read_header(source: Source, limits: Limits, report: Report) -> Header:
+    """Read and check the header of ``source``; no byte of tensor data is read.
+
+    Args:
+        source: read at offset 0 and 8 only, in this order.
+        limits: ``max_header`` is kept.
+        report: called with each problem; it may raise to stop (``raise_first``).
+
+    Raises:
+        LimitError: the header is longer than ``limits.max_header``.
+        FormatError: nothing can be read after a problem that ``report`` let pass.
+        SourceError: the source cannot be read.
+    """
+    text, data_start = _header_text(source, limits, report)
+    entries = _Entries(data_start, report)
+    try:
+        for key, value, position in members(text, _USUAL_ENTRY):
+            entries.take(key, value, text, position)
+    except MalformedError as error:
+        offset = 8 + _byte_length(text, error.position)
+        if error.syntax:
+            _fail(report, "ST04", f"header is not valid JSON: {error.reason}", offset=offset)
+        _fail(report, "ST05", "header is JSON, but not an object", offset=offset)
+    del text
+    tensors = _check_layout(entries, source.size, report)
+    return Header(tensors, entries.metadata, data_start)
+
+
+def _fail(report: Report, code: str, message: str, *, offset: int) -> None:
+    """Report a problem after which nothing more can be read."""
+    problem = Problem(code, "error", message, offset=offset)
+    report(problem)
+    raise FormatError(message, code=code, offset=offset, format=NAME)
+
+
+def _header_text(source: Source, limits: Limits, report: Report) -> tuple[str, int]:
+    """The header's text and the offset of the data behind it."""
+    size = source.size
+    if size < 8:
+        _fail(report, "ST01", f"is {size} bytes long, too short for the 8-byte header length", offset=0)
+    length = int.from_bytes(source.read(0, 8), "little")
+    if length > size - 8:
+        _fail(report, "ST02", f"header length {length:,} reaches past the end of the file ({size:,} bytes):"
+              " cut short, or not a safetensors file", offset=0)  # fmt: skip
+    if length > limits.max_header:
+        raise LimitError(
+            f"header of {length:,} bytes is over the limit of {limits.max_header:,} bytes"
+            " (diffai.maxHeader lifts it)",
+            code="ST20", offset=0, format=NAME,
+        )  # fmt: skip
+    raw = bytearray(length)
+    source.read_into(8, memoryview(raw))
+    try:
+        return raw.decode("utf-8"), 8 + length
+    except UnicodeDecodeError as error:
+        _fail(report, "ST03", f"header is not UTF-8 ({error.reason})", offset=8 + error.start)
+        raise  # not reached: _fail raises
+
+
+def _byte_length(text: str, end: int) -> int:
+    """Bytes that the first ``end`` characters take."""
+    return len(text[:end].encode("utf-8", "surrogatepass"))
+
+
+# ---------------------------------------------------------------- entries
+
+
+_Kind = tuple[str, tuple[int, ...], int]  # dtype, shape, bytes (-1: no such size)
+
+
+class _Entries:
+    """Collects the members of a header into specs."""
+
+    def __init__(self, data_start: int, report: Report) -> None:
+        self.data_start = data_start
+        self.report = report
+        self.tensors: dict[str, TensorSpec] = {}
+        self.metadata: dict[str, str] = {}
+        self.repeated: list[TensorSpec] = []  # further entries of a name, for the layout only
+        self.complete = True  # False when the range of an entry is unknown
+        self.ascending = True
+        self._end = data_start
+        self._seen_metadata = False
+        self._kinds: dict[tuple[str, str | tuple[int, ...]], _Kind] = {}
+
+    def take(self, key: str, value: Any, text: str, position: int) -> None:
+        """One member of the header object; ``value`` is a tuple of strings for a usual entry."""
+        if key == "__metadata__":
+            self._take_metadata(value, text, position)
+            return
+        if type(value) is tuple:
+            _, dtype, sizes, first, behind, _ = value
+            begin, end = int(first), int(behind)
+            kind = self._kinds.get((dtype, sizes))
+            if kind is None:
+                shape = tuple(map(int, sizes.split(","))) if sizes else ()
+                kind = self._kinds.setdefault((dtype, sizes), self._kind(dtype, shape))
+        else:
+            self._check_fields(key, value, text, position)
+            fault = _fault(value)
+            if fault:
+                self.complete = False
+                place = f"in the header entry of tensor {shown(key)}"
+                self._problem("ST08", f"{fault} {place}", key, text, position)
+                return
+            kind = self._kind(value["dtype"], tuple(value["shape"]))
+            begin, end = value["data_offsets"]
+            if not key.isascii():
+                self._check_unicode(key, key, text, position)
+        if end - begin != kind[2]:
+            self._problem(*_misfit(key, kind, begin, end), key, text, position)
+            kind = (kind[0], kind[1], abs(end - begin))  # where problems are only collected
+            begin = min(begin, end)
+        offset = self.data_start + begin
+        if offset < self._end:
+            self.ascending = False
+        self._end = offset + kind[2]
+        name = sys.intern(key)
+        spec = TensorSpec(name, *kind, offset)
+        if self.tensors.setdefault(name, spec) is not spec:
+            self._problem("ST06", f"tensor {shown(key)} stands twice in the header", key, text, position)
+            self.repeated.append(spec)
+
+    def _kind(self, dtype: str, shape: tuple[int, ...]) -> _Kind:
+        """Dtype and shape, shared by all tensors that have them, with the bytes that they need."""
+        known = self._kinds.get((dtype, shape))
+        if known is None:
+            bits = _expected_bits(dtype, shape)
+            known = (sys.intern(dtype), shape, bits >> 3 if bits >= 0 and not bits % 8 else -1)
+            self._kinds[dtype, shape] = known
+        return known
+
+    def _check_fields(self, key: str, value: Any, text: str, position: int) -> None:
+        """Repeated keys are an error, unknown fields a warning."""
+        place = f"in the header entry of tensor {shown(key)}"
+        if isinstance(value, Repeated):
+            self._problem("ST06", f"key {shown(value.key)} stands twice {place}", key, text, position)
+        if isinstance(value, dict):
+            for field in value.keys() - set(_FIELDS):
+                at = 8 + _byte_length(text, position)
+                self.report(Problem("ST21", "warning", f"unknown field {shown(field)} {place}", key, at))
+
+    def _take_metadata(self, value: Any, text: str, position: int) -> None:
+        """``__metadata__``: a map of string to string; null counts as none, as in the reference reader."""
+        if self._seen_metadata:
+            self._problem("ST06", "__metadata__ stands twice in the header", "", text, position)
+        self._seen_metadata = True
+        if isinstance(value, Repeated):
+            self._problem("ST06", f"key {shown(value.key)} stands twice in __metadata__", "", text, position)
+        if value is None:
+            return
+        if not isinstance(value, dict):
+            self._problem("ST07", "__metadata__ is not a map of strings", "", text, position)
+            return
+        for name, content in value.items():
+            if type(content) is str:
+                self._check_unicode(name + content, "", text, position)
+                self.metadata[name] = content
+            else:
+                message = f"value of {shown(name)} in __metadata__ is not a string"
+                self._problem("ST07", message, "", text, position)
+
+    def _check_unicode(self, words: str, tensor: str, text: str, position: int) -> None:
+        """Lone surrogates, written as escapes, are no text."""
+        try:
+            words.encode("utf-8")
+        except UnicodeEncodeError:
+            where = "the name of a tensor" if tensor else "__metadata__"
+            self._problem("ST19", f"{where} holds a lone surrogate, which is no text", tensor, text, position)
+
+    def _problem(self, code: str, message: str, tensor: str, text: str, position: int) -> None:
+        self.report(Problem(code, "error", message, tensor, 8 + _byte_length(text, position)))
+
+
+def _misfit(name: str, kind: _Kind, begin: int, end: int) -> tuple[str, str]:
+    """Code and message of an entry whose byte range is not what dtype and shape need."""
+    dtype, shape, nbytes = kind
+    tensor = f"tensor {shown(name)} ({shown(dtype)[1:-1]} {_shape(shape)})"
+    if dtype not in DTYPES:
+        return "ST09", f"unknown dtype {shown(dtype)} of tensor {shown(name)}"
+    if _expected_bits(dtype, shape) < 0:
+        return "ST10", f"{tensor} overflows a 64-bit size"
+    if nbytes < 0:
+        return "ST11", f"{tensor} does not end at a whole byte"
+    if end < begin:
+        return "ST12", f"data_offsets [{begin}, {end}] of tensor {shown(name)} are reversed"
+    return "ST13", f"{tensor} needs {nbytes:,} bytes, its data_offsets [{begin}, {end}] span {end - begin:,}"
+
+
+def _expected_bits(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bits that a tensor takes; -1 for an unknown dtype, or when a product from the left leaves 64 bits."""
+    count = 1
+    for size in shape:
+        count *= size
+        if count > _U64_MAX:
+            return -1
+    bits = count * DTYPE_BITS[dtype] if dtype in DTYPES else -1
+    return -1 if bits > _U64_MAX else bits
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    text = str(list(shape))
+    return text if len(text) <= 60 else text[:56] + "...]"
+
+
+def _fault(entry: Any) -> str:
+    """What is wrong with the form of an entry, for a message; "" when nothing is."""
+    if not isinstance(entry, dict):
+        return "no JSON object"
+    for field in _FIELDS:
+        if field not in entry:
+            return f"no {field}"
+    if type(entry["dtype"]) is not str:
+        return "dtype that is not a string"
+    if not _sizes(entry["shape"]):
+        return "shape that is not a list of sizes"
+    if not _sizes(entry["data_offsets"]) or len(entry["data_offsets"]) != 2:
+        return "data_offsets that are not two positions"
+    return ""
+
+
+def _sizes(value: Any) -> bool:
+    """Whether a value is a list of whole numbers that fit 64 bits."""
+    return type(value) is list and all(type(size) is int and 0 <= size <= _U64_MAX for size in value)
+
+
+# ---------------------------------------------------------------- layout of the data
+
+
+def _check_layout(entries: _Entries, file_size: int, report: Report) -> dict[str, TensorSpec]:
+    """Byte ranges follow each other without hole or overlap, up to the end. Returns specs in file order."""
+    tensors, cursor, last = entries.tensors, entries.data_start, ""
+    if entries.ascending and not entries.repeated:
+        ordered = list(tensors.values())
+    else:
+        ordered = sorted([*tensors.values(), *entries.repeated], key=lambda s: (s.offset, s.nbytes))
+    for spec in ordered:
+        at = spec.offset
+        if at < cursor:
+            pair = f"tensor {shown(spec.name)} overlaps {shown(last)}"
+            message = f"{pair}: it begins at offset {at}, before that ends at {cursor}"
+            report(Problem("ST14", "error", message, spec.name, at))
+        elif at > cursor and entries.complete:
+            message = f"hole of {at - cursor:,} bytes before tensor {shown(spec.name)}"
+            report(Problem("ST15", "error", message, spec.name, cursor))
+        if at + spec.nbytes >= cursor:
+            cursor, last = at + spec.nbytes, spec.name
+    if cursor > file_size:
+        _report_cut(ordered, cursor, file_size, report)
+    elif cursor < file_size and entries.complete:
+        message = f"{file_size - cursor:,} bytes follow the last tensor"
+        report(Problem("ST16", "error", message, offset=cursor))
+    return tensors if entries.ascending else {spec.name: tensors[spec.name] for spec in ordered}
+
+
+def _report_cut(ordered: list[TensorSpec], end: int, file_size: int, report: Report) -> None:
+    """The data ends early: say by how much, and which tensors miss bytes."""
+    cut = [spec for spec in ordered if spec.offset + spec.nbytes > file_size]
+    first = f"tensor {shown(cut[0].name)}" + (f" and {len(cut) - 1} more" if len(cut) > 1 else "")
+    message = f"data ends {end - file_size:,} bytes early; incomplete: {first}"
+    report(Problem("ST17", "error", message, cut[0].name, file_size))
+    for spec in cut:
+        there = max(0, file_size - spec.offset)
+        message = f"tensor {shown(spec.name)} has {there:,} of its {spec.nbytes:,} bytes"
+        report(Problem("ST18", "error", message, spec.name, spec.offset))
