@@ -1,0 +1,174 @@
+"""Cutting the work into pieces of bounded size, and the memory that one thread reuses for all of its pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec
+from diffai.tensors.dtypes import Array, has_values
+from diffai.tensors.fast import Lanes
+
+Pair = tuple[TensorSpec, TensorSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes in elements, all even (F4 packs two in a byte).
+
+    Attributes:
+        block: read and compared at once. Large enough that a numpy call outlasts the hand-over of the interpreter
+            lock between threads, small enough that all its arrays stay in the last-level cache.
+        exact_block: the same for the float64 route, which needs several arrays of eight bytes an element.
+        chunk: unit of work of a thread.
+        small: tensors up to this size are joined with others of their dtype.
+        batch: elements joined at most.
+    """
+
+    block: int = 131072
+    exact_block: int = 65536
+    chunk: int = 1 << 20
+    small: int = 8192
+    batch: int = 65536
+
+
+SIZES = Sizes()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Elements ``start`` to ``stop`` of pair (or tensor) number ``index``."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Small pairs (or tensors) of the same dtypes, by number."""
+
+    indices: tuple[int, ...]
+
+
+Piece = Chunk | Batch
+
+
+class Workspace:
+    """Buffers of one thread, allocated when first needed."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        """Remember the sizes only."""
+        self.sizes = sizes
+        self._raw: list[Array] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+        self._lanes: Lanes | None = None
+
+    def raw(self, side: int, size: int) -> Array:
+        """uint8 buffer of ``size`` bytes for side 0 or 1, aligned to 64 bytes; valid until the next call for it."""
+        if len(self._raw[side]) < size:
+            memory = np.empty(size + 64, np.uint8)
+            skip = -memory.ctypes.data % 64
+            self._raw[side] = memory[skip:]
+        return self._raw[side][:size]
+
+    def lanes(self) -> Lanes:
+        """float32 rows for one block."""
+        if self._lanes is None:
+            self._lanes = Lanes(self.sizes.block)
+        return self._lanes
+
+
+def unit_bits(spec: TensorSpec) -> int:
+    """Bits of one element as read; 8 for unknown dtypes and packed ones without a definition, taken as bytes."""
+    dtype = spec.values_dtype
+    return DTYPE_BITS[dtype] if has_values(dtype) else 8
+
+
+def span(bits: int, start: int, stop: int) -> tuple[int, int]:
+    """Byte offset and byte length of elements ``start`` to ``stop``; ``start`` must lie on a whole byte."""
+    offset = bits * start // 8
+    return offset, (bits * stop + 7) // 8 - offset
+
+
+def plan(
+    specs: Sequence[Sequence[TensorSpec]], counts: Sequence[int], order: Sequence[int], sizes: Sizes, *, join: bool
+) -> list[Piece]:
+    """Cut pairs (or single tensors) into pieces.
+
+    Args:
+        specs: one row a pair or a tensor.
+        counts: elements of each row, or bytes where its dtype has no values; rows of 0 get no piece.
+        order: in which order to go through the rows.
+        sizes: how large pieces may be.
+        join: small ones of equal dtypes may be joined although others lie between them.
+    """
+    pieces: list[Piece] = []
+    open_batches: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+
+    def flush(keys: Iterable[tuple[str, ...]]) -> None:
+        for key in tuple(keys):
+            indices, _ = open_batches.pop(key)
+            pieces.append(Batch(tuple(indices)))
+
+    for index in order:
+        row = specs[index]
+        count = counts[index]
+        if not count:
+            continue
+        key = tuple(spec.values_dtype for spec in row) + tuple(spec.dtype for spec in row)
+        if count > sizes.small or not all(_joinable(spec) for spec in row):
+            if not join:
+                flush(open_batches)
+            pieces.extend(
+                Chunk(index, start, min(start + sizes.chunk, count)) for start in range(0, count, sizes.chunk)
+            )
+            continue
+        if not join and key not in open_batches:
+            flush(open_batches)
+        if key in open_batches and open_batches[key][1][0] + count > sizes.batch:
+            flush((key,))
+        indices, total = open_batches.setdefault(key, ([], [0]))
+        indices.append(index)
+        total[0] += count
+    flush(open_batches)
+    return pieces
+
+
+def _joinable(spec: TensorSpec) -> bool:
+    """Whether values of several such tensors can lie one after the other (F4 may end in half a byte)."""
+    return has_values(spec.values_dtype) and spec.values_dtype != "F4"
+
+
+def file_order(checkpoint: Checkpoint, specs: Sequence[TensorSpec]) -> list[int]:
+    """Numbers of ``specs`` in the order in which their bytes lie in the checkpoint's files."""
+    if all(spec.offset >= 0 for spec in specs):
+        return sorted(range(len(specs)), key=lambda i: (specs[i].file, specs[i].offset))
+    position = {name: place for place, name in enumerate(checkpoint.tensors)}
+    return sorted(range(len(specs)), key=lambda i: position.get(specs[i].name, len(position)))
+
+
+def read_joined(checkpoint: Checkpoint, specs: Sequence[TensorSpec], out: Array) -> None:
+    """Read small tensors one after the other into ``out`` (uint8), neighbours in the file with one read."""
+    view = out.data
+    position = 0
+    first = 0
+    while first < len(specs):
+        last = first
+        size = specs[first].nbytes
+        while last + 1 < len(specs) and _follows(specs[last], specs[last + 1]):
+            last += 1
+            size += specs[last].nbytes
+        part = view[position : position + size]
+        if last > first:
+            checkpoint.read_file_into(specs[first].file, specs[first].offset, part)
+        else:
+            checkpoint.read_into(specs[first], 0, part)
+        position += size
+        first = last + 1
+
+
+def _follows(before: TensorSpec, after: TensorSpec) -> bool:
+    """Whether ``after`` starts in the same file where ``before`` ends."""
+    return before.offset >= 0 and after.file == before.file and after.offset == before.offset + before.nbytes

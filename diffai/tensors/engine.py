@@ -1,0 +1,200 @@
+"""The numeric core's front door: figures of pairs of tensors, summaries of single ones.
+
+Memory is bounded by the blocks of the threads, whatever the size of a tensor. Results do not depend on the number
+of threads: tensors are cut at the same places and the pieces merged in the same order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from diffai.model import Checkpoint, Delta, PairFigures, Statistics, TensorSpec, TensorSummary
+from diffai.tensors import blocks
+from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace
+from diffai.tensors.delta import Difference
+from diffai.tensors.digest import Summariser, Summary, empty_summary
+from diffai.tensors.dtypes import has_values
+from diffai.tensors.pairs import Comparer, Figures, compares_bytes, unit_count
+from diffai.tensors.statistics import Moments
+from diffai.tensors.workers import run, thread_count
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NumericOptions:
+    """How to compare.
+
+    Attributes:
+        epsilon, rtol: elements with abs(new - old) <= epsilon + rtol * abs(old) count as tolerated, not as changed.
+        threads: 0 chooses by the processors and the amount of work.
+        statistics: set both sides' Statistics on every pair that is not identical.
+    """
+
+    epsilon: float = 0.0
+    rtol: float = 0.0
+    threads: int = 0
+    statistics: bool = True
+
+
+def compare_pairs(
+    old: Checkpoint,
+    new: Checkpoint,
+    pairs: Sequence[Pair],
+    options: NumericOptions,
+    progress: Progress | None = None,
+) -> list[PairFigures]:
+    """Compare the values of pairs of tensors.
+
+    Args:
+        old, new: where the values are read.
+        pairs: specs of both sides, equal in shape; dtypes may differ.
+        options: tolerance, threads, what to compute.
+        progress: called on the calling thread with further bytes done, of both sides together.
+
+    Returns:
+        One result a pair, in the order of ``pairs``.
+
+    Raises:
+        SourceError: bytes are gone.
+    """
+    sizes = blocks.SIZES
+    random_access = old.random_access and new.random_access
+    counts = [unit_count(pair) for pair in pairs]
+    # A stream decides the order; two of them are taken to be in the same order.
+    leader = 1 if old.random_access and not new.random_access else 0
+    order = blocks.file_order((old, new)[leader], [pair[leader] for pair in pairs])
+    pieces = blocks.plan(pairs, counts, order, sizes, join=random_access)
+    total = sum(spec.nbytes for pair in pairs for spec in pair)
+    threads = thread_count(options.threads, total) if random_access else 1
+    comparer = Comparer(old, new, pairs, options.epsilon, options.rtol)
+    done = run(pieces, comparer.compare, lambda: Workspace(sizes), threads, _reporter(pairs, progress))
+
+    parts: list[list[tuple[Chunk | None, Figures]]] = [[] for _ in pairs]
+    for piece, figures in zip(pieces, done, strict=True):
+        if isinstance(piece, Batch):
+            for index, each in zip(piece.indices, figures, strict=True):
+                parts[index].append((None, each))
+        else:
+            parts[piece.index].append((piece, figures[0]))
+
+    # Equal chunks of tensors that differ elsewhere: their bytes count in the figures after all.
+    owed = [
+        (chunk, figures)
+        for row in parts
+        if not all(figures.same for _, figures in row)
+        for chunk, figures in row
+        if chunk is not None and figures.difference is None
+    ]
+    paid = run(owed, lambda item, space: comparer.summarise_same(item[0], space), lambda: Workspace(sizes),
+               threads, lambda _: None)  # fmt: skip
+    for (_, part), known in zip(owed, paid, strict=True):
+        part.difference, part.old, part.new = known.difference, known.old, known.new
+    return [
+        _finish(pair, [figures for _, figures in row], options.statistics)
+        for pair, row in zip(pairs, parts, strict=True)
+    ]
+
+
+def _finish(pair: Pair, parts: list[Figures], statistics: bool) -> PairFigures:
+    """Merge the pieces of one pair."""
+    old, new = pair
+    if old.dtype == new.dtype and old.nbytes == new.nbytes and all(part.same for part in parts):
+        return PairFigures(identical=True)
+    if compares_bytes(pair):
+        return _finish_bytes(pair, parts, statistics)
+    total = parts[0] if parts else Figures(True, Difference(), Moments(), Moments())
+    for part in parts[1:]:
+        total.add(part)
+    assert total.difference is not None and total.old is not None and total.new is not None
+    elements = old.elements
+    return PairFigures(
+        identical=False,
+        delta=total.difference.delta(elements),
+        cast=None if old.dtype == new.dtype else total.difference.cast(),
+        old_statistics=total.old.statistics(old.values_dtype, elements) if statistics else None,
+        new_statistics=total.new.statistics(new.values_dtype, elements) if statistics else None,
+    )
+
+
+def _finish_bytes(pair: Pair, parts: list[Figures], statistics: bool) -> PairFigures:
+    """A pair without values: bytes that differ, and those that only one side has."""
+    changed = sum(part.difference.changed for part in parts if part.difference is not None)
+    sizes = [spec.nbytes for spec in pair]
+    changed += max(sizes) - min(sizes)
+    delta = Delta(max(sizes), changed, 0, 0, 0.0, 0.0, 0.0, 0.0, None, None)
+    unknown: list[Statistics | None] = [None, None]
+    if statistics:
+        unknown = [Moments().statistics(spec.values_dtype, spec.elements) for spec in pair]
+    return PairFigures(False, delta, None, unknown[0], unknown[1], as_bytes=True)
+
+
+def summarise(
+    checkpoint: Checkpoint,
+    specs: Sequence[TensorSpec],
+    *,
+    statistics: bool,
+    digest: bool,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> list[TensorSummary]:
+    """Summarise tensors, each in one pass over its bytes.
+
+    Args:
+        checkpoint: where the values are read.
+        specs: tensors of it.
+        statistics, digest: what to compute.
+        threads: 0 chooses by the processors and the amount of work.
+        progress: called on the calling thread with further bytes done.
+
+    Returns:
+        One summary a tensor, in the order of ``specs``.
+
+    Raises:
+        SourceError: bytes are gone.
+    """
+    sizes = blocks.SIZES
+    rows = [(spec,) for spec in specs]
+    counts = [spec.elements if has_values(spec.values_dtype) else spec.nbytes for spec in specs]
+    # A digest runs through a tensor from its first byte to its last.
+    cut = dataclasses.replace(sizes, chunk=max(counts, default=1) or 1) if digest else sizes
+    pieces = blocks.plan(rows, counts, blocks.file_order(checkpoint, specs), cut, join=checkpoint.random_access)
+    total = sum(spec.nbytes for spec in specs)
+    used = thread_count(threads, total) if checkpoint.random_access else 1
+    summariser = Summariser(checkpoint, specs, statistics=statistics, digest=digest)
+    done = run(pieces, summariser.summarise, lambda: Workspace(sizes), used, _reporter(rows, progress))
+
+    found: list[Summary | None] = [None] * len(specs)
+    for piece, summaries in zip(pieces, done, strict=True):
+        for index, summary in zip(_indices(piece), summaries, strict=True):
+            before = found[index]
+            if before is None:
+                found[index] = summary
+            else:
+                before.add(summary)
+    return [
+        empty_summary(spec, statistics=statistics, digest=digest)
+        if summary is None
+        else summary.summary(spec, statistics=statistics)
+        for spec, summary in zip(specs, found, strict=True)
+    ]
+
+
+def _indices(piece: Piece) -> tuple[int, ...]:
+    return piece.indices if isinstance(piece, Batch) else (piece.index,)
+
+
+def _reporter(rows: Sequence[Sequence[TensorSpec]], progress: Progress | None) -> Callable[[Piece], None]:
+    """Turn pieces done into bytes done."""
+    if progress is None:
+        return lambda _: None
+
+    def report(piece: Piece) -> None:
+        if isinstance(piece, Batch):
+            progress(sum(spec.nbytes for index in piece.indices for spec in rows[index]))
+        else:
+            progress(sum(blocks.span(blocks.unit_bits(spec), piece.start, piece.stop)[1] for spec in rows[piece.index]))
+
+    return report
