@@ -1,0 +1,128 @@
+"""The two commands that git is configured to run, each a shell function that keeps git alive.
+
+Any non-zero exit of a diff driver or a converter ends the whole ``git diff`` or ``git log -p``. So the
+configured value is no bare program: when the program is gone or crashes, the function says so in one line,
+prints what is known without it, and returns 0. While diffai works it costs nothing but shell builtins.
+
+The text is POSIX sh on one line. git runs it as ``sh -c '<value> "$@"' '<value>' ARGUMENTS``.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import sysconfig
+from collections.abc import Iterator
+
+from diffai.errors import UsageError
+
+DRIVER_FUNCTION = "diffai_driver"
+TEXTCONV_FUNCTION = "diffai_textconv"
+
+# Statuses 130 and 141 are ^C and SIGPIPE (the user quit the pager): nobody is left to read a reason.
+# 126 and 127 are the shell's own: no permission, no such program, or an interpreter (a venv) that is gone.
+_RUN = (
+    'if [ -x "$p" ]; then "$p" %(verb)s "$@"; s=$?; else s=127; fi; '
+    "case $s in 0|130|141) return 0 ;; esac; trap '' PIPE; "
+    'case $s in 126|127) w="diffai is missing ($p): install it again and run: diffai install;'
+    ' or forget it: %(forget)s" ;; '
+    "*) printf '\\n' 2>/dev/null; w=\"diffai failed (exit $s): $p\" ;; esac; "
+)
+
+# What git itself prints for a binary file, plus sizes. Control characters in a path must not reach a terminal.
+_DRIVER_FALLBACK = (
+    "{ q() { printf %s \"${1#/}\" | LC_ALL=C tr '\\001-\\037\\177' '?'; }; "
+    'z() { if [ -f "$1" ]; then echo "$(($(wc -c <"$1"))) bytes"; else echo nothing; fi; }; '
+    "case $# in 7|9) "
+    'a="a/$(q "$1")"; b="b/$(q "${8:-$1}")"; o=$3; n=$6; m=; '
+    'printf \'diff --git %s %s\\n\' "$a" "$b"; '
+    'case "$2 $5" in '
+    '"/dev/null /dev/null") a=$2; b=$5 ;; '
+    "/dev/null\\ *) a=$2; printf 'new file mode %s\\n' \"$7\" ;; "
+    "*\\ /dev/null) b=$5; printf 'deleted file mode %s\\n' \"$4\" ;; "
+    '*) if [ "$4" = "$7" ]; then m=" $7"; else printf \'old mode %s\\nnew mode %s\\n\' "$4" "$7"; fi ;; '
+    "esac; "
+    '[ "$o" = . ] && o=0000000; [ "$n" = . ] && n=0000000; '
+    "if [ $# = 9 ]; then printf '%s\\n' \"${9%?}\"; "
+    'else printf \'index %.7s..%.7s%s\\n\' "$o" "$n" "$m"; fi; '
+    'printf \'Binary files %s and %s differ (%s, %s)\\n\' "$a" "$b" "$(z "$2")" "$(z "$5")" ;; '
+    '*) printf \'* Unmerged path %s\\n\' "$(q "$1")" ;; esac; '
+    "printf '%s\\n' \"$w\"; } 2>/dev/null; return 0; "
+)
+
+# The hash makes the two sides differ exactly when their bytes do; equal text would hide the file.
+_TEXTCONV_FALLBACK = (
+    "{ printf '%s\\n' \"$w\"; "
+    'if h=$(git hash-object --no-filters -- "$1"); then echo "git blob $h"; '
+    'else echo "cksum $(cksum <"$1")"; fi; } 2>/dev/null; return 0; '
+)
+
+
+def driver_command(program: str, *, scope_flag: str = "") -> str:
+    """The value of ``diff.diffai.command``.
+
+    Args:
+        program: absolute path of the ``diffai`` console script; any character but NUL and newline.
+        scope_flag: ``--global `` or the like, named in the advice on how to unregister without diffai.
+    """
+    return _function(DRIVER_FUNCTION, program, "git-driver", scope_flag, _DRIVER_FALLBACK)
+
+
+def textconv_command(program: str, *, scope_flag: str = "") -> str:
+    """The value of ``diff.diffai.textconv``; arguments as :func:`driver_command`."""
+    return _function(TEXTCONV_FUNCTION, program, "textconv", scope_flag, _TEXTCONV_FALLBACK)
+
+
+def _function(name: str, program: str, verb: str, scope_flag: str, fallback: str) -> str:
+    forget = f"git config {scope_flag} --remove-section diff.diffai".replace("  ", " ")
+    run = _RUN % {"verb": verb, "forget": forget}
+    return f"{name}() {{ p={quote(program)}; {run}{fallback}}}; {name}"
+
+
+def quote(text: str) -> str:
+    """``text`` as one single-quoted word of POSIX sh."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def is_ours(value: str) -> bool:
+    """Whether a configured value was written by some version of diffai."""
+    return value.startswith((f"{DRIVER_FUNCTION}() {{", f"{TEXTCONV_FUNCTION}() {{"))
+
+
+def program_of(value: str) -> str:
+    """The program that a value written by diffai runs; "" when the value is not ours or was edited."""
+    if not is_ours(value):
+        return ""
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        return ""
+    return next((word[2:].removesuffix(";") for word in words[:4] if word.startswith("p=/")), "")
+
+
+def find_program() -> str:
+    """Absolute path of the ``diffai`` console script of the running installation.
+
+    Raises:
+        UsageError: there is none, or its path cannot be written into a git configuration.
+    """
+    for candidate in _candidates():
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            if any(ord(character) < 32 or character == "\x7f" for character in candidate):
+                raise UsageError(f"{candidate!r} holds a control character, which git cannot run from its config")
+            return candidate
+    raise UsageError(
+        "the diffai program was not found next to this Python nor on PATH; install it with: pip install diffai"
+    )
+
+
+def _candidates() -> Iterator[str]:
+    # The Python itself is not resolved: in a virtual environment it is a link to one elsewhere.
+    yield os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "diffai")
+    yield os.path.join(sysconfig.get_path("scripts"), "diffai")
+    if os.path.basename(sys.argv[0]) == "diffai" and os.path.isabs(sys.argv[0]):
+        yield os.path.realpath(sys.argv[0])
+    for folder in os.get_exec_path():
+        if os.path.isabs(folder):  # "." on PATH would let a clone choose the program
+            yield os.path.join(folder, "diffai")
