@@ -55,6 +55,7 @@ def compare_models(
     Raises:
         SourceError: a file changed or ended early while its values were read.
         UsageError: a regular expression in the options is wrong.
+
     """
     selection = _Selection.of(options)
     left_specs, right_specs = selection.specs(old.checkpoint), selection.specs(new.checkpoint)
@@ -102,7 +103,15 @@ class _Selection:
     def __init__(self, options: CompareOptions) -> None:
         self._options = options
         self._filter = _compile(options.filter, "--filter") if options.filter else None
-        self._ignore = [_compile(pattern, "ignore") for pattern in options.ignore]
+        self._ignore = [
+            (_compile(pattern, "--ignore-keys-regex"), f"ignored by --ignore-keys-regex {pattern}")
+            for pattern in options.ignore
+        ]
+        if options.ignore_globs:
+            from fnmatch import translate
+
+            origin = options.ignore_origin or "configuration"
+            self._ignore += [(re.compile(translate(glob)), f"ignored by {glob!r} ({origin})") for glob in options.ignore_globs]
         self._seen: dict[str, set[str]] = {}
 
     @classmethod
@@ -133,10 +142,9 @@ class _Selection:
         return not self._ignored(name)
 
     def _ignored(self, name: str) -> bool:
-        for pattern in self._ignore:
+        for pattern, why in self._ignore:
             if pattern.search(name):
-                origin = self._options.ignore_origin or "--ignore-keys-regex"
-                self._leave(name, f"ignored by {pattern.pattern!r} ({origin})")
+                self._leave(name, why)
                 return True
         return False
 

@@ -47,6 +47,7 @@ def common_renames(
         (old name -> new name, "prefix" or "suffix"); empty when no single change explains at least three
         names, or all names of both sides where there are only two. A change explains a name only when the
         shapes agree, and it is dropped if it leads any other name to a partner of another shape.
+
     """
     best: dict[str, str] = {}
     kind = ""

@@ -39,6 +39,7 @@ def pair_tensors(
         old, new: specs by name.
         digests: computes summaries (with digest) of candidates of both sides; None when values may not be read.
         find_renames: whether unmatched names are looked at at all.
+
     """
     same = tuple((spec, new[name]) for name, spec in old.items() if name in new)
     gone = {name: spec for name, spec in old.items() if name not in new}

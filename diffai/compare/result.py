@@ -27,12 +27,14 @@ class CompareOptions:
         filter: regular expression a tensor name must match (searched) to be compared.
         path: dotted prefix a tensor name must have.
         ignore: regular expressions; tensors, metadata and training keys that match (searched) are left out.
-        ignore_origin: where ``ignore`` comes from, for the output; "" = the command line.
+        ignore_globs: the same as globs over whole names (``*.num_batches_tracked``), as configuration has them.
+        ignore_origin: where ``ignore_globs`` come from, for the output.
         find_renames: pair unmatched names by digest and by common prefix or suffix.
         statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` only where at
             most ``few_limit`` tensors differ (a folded output shows none); ``none`` never.
         threads: 0 = as many as help.
         max_bytes: above this many bytes of values on both sides together nothing is read; 0 = no limit.
+
     """
 
     epsilon: float = 0.0
@@ -41,6 +43,7 @@ class CompareOptions:
     filter: str = ""
     path: str = ""
     ignore: tuple[str, ...] = ()
+    ignore_globs: tuple[str, ...] = ()
     ignore_origin: str = ""
     find_renames: bool = True
     statistics: Literal["all", "few", "none"] = "all"
@@ -144,6 +147,7 @@ class Totals:
         new_nonfinite: changed elements that are NaN or infinite on either side.
         tolerated: elements that differ within the tolerance.
         equal_by_value: pairs whose bytes differ but whose values are equal (or tolerated).
+
     """
 
     added: int = 0

@@ -18,7 +18,7 @@ from diffai.errors import UsageError
 
 __all__ = [
     "COLORS", "FILE_NAME", "FORMATS", "KEYS", "Color", "Format", "Key", "Settings",
-    "load_settings", "parse_size", "read_git_config", "repository_root",
+    "load_settings", "own_entries", "parse_size", "read_git_config", "read_git_entries", "repository_root",
 ]  # fmt: skip
 
 FILE_NAME = ".diffai.toml"
@@ -76,19 +76,34 @@ def read_git_config(cwd: str) -> tuple[Mapping[str, Sequence[str]], str | None]:
     Raises:
         UsageError: git cannot read its own configuration; the text is git's.
     """
+    return own_entries(read_git_entries(cwd, r"^diffai\.")), repository_root(cwd)
+
+
+def own_entries(entries: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """The entries under ``diffai.``, by lower-case name without that prefix."""
+    return {name[len("diffai.") :]: values for name, values in entries.items() if name.startswith("diffai.")}
+
+
+def read_git_entries(cwd: str, pattern: str) -> dict[str, list[str]]:
+    """All git config entries whose name matches ``pattern``, by name as git prints it; one call of git.
+
+    A key without "=" is ``true``; an empty value is false (git-config(1), "boolean").
+
+    Raises:
+        UsageError: git cannot read its own configuration; the text is git's.
+    """
     import subprocess
 
-    root = repository_root(cwd)
     try:
         result = subprocess.run(
-            ["git", "config", "-z", "--get-regexp", r"^diffai\."],
+            ["git", "config", "-z", "--get-regexp", pattern],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
     except OSError:
-        return {}, root
+        return {}
     if result.returncode not in (0, 1):  # 1: no such key
         said = result.stderr.decode("utf-8", "replace").strip().splitlines()
         raise UsageError("git config: " + (said[-1] if said else f"exit code {result.returncode}"))
@@ -96,9 +111,8 @@ def read_git_config(cwd: str) -> tuple[Mapping[str, Sequence[str]], str | None]:
     for entry in result.stdout.decode("utf-8", "surrogateescape").split("\0"):
         name, newline, value = entry.partition("\n")
         if name:
-            # A key without "=" is true; an empty value is false (git-config(1), "boolean").
-            values.setdefault(name[len("diffai.") :], []).append(value if newline else "true")
-    return values, root
+            values.setdefault(name, []).append(value if newline else "true")
+    return values
 
 
 def _upwards(folder: str) -> Iterator[str]:

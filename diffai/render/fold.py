@@ -178,7 +178,7 @@ def _spread(f: Fold) -> list[str]:
         return []
     values = [(c.relative_l2, c.name) for c in f.changes]
     low, (high, most) = min(values)[0], max(values, key=lambda v: v[0])
-    if low == high:
+    if ratio(low) == ratio(high):
         return [f"relative L2 {ratio(low)}"]
     return [f"relative L2 {ratio(low)}..{ratio(high)} (most: {escape(_short(most))})"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from diffai.compare.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange, ValueChange
 from diffai.compare.tensors import count
-from diffai.model import Absent, Problem
+from diffai.model import Absent
 from diffai.render import values
 from diffai.render.lines import statistics_of
 from diffai.render.state import describe_state
@@ -90,17 +90,7 @@ def _side(side: Side) -> dict[str, Json]:
         "parameters": side.parameters,
         "elements": side.elements,
         "dtypes": {values.text(name): elements for name, elements in side.dtypes},
-        "problems": [_problem(p) for p in side.problems],
-    }
-
-
-def _problem(problem: Problem) -> dict[str, Json]:
-    return {
-        "code": problem.code,
-        "severity": problem.severity,
-        "message": values.text(problem.message),
-        "tensor": values.text(problem.tensor),
-        "offset": problem.offset if problem.offset >= 0 else None,
+        "problems": [values.problem(p) for p in side.problems],
     }
 
 

@@ -11,7 +11,8 @@ from diffai.render.lines import describe_cast, symbol, tensor_line, value_line
 from diffai.render.state import describe_state
 from diffai.render.style import change_percent, escape, paint, percent, plural, ratio, shape, size
 
-SYMBOL_ORDER = ("!", "-", "+", ">", "~")
+_FEWEST_FOLDED = 40
+"""Folded lines that are always shown, however early folding begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class TextOptions:
     """How the text looks; fields have the meaning of the options of the same names.
 
     Attributes:
-        fold_above: tensor lines above which names are folded by pattern; 0 = never fold.
+        fold_above: tensor lines above which names are folded by pattern; 0 = always (``tensor_details`` = never).
         max_lines: most tensor lines printed, 0 = all; what is hidden is counted.
         threshold: relative L2 below which a changed tensor's line is hidden (and counted); 0 = none hidden.
 
@@ -130,9 +131,7 @@ class _Body:
         self.diff, self.options = diff, options
         self.changes = self._shown()
         weights = [c for c in self.changes if c.spec.role == "weight"]
-        self.unfold = (
-            options.tensor_details or not options.fold_above or len(self.changes) <= options.fold_above
-        )
+        self.unfold = options.tensor_details or len(self.changes) <= options.fold_above
         self.training = [c for c in self.changes if c.spec.role == "training"]
         self.lines_of = self.changes if options.tensor_details or options.verbose else weights
 
@@ -229,7 +228,7 @@ class _Body:
             folds = fold(self.lines_of)
             lines = [(f.kind[0], self._fold_line(f)) for f in folds]
             counts = [len(f.changes) for f in folds]
-            cap = cap or options.fold_above
+            cap = cap or max(options.fold_above, _FEWEST_FOLDED)
         out = [paint(f"  {line}", kind, options.color) for kind, line in (lines[:cap] if cap else lines)]
         if cap and len(lines) > cap:
             out.append(self._hidden(sum(counts[cap:]), len(lines) - cap))

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from diffai.compare.result import TensorChange
-from diffai.model import Cast, Delta, Scalar, Statistics, TensorSpec
+from diffai.model import Cast, Delta, Problem, Scalar, Statistics, TensorSpec
 from diffai.render.lines import statistics_of
 
 Json = Any
@@ -76,6 +76,17 @@ def cast(figures: Cast) -> dict[str, Json]:
         "sqnr_db": finite(figures.sqnr_db),
         "overflow_count": figures.overflow_count,
         "underflow_count": figures.underflow_count,
+    }
+
+
+def problem(found: Problem) -> dict[str, Json]:
+    """One problem of a file."""
+    return {
+        "code": found.code,
+        "severity": found.severity,
+        "message": text(found.message),
+        "tensor": text(found.tensor),
+        "offset": found.offset if found.offset >= 0 else None,
     }
 
 

@@ -1,0 +1,60 @@
+"""``diffai check``: validate files without comparing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from diffai.cli.options import limits_for, output_options, resolve_output, settings_for, wants_color, write, write_lines
+from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, UsageError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("files", nargs=-1, metavar="FILE...")
+@click.option("--structure-only", is_flag=True, help="Do not read values: no NaN/Inf counts.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
+@click.option("--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like.")
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
+    """Validate models without comparing: structure with numbered reasons and byte offsets, unsafe pickle globals
+    (never run), NaN and Inf counts. Also: diffai --check FILE.
+
+    \b
+    Exit codes: 0 all sound; 1 a model is malformed, unsafe or holds NaN/Inf; 2 missing, not pulled, or no model.
+    """
+    from diffai.cli.main import Words
+    from diffai.compare.checking import CheckResult, check_file
+    from diffai.render.check import check_report, check_text
+
+    words = [*files, *(ctx.obj.after if isinstance(ctx.obj, Words) else ())]
+    if not words:
+        raise UsageError("no file given: diffai check FILE...")
+    settings = settings_for({"threads": given["threads"]}, given["config_file"])
+    kind, encoding, input_format = resolve_output(given["output"], given["format_"], given["input_format"], settings.format)
+    results: list[CheckResult] = []
+    code = EXIT_OK
+    for word in words:
+        try:
+            result = check_file(
+                word, limits_for(settings), input_format=input_format,
+                values=not given["structure_only"], threads=settings.threads,
+            )  # fmt: skip
+        except DiffaiError as error:
+            click.echo(f"diffai: {error}", err=True)
+            code = EXIT_TROUBLE
+            continue
+        results.append(result)
+        if result.state is not None:
+            code = EXIT_TROUBLE
+        elif result.errors and code == EXIT_OK:
+            code = EXIT_DIFFERENT
+        if kind == "text" and not given["quiet"]:
+            write_lines(check_text(result, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
+    if kind != "text" and not given["quiet"]:
+        from diffai.render.values import dump
+
+        write(dump(check_report(results), encoding))
+    return code

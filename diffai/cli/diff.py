@@ -1,0 +1,170 @@
+"""``diffai OLD NEW``: the comparison by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from diffai.cli.options import (
+    limits_for,
+    output_options,
+    resolve_output,
+    settings_for,
+    value_options,
+    wants_color,
+    write,
+    write_lines,
+)
+from diffai.compare.result import CompareOptions, DirectoryDiff, ModelDiff
+from diffai.config import Settings
+from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, UsageError
+
+_EPILOG = """\b
+Examples:
+  diffai old.safetensors new.safetensors
+  diffai model.pt model.safetensors            any two formats compare by tensor name
+  diffai HEAD~1:model.safetensors model.safetensors
+  diffai HEAD~3 HEAD -- model.safetensors      two revisions; one revision = against the work tree
+  diffai runs/a runs/b --include '*.safetensors'
+  diffai a.pt b.pt --output json | jq '.[] | select(.TensorShapeChanged)'
+
+\b
+Exit codes: 0 done; 1 different (with --exit-code or -q); 2 a side is unreadable, missing or not pulled.
+Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
+
+
+@click.command(
+    epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.argument("words", nargs=-1, metavar="OLD NEW")
+@click.option("--stats", is_flag=True, help="Tensor lines only.")
+@click.option("--show-structure", is_flag=True, help="The summary and structural changes only.")
+@click.option("--tensor-details", is_flag=True, help="One line a tensor, unchanged ones too; never folded.")
+@click.option("--diff-only", is_flag=True, help="Nothing about what did not change.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; exit 1 when different.")
+@click.option("--exit-code", is_flag=True, help="Exit 1 when different.")
+@click.option("-r", "--recursive", is_flag=True, help="Accepted; directories are always compared recursively.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Directories: only files that match (repeatable).")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Directories: not files that match (repeatable).")
+@click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
+@click.option("--path", default="", metavar="PREFIX", help="Only tensors below this dotted prefix.")
+@click.option("--ignore-keys-regex", multiple=True, metavar="REGEX", help="Leave out tensors and keys that match.")
+@click.option("--sort-by-change-magnitude", is_flag=True, help="Largest relative L2 first.")
+@click.option("--shape-only", is_flag=True, help="Read headers only; values are not compared (and it says so).")
+@click.option("--stream", is_flag=True, help="Accepted; values are always streamed in blocks.")
+@value_options
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
+    """Compare two models, or two directories of models, tensor by tensor.
+
+    OLD and NEW are files, directories, a shard index, or REV:path. With -- they are revisions and paths follow.
+    """
+    from diffai.cli.main import Words
+
+    split = ctx.obj if isinstance(ctx.obj, Words) else Words()
+    settings = settings_for(_options(given), given["config_file"])
+    kind, encoding, input_format = resolve_output(
+        given["output"], given["format_"], given["input_format"], settings.format
+    )
+    compare_options = _compare_options(settings, given, machine=kind != "text")
+    diff = _compare(words, split, settings, compare_options, input_format)
+    if not given["quiet"]:
+        _write(diff, kind, encoding, settings, given)
+    return _exit_code(diff, asked=given["exit_code"] or given["quiet"])
+
+
+def _options(given: dict[str, Any]) -> dict[str, object]:
+    """What the command line says of settings; None and False mean that it says nothing."""
+    names = ("epsilon", "rtol", "threads", "include", "exclude")
+    flags = ("show_structure", "tensor_details", "shape_only")
+    return {name: given[name] for name in names} | {name: given[name] or None for name in flags}
+
+
+def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool) -> CompareOptions:
+    details = machine or given["verbose"] or settings.tensor_details or given["stats"]
+    return CompareOptions(
+        epsilon=settings.epsilon,
+        rtol=settings.rtol,
+        shape_only=settings.shape_only,
+        filter=given["filter_"],
+        path=given["path"],
+        ignore=given["ignore_keys_regex"],
+        ignore_globs=settings.ignore,
+        ignore_origin=settings.origin("ignore"),
+        statistics="none" if given["quiet"] else "all" if details else "few",
+        few_limit=max(settings.fold_above, 1),
+        threads=settings.threads,
+        max_bytes=settings.max_bytes,
+    )
+
+
+def _compare(
+    words: tuple[str, ...], split: Any, settings: Settings, options: CompareOptions, input_format: str
+) -> ModelDiff | DirectoryDiff:
+    from diffai.cli.progress import ProgressBar
+    from diffai.compare.request import compare_revisions, compare_words
+
+    with ProgressBar("comparing") as progress:
+        if split.split:
+            return compare_revisions(
+                words, split.after, options, limits_for(settings), progress,
+                include=settings.include, exclude=settings.exclude,
+            )  # fmt: skip
+        if len(words) != 2:
+            raise UsageError(_wrong_count(words))
+        return compare_words(
+            *words, options, limits_for(settings), progress,
+            include=settings.include, exclude=settings.exclude, input_format=input_format,
+        )  # fmt: skip
+
+
+def _wrong_count(words: tuple[str, ...]) -> str:
+    if len(words) == 1:
+        return (
+            f"only one model given ({words[0]}): diffai OLD NEW compares two, diffai show {words[0]} shows one, "
+            f"diffai HEAD -- {words[0]} compares it with its committed version"
+        )
+    return f"{len(words)} words given, expected two: diffai OLD NEW (revisions stand before --, paths after it)"
+
+
+def _write(
+    diff: ModelDiff | DirectoryDiff, kind: str, encoding: str, settings: Settings, given: dict[str, Any]
+) -> None:
+    by_magnitude = given["sort_by_change_magnitude"]
+    if kind == "changes":
+        from diffai.render.records import change_list
+        from diffai.render.values import dump
+
+        write(dump(change_list(diff, sort_by_magnitude=by_magnitude), encoding))
+        return
+    if kind == "report":
+        from diffai.render.report import report
+        from diffai.render.values import dump
+
+        write(dump(report(diff, sort_by_magnitude=by_magnitude), encoding))
+        return
+    from diffai.render.text import TextOptions, render_directory, render_text
+
+    options = TextOptions(
+        color=wants_color(settings, given["no_color"]),
+        verbose=given["verbose"],
+        diff_only=given["diff_only"],
+        show_structure=settings.show_structure,
+        stats=given["stats"],
+        tensor_details=settings.tensor_details,
+        sort_by_magnitude=by_magnitude,
+        fold_above=settings.fold_above,
+        max_lines=settings.max_tensor_display,
+        threshold=settings.threshold if settings.filter_small_changes else 0.0,
+    )
+    write_lines(render_text(diff, options) if isinstance(diff, ModelDiff) else render_directory(diff, options))
+
+
+def _exit_code(diff: ModelDiff | DirectoryDiff, *, asked: bool) -> int:
+    """2 beats 1 beats 0."""
+    trouble = not diff.comparable if isinstance(diff, ModelDiff) else diff.unreadable > 0
+    if trouble:
+        return EXIT_TROUBLE
+    return EXIT_DIFFERENT if asked and diff.differs else EXIT_OK

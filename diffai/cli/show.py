@@ -1,0 +1,63 @@
+"""``diffai show``: one checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from diffai.cli.options import limits_for, output_options, resolve_output, settings_for, wants_color, write, write_lines
+from diffai.errors import EXIT_OK, DiffaiError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("files", nargs=-1, metavar="FILE...")
+@click.option("--shape-only", is_flag=True, help="Read headers only: names, dtypes and shapes.")
+@click.option("--digests", is_flag=True, help="Add each tensor's xxh3-128.")
+@click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
+@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
+@click.option("--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like.")
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
+    """Show one model: format, tensors, dtypes, shapes, statistics, metadata, training state.
+
+    FILE is a file, a directory of shards, a shard index, or REV:path.
+
+    \b
+    Examples:
+      diffai show model.safetensors
+      diffai show HEAD~1:model.pt --shape-only
+      diffai show model.pt --format json | jq '.tensors[] | select(.nan_count > 0)'
+    """
+    from diffai.cli.main import Words
+    from diffai.compare.summary import show_model
+    from diffai.errors import UsageError
+    from diffai.render.show import show_report, show_text
+
+    words = [*files, *(ctx.obj.after if isinstance(ctx.obj, Words) else ())]
+    if not words:
+        raise UsageError("no file given: diffai show FILE")
+    settings = settings_for({"threads": given["threads"], "shape_only": given["shape_only"] or None}, given["config_file"])
+    kind, encoding, input_format = resolve_output(given["output"], given["format_"], given["input_format"], settings.format)
+    code = EXIT_OK
+    for position, word in enumerate(words):
+        try:
+            model = show_model(
+                word, limits_for(settings), input_format=input_format, pattern=given["filter_"],
+                statistics=not settings.shape_only, digests=given["digests"], threads=settings.threads,
+            )  # fmt: skip
+        except DiffaiError as error:
+            if len(words) == 1:
+                raise
+            click.echo(f"diffai: {error}", err=True)
+            code = error.exit_code
+            continue
+        if kind == "text":
+            write_lines([""] if position else [])
+            write_lines(show_text(model, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
+        else:
+            from diffai.render.values import dump
+
+            write(dump(show_report(model), encoding))
+    return code

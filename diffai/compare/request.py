@@ -1,0 +1,189 @@
+"""What the words of a command line mean: two models, two directories, or changed files between revisions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from diffai.compare.directories import compare_directories, compare_files, is_shard, list_models, model_key
+from diffai.compare.inputs import as_input, open_input, unreadable
+from diffai.compare.models import Input, Progress, compare_models
+from diffai.compare.names import natural_key
+from diffai.compare.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
+from diffai.errors import FormatError, SourceError
+from diffai.formats.base import Limits
+from diffai.model import Absent, NotAModel
+from diffai.sources.changed import (
+    WORK_TREE,
+    ChangedFile,
+    changed_files,
+    exists_at,
+    split_revisions,
+    top_of_work_tree,
+)
+from diffai.sources.git_program import Repository
+
+
+def compare_words(
+    old: str,
+    new: str,
+    options: CompareOptions,
+    limits: Limits,
+    progress: Progress | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    input_format: str = "",
+) -> ModelDiff | DirectoryDiff:
+    """Compare what two words name: paths or ``REV:path``; two directories pairwise, unless each is one sharded model.
+
+    Raises:
+        SourceError: a word names nothing that can be read.
+    """
+    if os.path.isdir(old) and os.path.isdir(new) and not (_is_one_model(old) and _is_one_model(new)):
+        return compare_directories(
+            old, new, options, limits=limits, include=include, exclude=exclude, progress=progress
+        )
+    left = open_input(old, limits, input_format)
+    try:
+        right = open_input(new, limits, input_format)
+        try:
+            return compare_models(left, right, options, progress)
+        finally:
+            _close(right)
+    finally:
+        _close(left)
+
+
+def _is_one_model(folder: str) -> bool:
+    """Whether a folder holds the shards of one model and no other model."""
+    models = list_models(folder).models
+    return len(models) == 1 and all(is_shard(path) or path.endswith(".index.json") for path in models.values())
+
+
+def compare_revisions(
+    words: Sequence[str],
+    paths: Sequence[str],
+    options: CompareOptions,
+    limits: Limits,
+    progress: Progress | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> ModelDiff | DirectoryDiff:
+    """Compare models between two revisions, or a revision and the work tree.
+
+    One path that is one file gives a model diff, anything else a directory diff over the changed files.
+
+    Raises:
+        SourceError: not in a repository, no such revision, or a path that neither side has.
+    """
+    repository = Repository()
+    old, new = split_revisions(words, repository)
+    for path in paths:
+        on_disk = os.path.lexists(path) if new == WORK_TREE else exists_at(repository, new, path)
+        if not on_disk and not exists_at(repository, old, path):
+            raise SourceError(f"{path}: neither revision has this path")
+    view = _Revisions(repository, old, new, limits)
+    pairs = view.models(changed_files(repository, old, new, paths), include, exclude)
+    if len(paths) == 1 and not pairs and not os.path.isdir(paths[0]):
+        return _unchanged(view, paths[0], options, progress)
+    files = []
+    for name, change in pairs.items():
+        file = view.compare(name, change, options, progress)
+        if file is not None:
+            files.append(file)
+    if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and not os.path.isdir(paths[0]):
+        return files[0].diff
+    left_out = [LeftOut("files", view.excluded, "left out by --include/--exclude")] if view.excluded else []
+    labels = (old[:12], new[:12] if new else "work tree")
+    return DirectoryDiff(*labels, tuple(files), tuple(left_out), (0, view.not_models, 0, 0))
+
+
+def _unchanged(
+    view: _Revisions, path: str, options: CompareOptions, progress: Progress | None
+) -> ModelDiff | DirectoryDiff:
+    """A path that git calls unchanged: the diff of the file with itself says so, and that it is readable."""
+    relative = view.relative(path)
+    file = view.compare(path, ChangedFile(relative, relative), options, progress)
+    if file is None or file.diff is None:
+        raise SourceError(f"{path}: {file.reason if file else 'is not a model'}")
+    return file.diff
+
+
+class _Revisions:
+    """Both sides of a comparison of revisions: opens what stands at a path on either."""
+
+    def __init__(self, repository: Repository, old: str, new: str, limits: Limits) -> None:
+        self._repository, self._old, self._new, self._limits = repository, old, new, limits
+        self._top = top_of_work_tree(repository)
+        self.excluded = 0
+        self.not_models = 0
+
+    def relative(self, path: str) -> str:
+        """A path of the user as one from the top of the work tree."""
+        return os.path.relpath(os.path.abspath(path), self._top) if self._top else path
+
+    def models(
+        self, changed: Sequence[ChangedFile], include: Sequence[str], exclude: Sequence[str]
+    ) -> dict[str, ChangedFile]:
+        """Changed models by name; the shards and the index of one model are one entry."""
+        from diffai.compare.directories import wanted
+
+        pairs: dict[str, ChangedFile] = {}
+        for change in changed:
+            if not wanted(change.new_path or change.old_path, include, exclude):
+                self.excluded += 1
+                continue
+            key_old, key_new = (model_key(p) if p else "" for p in (change.old_path, change.new_path))
+            name = key_new or key_old
+            if name in (change.old_path, change.new_path):
+                pairs[name] = change
+            else:  # a shard or an index: its model stands under one name on both sides
+                pairs[name] = ChangedFile(name, name)
+        return dict(sorted(pairs.items(), key=lambda item: natural_key(item[0])))
+
+    def compare(
+        self, name: str, change: ChangedFile, options: CompareOptions, progress: Progress | None
+    ) -> FileChange | None:
+        """The change of one model; None when it is a model on neither side."""
+        sides = self._open(self._old, change.old_path), self._open(self._new, change.new_path)
+        try:
+            if all(isinstance(side.state, (Absent, NotAModel)) for side in sides):
+                self.not_models += 1
+                return None
+            renamed = change.old_path and change.new_path and change.old_path != change.new_path
+            shown = f"{change.old_path} -> {change.new_path}" if renamed else name
+            return compare_files(shown, *sides, options, progress)
+        finally:
+            for side in sides:
+                _close(side)
+
+    def _open(self, commit: str, path: str) -> Input:
+        if not path:
+            return Input("", state=Absent())
+        label = f"{commit[:12]}:{path}" if commit else path
+        try:
+            for candidate in (path, f"{path}.index.json"):
+                side = self._open_exact(commit, candidate, label)
+                if not isinstance(side.state, Absent):
+                    return side
+            return side
+        except (SourceError, FormatError) as error:
+            return Input(label, state=unreadable(error))
+
+    def _open_exact(self, commit: str, path: str, label: str) -> Input:
+        from diffai.sources.resolve import resolve_at
+
+        if commit == WORK_TREE:
+            full = os.path.join(self._top, path)
+            if not os.path.lexists(full):
+                return Input(label, state=Absent())
+            return open_input(full, self._limits, label=label)
+        found = resolve_at("", commit, path)
+        return as_input(found, self._limits, label=label)
+
+
+def _close(side: Input) -> None:
+    if side.checkpoint is not None:
+        side.checkpoint.close()

@@ -1,0 +1,251 @@
+"""``diffai git-driver``: what git runs for one changed model file. It always exits 0 and never stops ``git diff``.
+
+git calls it with 7 arguments (path, then file, oid and mode of both sides), 9 on a rename or copy, or 1 for an
+unmerged path. Either file may be /dev/null, a temporary copy, the work-tree file, or a pointer's text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffai.compare.models import Input
+from diffai.compare.result import CompareOptions
+from diffai.errors import DiffaiError, FormatError, SourceError
+from diffai.formats.base import Limits
+from diffai.git.environment import GitEnvironment, quote_path, read_environment
+from diffai.model import Absent, NotAModel
+from diffai.render.style import escape, paint
+
+_ZERO = "0" * 40
+_ABBREV = 7
+_LINK, _SUBMODULE = "120000", "160000"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """git's arguments: both sides' paths, files, oids and modes. ``note`` is git's text about a rename."""
+
+    old_path: str
+    new_path: str
+    old_file: str
+    old_hex: str
+    old_mode: str
+    new_file: str
+    new_hex: str
+    new_mode: str
+    note: str = ""
+
+    @property
+    def old_absent(self) -> bool:
+        """Whether the file is new."""
+        return self.old_file == os.devnull or self.old_mode == "."
+
+    @property
+    def new_absent(self) -> bool:
+        """Whether the file is gone."""
+        return self.new_file == os.devnull or self.new_mode == "."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the diff of one file; whatever happens, exit 0."""
+    argv = list(sys.argv[2:] if arguments is None else arguments)
+    if argv[:1] == ["git-driver"]:
+        argv = argv[1:]
+    try:
+        _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_quietly()
+    except KeyboardInterrupt:
+        _leave_quietly()
+    except DiffaiError as error:
+        _complain(f"diffai: {escape(str(error), longest=2000)}")
+    except MemoryError:
+        _complain("diffai: out of memory")
+    except Exception as error:  # git must live: name the bug in one line, the traceback on request
+        if os.environ.get("DIFFAI_DEBUG"):
+            raise
+        text = f"diffai: unexpected {type(error).__name__}: {error}"
+        _complain(escape(text, longest=2000) + " (DIFFAI_DEBUG=1 shows where; please report it)")
+    return 0
+
+
+def _run(argv: list[str]) -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+    if len(argv) == 1:
+        print(f"* Unmerged path {quote_path('', argv[0])}")
+        return
+    if len(argv) not in (7, 9):
+        print(f"diffai git-driver: git passed {len(argv)} arguments; 1, 7 or 9 are known. "
+              "It is called by git: see diffai install --help")  # fmt: skip
+        return
+    change = Change(
+        argv[0], argv[7] if len(argv) == 9 else argv[0], argv[1], argv[2], argv[3], argv[4], argv[5], argv[6],
+        argv[8] if len(argv) == 9 else "",
+    )  # fmt: skip
+    environment = read_environment()
+    _print(_header(change, environment))
+    if environment.complaint:
+        _print([paint(f"! diffai: {escape(environment.complaint, longest=500)}; defaults are used", "!", environment.color)])
+    sys.stdout.flush()  # the file's name stands before heavy work starts
+    _body(change, environment)
+
+
+def _header(change: Change, environment: GitEnvironment) -> list[str]:
+    """The lines that pagers and readers know: ``diff --git``, modes, rename, ``index``."""
+    a, b = ("", "") if environment.no_prefix else ("a/", "b/")
+
+    def named(prefix: str, path: str) -> str:
+        return quote_path(prefix, path, quote_high=environment.quote_path)
+
+    lines = [f"diff --git {named(a, change.old_path)} {named(b, change.new_path)}"]
+    if change.old_absent and change.new_absent:
+        return [environment.meta(line) for line in lines]
+    if change.old_absent:
+        lines.append(f"new file mode {change.new_mode}")
+    elif change.new_absent:
+        lines.append(f"deleted file mode {change.old_mode}")
+    elif change.old_mode != change.new_mode:
+        lines += [f"old mode {change.old_mode}", f"new mode {change.new_mode}"]
+    lines += [escape(line, longest=0) for line in change.note.split("\n") if line]
+    if not any(line.startswith("index ") for line in lines) and change.old_hex != change.new_hex:
+        old = _ZERO if change.old_absent else change.old_hex
+        new = _ZERO if change.new_absent else change.new_hex
+        mode = f" {change.old_mode}" if change.old_mode == change.new_mode else ""
+        lines.append(f"index {old[:_ABBREV]}..{new[:_ABBREV]}{mode}")
+    return [environment.meta(line) for line in lines]
+
+
+def _body(change: Change, environment: GitEnvironment) -> None:
+    from diffai.git.plain import plain_diff
+
+    if change.old_absent and change.new_absent:
+        _print(["  (neither side has this file)"])
+        return
+    if _LINK in (change.old_mode, change.new_mode) or _SUBMODULE in (change.old_mode, change.new_mode):
+        _print(plain_diff(change, environment))
+        return
+    if change.old_path.endswith(".index.json"):
+        from diffai.git.shard_index import index_diff
+
+        _print(index_diff(change, environment))
+        return
+    limits = limits_of(environment)
+    old = _open(change.old_file, change.old_path, change.old_absent, limits)
+    new = _open(change.new_file, change.new_path, change.new_absent, limits)
+    try:
+        if not any(_is_model(side) for side in (old, new)):
+            _print(plain_diff(change, environment))
+            return
+        _print(_compared(old, new, environment))
+        if any(side.state is not None and not isinstance(side.state, Absent) for side in (old, new)):
+            _print(_sizes(change))
+    finally:
+        for side in (old, new):
+            if side.checkpoint is not None:
+                side.checkpoint.close()
+
+
+def _compared(old: Input, new: Input, environment: GitEnvironment) -> list[str]:
+    from diffai.compare.models import compare_models
+    from diffai.render.text import render_text
+
+    diff = compare_models(old, new, compare_options(environment))
+    return render_text(diff, text_options(environment))
+
+
+def compare_options(environment: GitEnvironment) -> CompareOptions:
+    """The comparison's options out of the settings that hold for git's calls."""
+    s = environment.settings
+    return CompareOptions(
+        epsilon=s.epsilon,
+        rtol=s.rtol,
+        shape_only=s.shape_only,
+        ignore_globs=s.ignore,
+        ignore_origin=s.origin("ignore"),
+        statistics="few",
+        few_limit=max(s.fold_above, 1) if not s.tensor_details else 1 << 30,
+        threads=s.threads,
+        max_bytes=s.max_bytes,
+    )
+
+
+def text_options(environment: GitEnvironment):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """How the text looks under git."""
+    from diffai.render.text import TextOptions
+
+    s = environment.settings
+    return TextOptions(
+        color=environment.color,
+        show_structure=s.show_structure,
+        tensor_details=s.tensor_details,
+        fold_above=s.fold_above,
+        max_lines=s.max_tensor_display,
+        threshold=s.threshold if s.filter_small_changes else 0.0,
+    )
+
+
+def limits_of(environment: GitEnvironment) -> Limits:
+    """Reading limits; torch is never used under git."""
+    s = environment.settings
+    return Limits(max_header=s.max_header, max_spool=s.max_spool, allow_torch=False)
+
+
+def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
+    """One side as git handed it over; a pointer is followed to its object in the local store."""
+    from diffai.compare.inputs import as_input, unreadable
+    from diffai.sources.resolve import open_file
+
+    if absent:
+        return Input("", state=Absent())
+    try:
+        return as_input(open_file(file, path=path), limits, label="")
+    except (SourceError, FormatError) as error:
+        return Input("", state=unreadable(error))
+
+
+def _is_model(side: Input) -> bool:
+    return side.checkpoint is not None or not isinstance(side.state, (Absent, NotAModel))
+
+
+def _sizes(change: Change) -> list[str]:
+    """The byte-level fact that remains when a side could not be read."""
+    words = []
+    for file, oid, absent in (
+        (change.old_file, change.old_hex, change.old_absent),
+        (change.new_file, change.new_hex, change.new_absent),
+    ):
+        if absent:
+            words.append("absent")
+            continue
+        try:
+            size = f"{os.stat(file).st_size} bytes"
+        except OSError:
+            size = "unknown size"
+        words.append(f"{oid[:_ABBREV]} {size}" if oid != _ZERO else size)
+    return [f"  (bytes given by git: {words[0]} -> {words[1]})"]
+
+
+def _print(lines: Sequence[str]) -> None:
+    out = sys.stdout
+    for line in lines:
+        out.write(line + "\n")
+
+
+def _complain(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError:
+        _leave_quietly()
+
+
+def _leave_quietly() -> None:
+    """The reader is gone, or the user pressed ^C: no traceback, no non-zero exit, not even at shutdown."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os._exit(0)

@@ -1,0 +1,99 @@
+"""What git tells a program that it calls: configuration in one call, colour as git itself decides it, path quoting."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from diffai.config import Settings, load_settings, own_entries, read_git_entries, repository_root
+from diffai.errors import DiffaiError
+
+_PATTERN = r"^(diffai\..*|color\.(ui|diff|pager)|color\.diff\.meta|core\.quotepath|diff\.noprefix)$"
+_BOLD = "\x1b[1m"
+
+
+@dataclass(frozen=True, slots=True)
+class GitEnvironment:
+    """Settings and manners of one call by git.
+
+    ``complaint`` is what is wrong with the configuration; defaults hold then, and the output says so.
+    """
+
+    settings: Settings
+    color: bool = False
+    quote_path: bool = True
+    no_prefix: bool = False
+    complaint: str = ""
+
+    def meta(self, line: str) -> str:
+        """A header line in git's own colour for such lines (bold by default)."""
+        return f"{_BOLD}{line}\x1b[m" if self.color and line else line
+
+
+def read_environment(cwd: str = ".") -> GitEnvironment:
+    """One call of git; never raises for a wrong configuration."""
+    complaint = ""
+    entries: Mapping[str, Sequence[str]] = {}
+    try:
+        entries = read_git_entries(cwd, _PATTERN)
+    except DiffaiError as error:
+        complaint = str(error)
+    root = repository_root(cwd)
+    try:
+        settings = load_settings(cwd, root=root, git_config=own_entries(entries))
+    except DiffaiError as error:
+        complaint = str(error)
+        try:  # a broken file in the clone must not switch off the limits that the user set
+            settings = load_settings(os.devnull, root=os.devnull, git_config=own_entries(entries))
+        except DiffaiError:
+            settings = load_settings(os.devnull, root=os.devnull, git_config={})
+    return GitEnvironment(
+        settings,
+        _color(entries, settings),
+        _truth(entries, "core.quotepath", True),
+        _truth(entries, "diff.noprefix", False),
+        complaint,
+    )
+
+
+def _color(entries: Mapping[str, Sequence[str]], settings: Settings) -> bool:
+    """git's want_color(): color.diff, else color.ui, else auto; auto = a terminal, or our pager shows colour."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if settings.color != "auto":
+        return settings.color == "always"
+    last = (entries.get("color.diff") or entries.get("color.ui") or ["auto"])[-1].lower()
+    if last == "always":
+        return True
+    if last in ("never", "false", "no", "off", "0", ""):
+        return False
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    paged = os.environ.get("GIT_PAGER_IN_USE") in ("true", "1") and _truth(entries, "color.pager", True)
+    return paged or sys.stdout.isatty()
+
+
+def _truth(entries: Mapping[str, Sequence[str]], name: str, default: bool) -> bool:
+    values = entries.get(name)
+    if not values:
+        return default
+    return values[-1].lower() not in ("false", "no", "off", "0", "")
+
+
+def quote_path(prefix: str, path: str, *, quote_high: bool = True) -> str:
+    """A path as git prints it: C-quoted where it has control characters, quotes or (by default) non-ASCII bytes."""
+    raw = os.fsencode(prefix + path)
+    if all(0x20 <= b < 0x7F and b not in b'"\\' or (b >= 0x80 and not quote_high) for b in raw):
+        return raw.decode("utf-8", "replace")
+    out = []
+    names = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+    for b in raw:
+        if b in names:
+            out.append(names[b])
+        elif 0x20 <= b < 0x7F:
+            out.append(chr(b))
+        else:
+            out.append(f"\\{b:03o}")
+    return f'"{"".join(out)}"'

@@ -1,0 +1,51 @@
+"""What git itself would print for a file that is no model: its own text diff, or "Binary files differ"."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from diffai.git.environment import GitEnvironment, quote_path
+
+if TYPE_CHECKING:
+    from diffai.git.driver import Change
+
+
+def plain_diff(change: Change, environment: GitEnvironment) -> list[str]:
+    """The lines below the header. Runs ``git diff --no-index`` without any driver, so that it cannot recurse."""
+    a, b = ("", "") if environment.no_prefix else ("a/", "b/")
+    old = os.devnull if change.old_absent else quote_path(a, change.old_path, quote_high=environment.quote_path)
+    new = os.devnull if change.new_absent else quote_path(b, change.new_path, quote_high=environment.quote_path)
+    hunks = _hunks(change, environment.color)
+    if hunks is None:
+        return [f"Binary files {old} and {new} differ"]
+    if not hunks:
+        return []
+    return [environment.meta(f"--- {old}"), environment.meta(f"+++ {new}"), *hunks]
+
+
+def _hunks(change: Change, color: bool) -> list[str] | None:
+    """Everything from the first ``@@`` on; None for binary content."""
+    command = [
+        "git", "--no-pager", "diff", "--no-index", "--no-ext-diff", "--no-textconv", "--no-renames",
+        f"--color={'always' if color else 'never'}", "--",
+        os.devnull if change.old_absent else _safe(change.old_file),
+        os.devnull if change.new_absent else _safe(change.new_file),
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    lines = result.stdout.decode("utf-8", "replace").split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    for position, line in enumerate(lines):
+        bare = line.lstrip("\x1b[0123456789;m") if color else line
+        if bare.startswith("@@"):
+            return lines[position:]
+        if bare.startswith("Binary files "):
+            return None
+    return []
+
+
+def _safe(path: str) -> str:
+    """``--no-index`` reads "-" as standard input."""
+    return path if os.path.isabs(path) else os.path.join(".", path)
