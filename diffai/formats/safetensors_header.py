@@ -72,7 +72,8 @@ def read_header(source: Source, limits: Limits, report: Report) -> Header:
     Args:
         source: read at offset 0 and 8 only, in this order.
         limits: ``max_header`` is kept.
-        report: called with each problem; it may raise to stop (``raise_first``).
+        report: called with each problem; it may raise to stop (``raise_first``). Messages leave out the tensor's
+            own name, which the problem carries.
 
     Raises:
         LimitError: the header is longer than ``limits.max_header``.
@@ -168,15 +169,14 @@ class _Entries:
             fault = _fault(value)
             if fault:
                 self.complete = False
-                place = f"in the header entry of tensor {shown(key)}"
-                self._problem("ST08", f"{fault} {place}", key, text, position)
+                self._problem("ST08", f"header entry has {fault}", key, text, position)
                 return
             kind = self._kind(value["dtype"], tuple(value["shape"]))
             begin, end = value["data_offsets"]
             if not key.isascii():
                 self._check_unicode(key, key, text, position)
         if end - begin != kind[2]:
-            self._problem(*_misfit(key, kind, begin, end), key, text, position)
+            self._problem(*_misfit(kind, begin, end), key, text, position)
             kind = (kind[0], kind[1], abs(end - begin))  # where problems are only collected
             begin = min(begin, end)
         offset = self.data_start + begin
@@ -186,7 +186,7 @@ class _Entries:
         name = sys.intern(key)
         spec = TensorSpec(name, *kind, offset)
         if self.tensors.setdefault(name, spec) is not spec:
-            self._problem("ST06", f"tensor {shown(key)} stands twice in the header", key, text, position)
+            self._problem("ST06", "stands twice in the header", key, text, position)
             self.repeated.append(spec)
 
     def _kind(self, dtype: str, shape: tuple[int, ...]) -> _Kind:
@@ -200,13 +200,14 @@ class _Entries:
 
     def _check_fields(self, key: str, value: Any, text: str, position: int) -> None:
         """Repeated keys are an error, unknown fields a warning."""
-        place = f"in the header entry of tensor {shown(key)}"
         if isinstance(value, Repeated):
-            self._problem("ST06", f"key {shown(value.key)} stands twice {place}", key, text, position)
+            message = f"{shown(value.key)} stands twice in its header entry"
+            self._problem("ST06", message, key, text, position)
         if isinstance(value, dict):
             for field in value.keys() - set(_FIELDS):
                 at = 8 + _byte_length(text, position)
-                self.report(Problem("ST21", "warning", f"unknown field {shown(field)} {place}", key, at))
+                message = f"unknown field {shown(field)} in its header entry"
+                self.report(Problem("ST21", "warning", message, key, at))
 
     def _take_metadata(self, value: Any, text: str, position: int) -> None:
         """``__metadata__``: a map of string to string; null counts as none, as in the reference reader."""
@@ -233,26 +234,26 @@ class _Entries:
         try:
             words.encode("utf-8")
         except UnicodeEncodeError:
-            where = "the name of a tensor" if tensor else "__metadata__"
+            where = "name" if tensor else "__metadata__"
             self._problem("ST19", f"{where} holds a lone surrogate, which is no text", tensor, text, position)
 
     def _problem(self, code: str, message: str, tensor: str, text: str, position: int) -> None:
         self.report(Problem(code, "error", message, tensor, 8 + _byte_length(text, position)))
 
 
-def _misfit(name: str, kind: _Kind, begin: int, end: int) -> tuple[str, str]:
+def _misfit(kind: _Kind, begin: int, end: int) -> tuple[str, str]:
     """Code and message of an entry whose byte range is not what dtype and shape need."""
     dtype, shape, nbytes = kind
-    tensor = f"tensor {shown(name)} ({shown(dtype)[1:-1]} {_shape(shape)})"
     if dtype not in DTYPES:
-        return "ST09", f"unknown dtype {shown(dtype)} of tensor {shown(name)}"
+        return "ST09", f"unknown dtype {shown(dtype)}"
     if _expected_bits(dtype, shape) < 0:
-        return "ST10", f"{tensor} overflows a 64-bit size"
+        return "ST10", f"{dtype} {_shape(shape)} overflows a 64-bit size"
     if nbytes < 0:
-        return "ST11", f"{tensor} does not end at a whole byte"
+        return "ST11", f"{dtype} {_shape(shape)} does not end at a whole byte"
     if end < begin:
-        return "ST12", f"data_offsets [{begin}, {end}] of tensor {shown(name)} are reversed"
-    return "ST13", f"{tensor} needs {nbytes:,} bytes, its data_offsets [{begin}, {end}] span {end - begin:,}"
+        return "ST12", f"data_offsets [{begin}, {end}] are reversed"
+    needs = f"{dtype} {_shape(shape)} needs {nbytes:,} bytes"
+    return "ST13", f"{needs}, data_offsets [{begin}, {end}] span {end - begin:,}"
 
 
 def _expected_bits(dtype: str, shape: tuple[int, ...]) -> int:
@@ -305,11 +306,10 @@ def _check_layout(entries: _Entries, file_size: int, report: Report) -> dict[str
     for spec in ordered:
         at = spec.offset
         if at < cursor:
-            pair = f"tensor {shown(spec.name)} overlaps {shown(last)}"
-            message = f"{pair}: it begins at offset {at}, before that ends at {cursor}"
+            message = f"overlaps tensor {shown(last)}: begins at offset {at}, before that ends at {cursor}"
             report(Problem("ST14", "error", message, spec.name, at))
         elif at > cursor and entries.complete:
-            message = f"hole of {at - cursor:,} bytes before tensor {shown(spec.name)}"
+            message = f"hole of {at - cursor:,} bytes before it"
             report(Problem("ST15", "error", message, spec.name, cursor))
         if at + spec.nbytes >= cursor:
             cursor, last = at + spec.nbytes, spec.name
@@ -324,10 +324,10 @@ def _check_layout(entries: _Entries, file_size: int, report: Report) -> dict[str
 def _report_cut(ordered: list[TensorSpec], end: int, file_size: int, report: Report) -> None:
     """The data ends early: say by how much, and which tensors miss bytes."""
     cut = [spec for spec in ordered if spec.offset + spec.nbytes > file_size]
-    first = f"tensor {shown(cut[0].name)}" + (f" and {len(cut) - 1} more" if len(cut) > 1 else "")
-    message = f"data ends {end - file_size:,} bytes early; incomplete: {first}"
+    more = f", {len(cut) - 1} more tensors are incomplete" if len(cut) > 1 else ""
+    message = f"data ends {end - file_size:,} bytes early{more}"
     report(Problem("ST17", "error", message, cut[0].name, file_size))
     for spec in cut:
         there = max(0, file_size - spec.offset)
-        message = f"tensor {shown(spec.name)} has {there:,} of its {spec.nbytes:,} bytes"
+        message = f"only {there:,} of its {spec.nbytes:,} bytes are there"
         report(Problem("ST18", "error", message, spec.name, spec.offset))

@@ -39,6 +39,7 @@ from diffai.formats.strict_json import MalformedError, Repeated, load
 from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError, checked_name
+from diffai.sources.resolve import local_directory
 
 NAME = "sharded"
 TITLE = "sharded safetensors or PyTorch"
@@ -130,8 +131,13 @@ def open_checkpoint(source: Source, limits: Limits) -> ShardedCheckpoint:
     return _open(_plan_of_index(source, limits, _raise_first), limits)
 
 
-def open_directory(directory: Directory, limits: Limits) -> ShardedCheckpoint:
-    """Open the sharded model that ``directory`` holds. Raises as :func:`open_checkpoint`."""
+def open_directory(directory: Directory | str, limits: Limits) -> ShardedCheckpoint:
+    """Open the sharded model that ``directory`` (or the directory at that path) holds.
+
+    Raises as :func:`open_checkpoint`.
+    """
+    if isinstance(directory, str):
+        directory = local_directory(directory)
     return _open(_plan_of_directory(directory, limits, _raise_first), limits)
 
 
@@ -174,14 +180,14 @@ def _plan_of_index(source: Source, limits: Limits, report: Report) -> Plan:
         raise _refusal("SH02", "index has no weight_map of tensors to shards")
     if isinstance(weight_map, Repeated):
         key = weight_map.key
-        report(Problem("SH08", "error", f"tensor {shown(key)} stands twice in the weight_map", key))
+        report(Problem("SH08", "error", "stands twice in the weight_map", key))
     names = sorted(set(weight_map.values()))
     for name in names:
         try:
             checked_name("", name)
         except SourceError:
             tensor = _first_of(weight_map, name)
-            message = f"tensor {shown(tensor)} is said to be in {shown(name)}, outside the model's directory"
+            message = f"is said to be in {shown(name)}, outside the model's own directory"
             raise _refusal("SH03", message, tensor) from None
     extra = index.get("metadata")
     metadata = {} if not isinstance(extra, dict) else {
@@ -264,13 +270,13 @@ class _Content:
             other = self.tensors.setdefault(tensor, placed)
             if other is not placed:
                 both = f"{shown(plan.names[other.file])} and {shown(name)}"
-                self._report(Problem("SH06", "error", f"tensor {shown(tensor)} is in two shards: {both}", tensor))
+                self._report(Problem("SH06", "error", f"is in two shards: {both}", tensor))
             if plan.weight_map and tensor not in plan.weight_map:
-                message = f"tensor {shown(tensor)} is in shard {shown(name)}, but not in the index"
+                message = f"is in shard {shown(name)}, but not in the index"
                 self.problems.append(Problem("SH07", "warning", message, tensor))
         for tensor, expected in plan.weight_map.items():
             if expected == name and tensor not in shard.tensors:
-                message = f"shard {shown(name)} lacks tensor {shown(tensor)}, which the index says is there"
+                message = f"is not in shard {shown(name)}, where the index says it is"
                 self._report(Problem("SH05", "error", message, tensor))
 
 
@@ -290,14 +296,13 @@ def _merged(plan: Plan, metadata: list[Mapping[str, str]]) -> dict[str, str]:
 def _open_shard(plan: Plan, limits: Limits, number: int) -> tuple[Checkpoint, str]:
     """Open one shard as a checkpoint of its own, with its source's identity; errors name it."""
     name = plan.names[number]
-    tensor = _first_of(plan.weight_map, name)
-    holding = f" (it holds tensor {shown(tensor)})" if tensor else ""
     try:
         source = plan.open_shard(name)
     except UnresolvedError:
         raise
     except SourceError as error:
-        raise _refusal("SH04", f"shard {shown(name)} cannot be opened{holding}: {error}", tensor) from error
+        tensor = _first_of(plan.weight_map, name)
+        raise _refusal("SH04", f"shard {shown(name)} cannot be opened: {error}", tensor) from error
     try:
         if registry.recognise(source).NAME == NAME:
             raise _refusal("SH13", "is an index itself")

@@ -42,6 +42,9 @@ class Directory(ABC):
     def open(self, name: str) -> Source:
         """Open one file, pointers resolved; SourceError when missing, UnresolvedError when not pulled."""
 
+    def close(self) -> None:  # noqa: B027 - so that callers can close whatever they were given
+        """Nothing is held open."""
+
 
 class LocalDirectory(Directory):
     """A directory on disk.
