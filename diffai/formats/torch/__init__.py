@@ -1,0 +1,146 @@
+"""PyTorch files, read without torch and without running anything: zip, legacy, tar, TorchScript, plain pickles.
+
+Problem codes (``check`` lists all; opening raises the first that is an error of a tensor or the container):
+
+==== ======================================================================================================
+PT01 not a torch file at all
+PT02 zip directory damaged, misplaced or cut off
+PT03 zip member damaged: overlap, two of one name, header that disagrees with the directory
+PT04 zip member encrypted or compressed in a way that is not read
+PT05 pickle damaged or cut off
+PT06 a known constructor was given nonsense
+PT07 storage missing
+PT08 storage or array with fewer bytes than needed
+PT09 shape, strides or offset impossible, or outside the storage
+PT10 construct or element type that our reader does not know (torch may)
+PT11 objects nested too deep
+PT12 a limit was reached; the message names its key
+PT13 legacy or tar container damaged
+PT14 compressed data damaged, or of another size than it claims
+PT15 container of another kind: old TorchScript, torch.package, torch.export, joblib
+PT20 a dangerous global is named or called by the pickle (never run)
+PT21 a global of custom code (inert)
+PT22 bytes follow the end
+PT23 two tensors of one name, or a prefix that had to stay
+PT24 tensor without values (meta device)
+PT25 array of no numbers
+PT26 too many plain values to list; compared as a whole
+PT28 read by torch.load(weights_only=True)
+==== ======================================================================================================
+"""
+
+from __future__ import annotations
+
+from diffai.errors import FormatError, LimitError, UnsupportedFormatError
+from diffai.formats.base import Limits
+from diffai.formats.torch import legacy, recognition, tar
+from diffai.formats.torch.archive import open_archive
+from diffai.formats.torch.checkpoint import TorchCheckpoint
+from diffai.formats.torch.document import Document
+from diffai.formats.torch.regions import Spool
+from diffai.model import Checkpoint, Problem
+from diffai.sources.base import Source
+
+NAME = "torch"
+TITLE = "PyTorch (zip, legacy, TorchScript, pickle)"
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".torch", ".jit", ".ptl", ".tar")
+
+recognise = recognition.recognise
+
+
+def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
+    """Open a torch file; pickles are interpreted, no tensor is read.
+
+    Raises:
+        FormatError: damaged, or of a kind that is not read; LimitError: too large.
+
+    """
+    spool = Spool(limits.max_spool)
+    try:
+        return _open(source, limits, spool, None)
+    except BaseException:
+        spool.close()
+        raise
+
+
+def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
+    """All problems of the file: of the container, of each tensor, and each global outside the allow-list.
+
+    Raises:
+        FormatError: it is no torch file at all (PT01).
+
+    """
+    spool = Spool(limits.max_spool)
+    found: list[Problem] = []
+    document = Document("torch")
+    try:
+        checkpoint = _open(source, limits, spool, found, document)
+        found.extend(checkpoint.problems)
+    except FormatError as error:
+        if error.code == "PT01":
+            raise
+        found.append(Problem(error.code, "error", error.reason, error.tensor, error.offset))
+        found.extend(problem for problem in document.problems if problem not in found)
+    finally:
+        spool.close()
+    return tuple(found)
+
+
+def _open(
+    source: Source, limits: Limits, spool: Spool, collected: list[Problem] | None, document: Document | None = None
+) -> TorchCheckpoint:
+    document = document or Document("torch")
+    given = source
+    if not source.random_access:
+        source = recognition.spooled(source, limits)
+    try:
+        return _opened(source, limits, spool, collected, document)
+    except BaseException:
+        if source is not given:
+            source.close()
+        raise
+
+
+def _opened(
+    source: Source, limits: Limits, spool: Spool, collected: list[Problem] | None, document: Document
+) -> TorchCheckpoint:
+    try:
+        _read(source, limits, spool, document)
+        checkpoint = TorchCheckpoint(source, spool, document.format)
+        checkpoint.fill(document, limits, collected)
+    except LimitError:
+        raise
+    except FormatError as error:
+        document = _second_try(source, limits, document, error)
+        checkpoint = TorchCheckpoint(source, spool, document.format)
+        checkpoint.fill(document, limits, collected)
+    if document.format == "pickle" and not (checkpoint.tensors or document.dangerous or collected):
+        raise UnsupportedFormatError("a pickle without tensors or arrays", code="PT01", format="pickle")
+    return checkpoint
+
+
+def _read(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+    head = source.read(0, recognition.HEAD)
+    if head[:4] == recognition.ZIP:
+        open_archive(source, limits, spool, document)
+    elif legacy.is_legacy(head):
+        legacy.open_legacy(source, limits, spool, document)
+    elif tar.is_tar(head):
+        tar.open_tar(source, limits, spool, document)
+    elif recognition.is_pickle(head):
+        legacy.open_pickle(source, limits, spool, document)
+    elif head[4:8] == b"PTMF":
+        raise FormatError("a torch mobile flatbuffer, which is not read", code="PT15", format="torch")
+    else:
+        raise FormatError("not a torch file", code="PT01", offset=0, format="torch")
+
+
+def _second_try(source: Source, limits: Limits, document: Document, error: FormatError) -> Document:
+    """Torch's own restricted loader, where that is allowed, could help, and nothing dangerous was met."""
+    from diffai.formats.torch import fallback
+
+    if error.code not in fallback.HELPED or document.dangerous:
+        raise error
+    if not limits.allow_torch or not fallback.available():
+        raise fallback.with_hint(error)
+    return fallback.load(source, error)

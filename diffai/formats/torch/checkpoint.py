@@ -1,0 +1,131 @@
+"""A torch file as a checkpoint: names and validated views, values on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diffai.errors import FormatError, LimitError
+from diffai.formats.base import Limits
+from diffai.formats.torch.document import Document
+from diffai.formats.torch.flatten import Flat, flatten
+from diffai.formats.torch.gather import Gatherer
+from diffai.formats.torch.regions import Spool
+from diffai.formats.torch.sections import MAX_METADATA, Role
+from diffai.formats.torch.views import View, view_of
+from diffai.model import Problem, Scalar, TensorSpec
+from diffai.sources.base import Source
+
+
+class TorchCheckpoint:
+    """See :class:`diffai.model.Checkpoint`; ``random_access`` is always True."""
+
+    random_access = True
+
+    def __init__(self, source: Source, spool: Spool, kind: str) -> None:
+        self.format = kind
+        self.tensors: Mapping[str, TensorSpec] = {}
+        self.metadata: Mapping[str, str] = {}
+        self.training: Mapping[str, Scalar] = {}
+        self.problems: tuple[Problem, ...] = ()
+        self._source = source
+        self._spool = spool
+        self._views: dict[str, View] = {}
+        self._gatherer = Gatherer()
+
+    def fill(self, document: Document, limits: Limits, collected: list[Problem] | None = None) -> None:
+        """Name and validate everything. With ``collected``, problems of tensors go there instead of being raised.
+
+        Raises:
+            FormatError: the first tensor that cannot be read.
+
+        """
+        flat = _with_constants(document)
+        tensors: dict[str, TensorSpec] = {}
+        seen: dict[tuple[object, ...], str] = {}
+        expanded = 0
+        for name, (leaf, role) in flat.leaves.items():
+            try:
+                view = view_of(leaf, name)
+                if not view.contiguous and view.region is not None and view.nbytes > view.region.size:
+                    expanded += view.nbytes
+                    _check_expansion(expanded, limits, name)
+            except FormatError as error:
+                error.tensor, error.format = name, document.format
+                if collected is None:
+                    raise
+                collected.append(Problem(error.code, "error", error.reason, name, error.offset))
+                continue
+            self._views[name] = view
+            alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes else name
+            tensors[name] = _spec(name, view, role, "" if alias == name else alias)
+        self.tensors = tensors
+        self.metadata, self.training = _texts_apart(document, flat)
+        self.problems = (*document.problems, *flat.problems)
+
+    def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer with the tensor's logical bytes from ``offset`` on."""
+        view = self._views[spec.name]
+        if offset < 0 or offset + len(buffer) > spec.nbytes:
+            raise FormatError("read beyond the end of a tensor", code="PT09", tensor=spec.name, format=self.format)
+        if not len(buffer):
+            return
+        if view.plain and view.region is not None:
+            view.region.read_into(view.start + offset, buffer)
+        else:
+            self._gatherer.read_into(spec.name, view, offset, buffer)
+
+    def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
+        """Raw bytes of the file."""
+        self._source.read_into(offset, buffer)
+
+    def verify_unchanged(self) -> None:
+        """SourceError when the file was changed since."""
+        self._source.verify_unchanged()
+
+    def close(self) -> None:
+        """Close the source and remove temporary files."""
+        self._spool.close()
+        self._source.close()
+
+
+def _with_constants(document: Document) -> Flat:
+    try:
+        flat = flatten(document.value)
+        if document.constants:
+            constants = flatten({"constants": document.constants})
+            for name, leaf in constants.leaves.items():
+                flat.leaves.setdefault(name, leaf)
+            flat.training.update(constants.training)
+    except FormatError as error:
+        error.format = document.format
+        raise
+    return flat
+
+
+def _spec(name: str, view: View, role: Role, alias: str) -> TensorSpec:
+    values = "F32" if view.quantizer else ""
+    dtype = view.dtype.name
+    if view.values and view.values != dtype:
+        dtype, values = view.values, dtype
+    encoding = view.quantizer.described if view.quantizer else ""
+    return TensorSpec(
+        name, dtype, view.shape, view.nbytes, view.file_offset, 0, role, values, alias, encoding
+    )  # fmt: skip
+
+
+def _check_expansion(total: int, limits: Limits, name: str) -> None:
+    if total > limits.max_spool:
+        reason = f"expands to more than {limits.max_spool:,} bytes (limit diffai.maxSpool)"
+        raise LimitError(reason, code="PT12", tensor=name)
+
+
+def _texts_apart(document: Document, flat: Flat) -> tuple[dict[str, str], dict[str, Scalar]]:
+    """Short texts at the top of the file are metadata (a version, an architecture's name); the rest is state."""
+    top = document.value if isinstance(document.value, dict) else {}
+    metadata = {**document.metadata, **flat.metadata}
+    training = dict(flat.training)
+    for key, value in top.items():
+        if isinstance(key, str) and isinstance(value, str) and len(value) <= MAX_METADATA and key in training:
+            del training[key]
+            metadata[key] = value
+    return metadata, training

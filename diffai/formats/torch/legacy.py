@@ -1,0 +1,197 @@
+"""torch files older than 1.6: five pickles in a row, then the storages; and plain pickles.
+
+Layout (``torch.serialization._legacy_save``): magic number, protocol 1001, system facts, the object, the list of
+storage keys, then for each key an int64 element count and the raw little-endian values. Concatenated files and
+other trailing bytes are ignored by ``torch.load``; here they are a problem that is said.
+"""
+
+from __future__ import annotations
+
+from diffai.errors import FormatError
+from diffai.formats.base import Limits
+from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
+from diffai.formats.torch.document import Document
+from diffai.formats.torch.objects import DType, Storage
+from diffai.formats.torch.regions import FileRegion, PartOf, Region, Spool, read
+from diffai.formats.torch.unpickler import GlobalUse, Machine
+from diffai.model import Problem
+from diffai.sources.base import Source
+
+MAGIC = 0x1950A86A20F9469CFC6C
+MAGIC_BYTES = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # behind the protocol byte pair
+MAGIC_TEXT = b"L119547037146038801333356L\n."
+PROTOCOL = 1001
+NAME = "torch legacy"
+
+
+def is_legacy(head: bytes) -> bool:
+    """Whether a file starts with torch's magic number, in any pickle protocol."""
+    start = 2 if head[:1] == b"\x80" else 0
+    if head[start : start + 1] == b"\x95":
+        start += 9
+    return head.startswith((MAGIC_BYTES, MAGIC_TEXT), start)
+
+
+def open_legacy(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+    """Read a legacy file's pickles and place its storages."""
+    region = FileRegion(source, 0, source.size)
+    document.format = NAME
+    reader = LegacyReader(region, limits.max_header, spool, document)
+    document.value = reader.read()
+    left = region.size - reader.end
+    if left:
+        document.problems.append(
+            Problem("PT22", "warning", f"{left:,} bytes follow the last storage", offset=reader.end)
+        )
+
+
+def open_pickle(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+    """Read a bare pickle that was not written by torch.save."""
+    region = FileRegion(source, 0, source.size)
+    document.format = "pickle"
+    machine = Machine(region, 0, limits.max_header, CONSTRUCTORS, spool)
+    document.value = run(machine, document)
+    left = region.size - machine.end
+    if left:
+        document.problems.append(Problem("PT22", "warning", f"{left:,} bytes follow the pickle", offset=machine.end))
+
+
+def run(machine: Machine, document: Document) -> object:
+    """Run one pickle; what it names reaches the document even when it fails."""
+    try:
+        return machine.run()
+    except FormatError as error:
+        error.format = error.format or document.format
+        if machine.has_named("joblib.numpy_pickle", "NumpyArrayWrapper"):
+            error.code, error.reason = "PT15", "a joblib dump, whose arrays lie outside the pickle, is not read"
+            error.args = (error.reason,)
+        document.note_danger(error, machine)
+        raise
+    finally:
+        document.note_globals(machine)
+
+
+def nested_storage(outer: Machine, data: Region) -> object:
+    """The storage of a legacy file that is itself a byte string in a pickle.
+
+    Raises:
+        FormatError: the same inside it again, or no legacy file.
+
+    """
+    if outer.nested:
+        raise FormatError("pickle in a pickle in a pickle", code="PT11")
+    document = Document(NAME)
+    reader = LegacyReader(data, outer.max_bytes, outer.spool, document, nested=True)
+    try:
+        return reader.read()
+    finally:
+        outer.uses.update(reader.uses)
+
+
+class LegacyReader:
+    """Reads one legacy file that fills a region; ``end`` is the offset behind its last storage."""
+
+    def __init__(
+        self, region: Region, max_bytes: int, spool: Spool, document: Document, *, nested: bool = False
+    ) -> None:
+        self._region = region
+        self._max_bytes = max_bytes
+        self._spool = spool
+        self._document = document
+        self._nested = nested
+        self._storages: dict[str, Storage] = {}
+        self.uses: dict[tuple[str, str], GlobalUse] = {}
+        self.end = 0
+
+    def read(self) -> object:
+        """The object, its storages placed."""
+        if self._next() != MAGIC:
+            raise FormatError("does not start with torch's magic number", code="PT01", offset=0, format=NAME)
+        version = self._next()
+        if version != PROTOCOL:
+            number = version if isinstance(version, int) else "of no number"
+            raise FormatError(f"torch protocol {number} is unknown", code="PT13", offset=self.end, format=NAME)
+        self._next()
+        value = self._next()
+        keys = self._next()
+        if not isinstance(keys, (list, tuple)):
+            raise FormatError("list of storage keys is damaged", code="PT13", offset=self.end, format=NAME)
+        for key in keys:
+            self._place(key)
+        self._finish()
+        return value
+
+    def _next(self) -> object:
+        machine = Machine(self._region, self.end, self._max_bytes, CONSTRUCTORS, self._spool, self._persistent)
+        machine.nested = self._nested
+        try:
+            value = run(machine, self._document)
+        finally:
+            self.uses.update(machine.uses)
+        self.end = machine.end
+        return value
+
+    # -------------------------------------------------------------- storages
+
+    def _persistent(self, identifier: object) -> object:
+        if not isinstance(identifier, tuple) or not identifier:
+            raise FormatError("pickle refers to something that is no storage", code="PT06", format=NAME)
+        if identifier[0] == "module" and len(identifier) >= 2:
+            return identifier[1]
+        if identifier[0] != "storage" or len(identifier) < 5:
+            raise FormatError("pickle refers to something that is no storage", code="PT06", format=NAME)
+        _, kind, key, _, elements = identifier[:5]
+        storage = self._storage(str(key) if isinstance(key, (str, int)) else "", kind, elements)
+        view = identifier[5] if len(identifier) > 5 else None
+        if not isinstance(view, tuple):
+            return storage
+        return _view(storage, view)
+
+    def _storage(self, key: str, kind: object, elements: object) -> Storage:
+        if not key or type(elements) is not int or elements < 0:
+            raise FormatError("pickle refers to a storage without key or size", code="PT06", format=NAME)
+        found = self._storages.get(key)
+        if found is None:
+            dtype: DType = dtype_of(kind)
+            found = self._storages[key] = Storage(key, dtype, elements * dtype.size)
+        return found
+
+    def _place(self, key: object) -> None:
+        """Find one storage's bytes: int64 count, then the values."""
+        storage = self._storages.get(str(key)) if isinstance(key, (str, int)) else None
+        if storage is None:
+            raise FormatError("a storage follows that no tensor refers to, so its size is unknown", code="PT13",
+                              offset=self.end, format=NAME)  # fmt: skip
+        if self._region.size - self.end < 8:
+            reason = f"file ends before storage {storage.key[:80]!r}"
+            raise FormatError(reason, code="PT08", offset=self.end, format=NAME)
+        count = int.from_bytes(read(self._region, self.end, 8), "little", signed=True)
+        start, size = self.end + 8, count * storage.dtype.size
+        if count < 0 or size < storage.size:
+            needed = storage.size // storage.dtype.size
+            reason = f"storage {storage.key[:80]!r} has {count:,} elements, {needed:,} are needed"
+            raise FormatError(reason, code="PT08", offset=self.end, format=NAME)
+        if start + size > self._region.size:
+            raise FormatError(
+                f"storage {storage.key[:80]!r} of {size:,} bytes is cut off after {self._region.size - start:,}",
+                code="PT08", offset=start, format=NAME,
+            )  # fmt: skip
+        storage.region = PartOf(self._region, start, size)
+        self.end = start + size
+
+    def _finish(self) -> None:
+        for storage in self._storages.values():
+            if storage.region is None:
+                storage.trouble = FormatError(f"storage {storage.key[:80]!r} is missing", code="PT07", format=NAME)
+
+
+def _view(base: Storage, view: tuple[object, ...]) -> Storage:
+    """A storage that is a window of another: ``(key, offset, elements)``."""
+    if len(view) != 3 or type(view[1]) is not int or type(view[2]) is not int or view[1] < 0 or view[2] < 0:
+        raise FormatError("view of a storage is damaged", code="PT06", format=NAME)
+    item = base.dtype.size
+    window = Storage(f"{base.key}[{view[1]}:]", base.dtype, view[2] * item)
+    window.base, window.start = base, view[1] * item
+    return window
+
+

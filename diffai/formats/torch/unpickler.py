@@ -1,0 +1,241 @@
+"""A pickle machine that makes only plain data and inert objects; it imports, looks up and calls nothing.
+
+Every opcode of protocols 0 to 5 is interpreted here. A global is a name; calling a name either runs one of
+our own constructors (the allow-list in ``constructors``) or makes a :class:`Stub`. Nothing recurses, so depth
+costs memory only; bytes, opcodes and text lengths are bounded. Semantics follow CPython's ``pickletools``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from diffai.errors import FormatError, LimitError
+from diffai.formats.torch import danger
+from diffai.formats.torch.objects import Global, Stub, shown
+from diffai.formats.torch.opcodes import TABLE
+from diffai.formats.torch.regions import PartOf, Region, Spool, read
+
+WINDOW = 1 << 20
+MARGIN = 16  # the longest opcode of fixed length takes 9 bytes
+
+Constructor = Callable[["Machine", tuple[object, ...]], object]
+_DAMAGE = (RecursionError, IndexError, KeyError, ValueError, TypeError, OverflowError, struct.error, AttributeError)
+
+
+class GlobalUse:
+    """Where a global outside the allow-list was named first, and whether it would have been called."""
+
+    __slots__ = ("called", "offset", "verdict")
+
+    def __init__(self, verdict: danger.Verdict, offset: int) -> None:
+        self.verdict = verdict
+        self.offset = offset
+        self.called = False
+
+
+class Machine:
+    """Interprets one pickle that starts at ``start`` of ``region``.
+
+    Args:
+        region: bytes that hold the pickle, perhaps followed by other things.
+        start: where it starts.
+        max_bytes: how much of it may be parsed (large byte strings are skipped and do not count).
+        constructors: the allow-list, by full name.
+        persistent: gives meaning to persistent ids (torch: storages).
+        spool: where decoded byte strings go.
+
+    Attributes:
+        end: offset behind the STOP opcode, after :meth:`run`.
+        nested: this pickle lies in a byte string of another one.
+        uses: globals outside the allow-list, by (module, name), in the order they were met.
+
+    """
+
+    def __init__(
+        self,
+        region: Region,
+        start: int,
+        max_bytes: int,
+        constructors: dict[str, Constructor],
+        spool: Spool,
+        persistent: Callable[[object], object] | None = None,
+    ) -> None:
+        self.region = region
+        self.spool = spool
+        self.end = start
+        self.uses: dict[tuple[str, str], GlobalUse] = {}
+        self.max_bytes = max_bytes
+        self.nested = False
+        self.constructors = constructors
+        self.persistent = persistent
+        self.stack: list[object] = []
+        self.marks: list[list[object]] = []
+        self.memo: dict[int, object] = {}
+        self._globals: dict[tuple[str, str], Global] = {}
+        self.buf = b""
+        self._base = start
+        self.pos = 0
+        self._low = -1
+        self._parsed = 0
+        self.done = False
+
+    # -------------------------------------------------------------- bytes
+
+    def where(self) -> int:
+        """Offset of the next byte: in the file where the pickle lies there raw, else in the pickle."""
+        return max(self.region.file_offset, 0) + self._base + self.pos
+
+    def _refill(self) -> None:
+        self._base += self.pos
+        self._count(self.pos)
+        self.pos = 0
+        left = self.region.size - self._base
+        take = min(WINDOW, left)
+        self.buf = read(self.region, self._base, take) if take > 0 else b""
+        self._low = take - MARGIN if left > take else 1 << 62
+
+    def _count(self, more: int) -> None:
+        self._parsed += more
+        if self._parsed > self.max_bytes:
+            reason = f"pickle is longer than {self.max_bytes:,} bytes (limit diffai.maxHeader)"
+            raise LimitError(reason, code="PT12", offset=self.where())
+
+    def _jump(self, target: int) -> None:
+        """Continue at ``target`` of the region, which lies ahead."""
+        self._base, self.pos, self.buf, self._low = target, 0, b"", -1
+
+    def take(self, count: int) -> bytes:
+        """The next bytes of the stream; the caller bounds ``count``."""
+        end = self.pos + count
+        if end <= len(self.buf):
+            data = self.buf[self.pos : end]
+            self.pos = end
+            return data
+        start = self._base + self.pos
+        self._need(start, count)
+        self._count(self.pos + count)
+        data = read(self.region, start, count)
+        self._jump(start + count)
+        return data
+
+    def skip(self, count: int) -> PartOf:
+        """Leave the next bytes where they lie."""
+        start = self._base + self.pos
+        self._need(start, count)
+        if self.pos + count <= len(self.buf):
+            self.pos += count
+        else:
+            self._count(self.pos)
+            self._jump(start + count)
+        return PartOf(self.region, start, count)
+
+    def _need(self, start: int, count: int) -> None:
+        if start + count > self.region.size:
+            raise FormatError(
+                f"pickle ends early: {count:,} bytes wanted, {self.region.size - start:,} left", code="PT05",
+                offset=self.where(),
+            )  # fmt: skip
+
+    def line(self) -> bytes:
+        """Bytes up to the next newline, which is passed over."""
+        end = self.buf.find(b"\n", self.pos)
+        if end < 0:
+            self._refill()
+            end = self.buf.find(b"\n")
+            if end < 0:
+                raise FormatError("pickle has a line of text without an end", code="PT05", offset=self.where())
+        line = self.buf[self.pos : end]
+        self.pos = end + 1
+        return line
+
+    # -------------------------------------------------------------- running
+
+    def run(self) -> object:
+        """Interpret up to STOP and return the object.
+
+        Raises:
+            FormatError: damaged or truncated (PT05), a constructor that got nonsense (PT06).
+            LimitError: too long.
+
+        """
+        table, at = TABLE, self.where()
+        try:
+            for _ in range(max(1000, self.max_bytes // 5)):
+                if self.pos >= self._low:
+                    self._refill()
+                at = self.pos
+                self.pos += 1
+                table[self.buf[at]](self)
+                if self.done:
+                    self.end = self._base + self.pos
+                    return self.stack.pop()
+        except _DAMAGE as error:
+            raise FormatError(self._complaint(error), code="PT05", offset=self.where()) from error
+        raise LimitError("pickle has too many opcodes (limit diffai.maxHeader)", code="PT12", offset=self.where())
+
+    def _complaint(self, error: Exception) -> str:
+        if self._base + self.pos > self.region.size:
+            return "pickle ends before its STOP opcode"
+        return f"pickle is damaged ({type(error).__name__} at or before this byte)"
+
+    def call(self, function: object, args: object) -> object:
+        """What calling ``function`` gives: our constructor's result, or a Stub."""
+        if type(args) is not tuple:
+            raise FormatError("pickle calls a global with something that is no tuple", code="PT05", offset=self.where())
+        if type(function) is Stub:
+            return Stub(function.of, (function, *args))
+        if type(function) is not Global:
+            raise FormatError("pickle calls something that is no global", code="PT05", offset=self.where())
+        use = self.uses.get((function.module, function.name))
+        if use is not None:
+            use.called = True
+        constructor = self.constructors.get(function.full)
+        if constructor is None:
+            return Stub(function, args)
+        try:
+            return constructor(self, args)
+        except _DAMAGE as error:
+            reason = f"{shown(function.full)} has arguments that make no sense"
+            raise FormatError(reason, code="PT06", offset=self.where()) from error
+        except FormatError as error:
+            if error.offset < 0:
+                error.offset = self.where()
+            raise
+
+    def find(self, module: str, name: str) -> Global:
+        """The one Global of that name; unknown and dangerous ones are remembered."""
+        found = self._globals.get((module, name))
+        if found is None:
+            module_now = _RENAMED.get(module, module)
+            if module_now.startswith("numpy.core."):
+                module_now = "numpy._core." + module_now[11:]
+            found = self._globals[module, name] = Global(module_now, name)
+            if found.full not in self.constructors:
+                verdict = danger.judge(module_now, name)
+                if verdict != "safe":
+                    self.uses[module_now, name] = GlobalUse(verdict, self.where())
+        return found
+
+    def has_named(self, module: str, name: str) -> bool:
+        """Whether the pickle named this global."""
+        return (module, name) in self._globals
+
+    def unsigned(self, size: int) -> int:
+        """A little-endian unsigned integer of ``size`` bytes out of the stream."""
+        end = self.pos + size
+        part = self.buf[self.pos : end]
+        if len(part) != size:
+            raise IndexError
+        self.pos = end
+        return int.from_bytes(part, "little")
+
+    def pop_mark(self) -> list[object]:
+        """The items since the last MARK."""
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+
+# Modules whose Python 2 names are still met.
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core"}
