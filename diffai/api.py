@@ -106,6 +106,7 @@ def compare(
     >>> import numpy as np
     >>> compare({"w": np.ones(3)}, {"w": np.ones(3)}).differs
     False
+
     """
     limits = limits or Limits()
     left = open_input(old, limits, input_format)
@@ -135,6 +136,7 @@ def compare_trees(
 
     Raises:
         SourceError: one of the directories cannot be listed.
+
     """
     return compare_directories(
         os.fspath(old), os.fspath(new), options or CompareOptions(),
@@ -142,9 +144,7 @@ def compare_trees(
     )  # fmt: skip
 
 
-def open_checkpoint(
-    model: Model, *, limits: Limits | None = None, input_format: str = ""
-) -> Checkpoint:
+def open_checkpoint(model: Model, *, limits: Limits | None = None, input_format: str = "") -> Checkpoint:
     """Open one model: names, dtypes and shapes at once, values in blocks through ``read_into``.
 
     Raises:
@@ -154,6 +154,7 @@ def open_checkpoint(
     >>> checkpoint = open_checkpoint({"w": np.zeros((2, 3), "float16")})
     >>> checkpoint.tensors["w"].dtype, checkpoint.tensors["w"].shape
     ('F16', (2, 3))
+
     """
     side = open_input(model, limits or Limits(), input_format)
     if side.checkpoint is None:

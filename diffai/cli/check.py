@@ -15,7 +15,9 @@ from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, Us
 @click.option("--structure-only", is_flag=True, help="Do not read values: no NaN/Inf counts.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
-@click.option("--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like.")
+@click.option(
+    "--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like."
+)
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
@@ -33,7 +35,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
     if not words:
         raise UsageError("no file given: diffai check FILE...")
     settings = settings_for({"threads": given["threads"]}, given["config_file"])
-    kind, encoding, input_format = resolve_output(given["output"], given["format_"], given["input_format"], settings.format)
+    kind, encoding, input_format = resolve_output(
+        given["output"], given["format_"], given["input_format"], settings.format
+    )
     results: list[CheckResult] = []
     code = EXIT_OK
     for word in words:

@@ -34,9 +34,7 @@ Exit codes: 0 done; 1 different (with --exit-code or -q); 2 a side is unreadable
 Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 
 
-@click.command(
-    epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("words", nargs=-1, metavar="OLD NEW")
 @click.option("--stats", is_flag=True, help="Tensor lines only.")
 @click.option("--show-structure", is_flag=True, help="The summary and structural changes only.")

@@ -81,7 +81,9 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     epilog="Options of the comparison: diffai diff --help.  Try it: diffai demo.  "
     "Set up git: diffai install, then git diff.",
 )
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+)
 def program() -> None:
     """Compare machine-learning model files tensor by tensor, by hand and inside git.
 

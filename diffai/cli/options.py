@@ -22,8 +22,12 @@ def output_options(function: F) -> F:
     """``--output`` and ``--format`` (one of them), ``--no-color``, ``--config``, ``-v``."""
     for option in reversed(
         (
-            click.option("--output", metavar="json|yaml", help="Write the change list: one record a change, [] = equal."),
-            click.option("--format", "format_", metavar="text|json|yaml", help="Write text, or the whole report as one object."),
+            click.option(
+                "--output", metavar="json|yaml", help="Write the change list: one record a change, [] = equal."
+            ),
+            click.option(
+                "--format", "format_", metavar="text|json|yaml", help="Write text, or the whole report as one object."
+            ),
             click.option("--no-color", is_flag=True, help="No colour, even on a terminal."),
             click.option("--config", "config_file", metavar="FILE", help="Read this file instead of .diffai.toml."),
             click.option("-v", "--verbose", is_flag=True, help="More figures on each line; details of what is equal."),
@@ -37,26 +41,43 @@ def value_options(function: F) -> F:
     """Tolerances and reading."""
     for option in reversed(
         (
-            click.option("--epsilon", type=click.FloatRange(min=0), metavar="FLOAT", help="Elements within this distance are equal."),
+            click.option(
+                "--epsilon",
+                type=click.FloatRange(min=0),
+                metavar="FLOAT",
+                help="Elements within this distance are equal.",
+            ),
             click.option("--rtol", type=click.FloatRange(min=0), metavar="FLOAT", help="... plus this times |old|."),
-            click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help)."),
-            click.option("--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like."),
+            click.option(
+                "--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help)."
+            ),
+            click.option(
+                "--input-format",
+                metavar="FORMAT",
+                default="",
+                help="Read as this format, whatever the content looks like.",
+            ),
         )
     ):
         function = option(function)
     return function
 
 
-def resolve_output(output: str | None, format_: str | None, input_format: str, settings_format: str) -> tuple[str, str, str]:
+def resolve_output(
+    output: str | None, format_: str | None, input_format: str, settings_format: str
+) -> tuple[str, str, str]:
     """(kind, encoding, input format): kind is ``text``, ``changes`` or ``report``; encoding ``json`` or ``yaml``.
 
     Raises:
         UsageError: a word is unknown, or both options were given.
+
     """
     from diffai.formats.registry import input_formats
 
     if output and format_:
-        raise UsageError("--format and --output exclude each other: --output writes the change list, --format the report")
+        raise UsageError(
+            "--format and --output exclude each other: --output writes the change list, --format the report"
+        )
     if output:
         if output not in MACHINE_FORMATS:
             raise UsageError(f"--output {output}: expected json or yaml (for text leave it out)")
@@ -75,7 +96,10 @@ def resolve_output(output: str | None, format_: str | None, input_format: str, s
     near = difflib.get_close_matches(word, [*known, *input_formats()], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     later = " (this output comes in a later version)" if word in ("enhanced", "markdown", "html") else ""
-    raise UsageError(f"--format {word}: not known{later}{hint} (known: {', '.join(known)}; input formats: {', '.join(input_formats())})")
+    raise UsageError(
+        f"--format {word}: not known{later}{hint}"
+        f" (known: {', '.join(known)}; input formats: {', '.join(input_formats())})"
+    )
 
 
 def settings_for(options: dict[str, object], config_file: str | None) -> Settings:

@@ -24,6 +24,7 @@ class ProgressBar:
         return self
 
     def __call__(self, done: int, total: int) -> None:
+        """Show how far the work is."""
         if not self._on or (self._bar is None and time.monotonic() - self._start < _DELAY):
             return
         if self._bar is None:

@@ -16,7 +16,9 @@ from diffai.errors import EXIT_OK, DiffaiError
 @click.option("--digests", is_flag=True, help="Add each tensor's xxh3-128.")
 @click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
-@click.option("--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like.")
+@click.option(
+    "--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like."
+)
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
@@ -38,8 +40,12 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
     words = [*files, *(ctx.obj.after if isinstance(ctx.obj, Words) else ())]
     if not words:
         raise UsageError("no file given: diffai show FILE")
-    settings = settings_for({"threads": given["threads"], "shape_only": given["shape_only"] or None}, given["config_file"])
-    kind, encoding, input_format = resolve_output(given["output"], given["format_"], given["input_format"], settings.format)
+    settings = settings_for(
+        {"threads": given["threads"], "shape_only": given["shape_only"] or None}, given["config_file"]
+    )
+    kind, encoding, input_format = resolve_output(
+        given["output"], given["format_"], given["input_format"], settings.format
+    )
     code = EXIT_OK
     for position, word in enumerate(words):
         try:

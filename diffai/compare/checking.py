@@ -42,6 +42,7 @@ def check_file(
 
     Raises:
         SourceError: it does not exist or cannot be read.
+
     """
     from diffai.formats.registry import check
     from diffai.sources.resolve import open_source
@@ -83,7 +84,9 @@ def _nonfinite(checkpoint: Checkpoint, threads: int) -> list[Problem]:
 
     specs = [spec for spec in checkpoint.tensors.values() if not spec.alias_of]
     problems = []
-    for spec, summary in zip(specs, summarise(checkpoint, specs, statistics=True, digest=False, threads=threads), strict=True):
+    for spec, summary in zip(
+        specs, summarise(checkpoint, specs, statistics=True, digest=False, threads=threads), strict=True
+    ):
         s = summary.statistics
         if s is None:
             continue

@@ -47,6 +47,7 @@ def list_models(top: str, include: Sequence[str] = (), exclude: Sequence[str] = 
 
     Raises:
         SourceError: ``top`` cannot be listed.
+
     """
     listing = Listing()
     for relative, path in _walk(top, "", [], listing):
@@ -141,6 +142,7 @@ def compare_directories(
 
     Raises:
         SourceError: one of the directories cannot be listed. Anything below is reported in place.
+
     """
     left, right = list_models(old, include, exclude), list_models(new, include, exclude)
     files = []
@@ -203,7 +205,9 @@ def _why(diff: ModelDiff) -> str:
     words = []
     for which, side in (("old", diff.old), ("new", diff.new)):
         if side.state is not None and not isinstance(side.state, Absent):
-            words.append(f"{which}: {getattr(side.state, 'reason', '') or getattr(side.state, 'kind', '') or side.state}")
+            words.append(
+                f"{which}: {getattr(side.state, 'reason', '') or getattr(side.state, 'kind', '') or side.state}"
+            )
     return "; ".join(words)
 
 
@@ -249,5 +253,3 @@ def _same_bytes(a: str, b: str) -> bool:
         return filecmp.cmp(a, b, shallow=False)
     except OSError:
         return False
-
-

@@ -23,6 +23,7 @@ def open_input(model: Any, limits: Limits = Limits(), input_format: str = "", *,
     Raises:
         SourceError: the path does not exist or cannot be read.
         UsageError: the word is neither a path nor REV:path.
+
     """
     if isinstance(model, (str, os.PathLike)):
         return _open_word(os.fspath(model), limits, input_format, label)

@@ -111,7 +111,9 @@ class _Selection:
             from fnmatch import translate
 
             origin = options.ignore_origin or "configuration"
-            self._ignore += [(re.compile(translate(glob)), f"ignored by {glob!r} ({origin})") for glob in options.ignore_globs]
+            self._ignore += [
+                (re.compile(translate(glob)), f"ignored by {glob!r} ({origin})") for glob in options.ignore_globs
+            ]
         self._seen: dict[str, set[str]] = {}
 
     @classmethod
@@ -173,9 +175,7 @@ class _Comparison:
     def run(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[TensorChange, ...]:
         self._same_bytes = bool(self._old.identity) and self._old.identity == self._new.identity
         reason = self._why_not_values(old, new)
-        pairing = pair_tensors(
-            old, new, None if reason else self._digests, find_renames=self._options.find_renames
-        )
+        pairing = pair_tensors(old, new, None if reason else self._digests, find_renames=self._options.find_renames)
         if reason:
             count = len(pairing.same_name) + len(pairing.renamed)
             if count:
@@ -187,7 +187,7 @@ class _Comparison:
         return tuple(changes)
 
     def _why_not_values(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> str:
-        """"" when values may be read, else the reason why not."""
+        """The reason why values may not be read; empty when they may."""
         if self._options.shape_only:
             return SHAPES_ONLY
         total = sum(s.nbytes for s in old.values()) + sum(s.nbytes for s in new.values())
@@ -209,9 +209,7 @@ class _Comparison:
         from diffai.tensors.engine import summarise
 
         assert side.checkpoint is not None
-        return summarise(
-            side.checkpoint, specs, statistics=not digest, digest=digest, threads=self._options.threads
-        )
+        return summarise(side.checkpoint, specs, statistics=not digest, digest=digest, threads=self._options.threads)
 
     def _pairs(self, pairing: Pairing, reason: str) -> list[TensorChange]:
         pairs: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = [
@@ -276,9 +274,7 @@ class _Comparison:
         news = self._summarise(self._new, [_spec(changes[i].new) for i in lacking], digest=False)
         for i, before, after in zip(lacking, olds, news, strict=True):
             c = changes[i]
-            changes[i] = TensorChange(
-                c.name, c.status, c.old, c.new, c.figures, before, after, c.evidence, c.reason
-            )
+            changes[i] = TensorChange(c.name, c.status, c.old, c.new, c.figures, before, after, c.evidence, c.reason)
         return changes
 
     def _alone(

@@ -39,6 +39,7 @@ def compare_words(
 
     Raises:
         SourceError: a word names nothing that can be read.
+
     """
     if os.path.isdir(old) and os.path.isdir(new) and not (_is_one_model(old) and _is_one_model(new)):
         return compare_directories(
@@ -77,6 +78,7 @@ def compare_revisions(
 
     Raises:
         SourceError: not in a repository, no such revision, or a path that neither side has.
+
     """
     repository = Repository()
     old, new = split_revisions(words, repository)

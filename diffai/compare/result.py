@@ -8,9 +8,7 @@ from typing import Literal
 
 from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary
 
-TensorStatus = Literal[
-    "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
-]
+TensorStatus = Literal["added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"]
 RenameEvidence = Literal["", "digest", "prefix", "suffix"]
 
 STRUCTURAL: frozenset[TensorStatus] = frozenset(("added", "removed", "renamed", "reshaped"))

@@ -69,6 +69,7 @@ def show_model(
         NotOpenedError: it is no readable checkpoint.
         SourceError: it does not exist, or changed while being read.
         UsageError: the pattern is no regular expression.
+
     """
     try:
         wanted = re.compile(pattern)

@@ -37,9 +37,7 @@ def classify(
             status.append("uncompared")
         else:
             status.append("identical" if figures.identical else "equal")
-    return TensorChange(
-        new.name, tuple(status), old, new, figures, old_summary, new_summary, evidence, reason
-    )
+    return TensorChange(new.name, tuple(status), old, new, figures, old_summary, new_summary, evidence, reason)
 
 
 def values_changed(figures: PairFigures) -> bool:

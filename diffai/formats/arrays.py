@@ -29,6 +29,7 @@ class ArrayCheckpoint:
 
     Raises:
         FormatError: a value is of another kind, or of a dtype without a name; the text names the key.
+
     """
 
     format = FORMAT
@@ -52,16 +53,15 @@ class ArrayCheckpoint:
                     self._add(name, value)
 
     def _add(self, name: str, value: Any) -> None:
-        if value is None or isinstance(value, (str, bool, int, float)) and not isinstance(value, np.generic):
+        if value is None or (isinstance(value, (str, bool, int, float)) and not isinstance(value, np.generic)):
             self.training[name] = value
             return
         if isinstance(value, np.generic):
             value = np.asarray(value)
         dtype = _BY_NAME.get(str(getattr(value, "dtype", "")).removeprefix("torch."))
-        if not isinstance(value, np.ndarray) and type(value).__module__.partition(".")[0] != "torch":
-            if not hasattr(value, "data_ptr"):
-                raise FormatError(f"{type(value).__name__} is no tensor (numpy array or torch tensor expected)",
-                                  tensor=name, format=FORMAT)  # fmt: skip
+        if not isinstance(value, np.ndarray) and not hasattr(value, "data_ptr"):
+            reason = f"{type(value).__name__} is no tensor (numpy array or torch tensor expected)"
+            raise FormatError(reason, tensor=name, format=FORMAT)
         if dtype is None:
             raise FormatError(f"dtype {getattr(value, 'dtype', '?')} is not supported", tensor=name, format=FORMAT)
         shape = tuple(int(n) for n in value.shape)

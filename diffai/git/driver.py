@@ -90,7 +90,13 @@ def _run(argv: list[str]) -> None:
     environment = read_environment()
     _print(_header(change, environment))
     if environment.complaint:
-        _print([paint(f"! diffai: {escape(environment.complaint, longest=500)}; defaults are used", "!", environment.color)])
+        _print(
+            [
+                paint(
+                    f"! diffai: {escape(environment.complaint, longest=500)}; defaults are used", "!", environment.color
+                )
+            ]
+        )
     sys.stdout.flush()  # the file's name stands before heavy work starts
     _body(change, environment)
 
@@ -174,7 +180,7 @@ def compare_options(environment: GitEnvironment) -> CompareOptions:
     )
 
 
-def text_options(environment: GitEnvironment):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def text_options(environment: GitEnvironment):  # type: ignore[no-untyped-def]
     """How the text looks under git."""
     from diffai.render.text import TextOptions
 

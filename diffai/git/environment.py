@@ -59,7 +59,7 @@ def read_environment(cwd: str = ".") -> GitEnvironment:
 
 
 def _color(entries: Mapping[str, Sequence[str]], settings: Settings) -> bool:
-    """git's want_color(): color.diff, else color.ui, else auto; auto = a terminal, or our pager shows colour."""
+    """Git's want_color(): color.diff, else color.ui, else auto; auto = a terminal, or our pager shows colour."""
     if os.environ.get("NO_COLOR"):
         return False
     if settings.color != "auto":
@@ -85,7 +85,7 @@ def _truth(entries: Mapping[str, Sequence[str]], name: str, default: bool) -> bo
 def quote_path(prefix: str, path: str, *, quote_high: bool = True) -> str:
     """A path as git prints it: C-quoted where it has control characters, quotes or (by default) non-ASCII bytes."""
     raw = os.fsencode(prefix + path)
-    if all(0x20 <= b < 0x7F and b not in b'"\\' or (b >= 0x80 and not quote_high) for b in raw):
+    if all((0x20 <= b < 0x7F and b not in b'"\\') or (b >= 0x80 and not quote_high) for b in raw):
         return raw.decode("utf-8", "replace")
     out = []
     names = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}

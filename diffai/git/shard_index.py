@@ -63,7 +63,10 @@ def index_diff(change: Change, environment: GitEnvironment) -> list[str]:
 def index_text(weights: dict[str, str]) -> list[str]:
     """For textconv: one tensor a line, with its shard."""
     header = f"# shard index: {plural(len(weights), 'tensor')} in {plural(len(set(weights.values())), 'shard')}"
-    return [header, *(f"{escape(name, longest=0)}  in {escape(weights[name])}" for name in sorted(weights, key=natural_key))]
+    return [
+        header,
+        *(f"{escape(name, longest=0)}  in {escape(weights[name])}" for name in sorted(weights, key=natural_key)),
+    ]
 
 
 def _side(weights: dict[str, str]) -> str:

@@ -109,9 +109,7 @@ def _print_state(path: str, state: State) -> None:
     if not _print_text(path):
         print(f"diffai: {describe_state(state)}, {_fingerprint(path)}")
         return
-    if isinstance(state, LfsPointer):
-        print(f"diffai: {describe_state(state)}")
-    elif not isinstance(state, NotAModel):
+    if isinstance(state, LfsPointer) or not isinstance(state, NotAModel):
         print(f"diffai: {describe_state(state)}")
 
 

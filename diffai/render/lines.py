@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffai.compare.result import TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
-from diffai.render.style import escape, number, percent, ratio, shape, transition
+from diffai.render.style import escape, number, percent, ratio, shape, transition, visibly_moved
 
 
 def symbol(change: TensorChange) -> str:
@@ -114,12 +114,13 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
     parts: list[str] = []
     moved = False
     if old is not None and new is not None:
-        parts = [f"mean={transition(old.mean, new.mean)}", f"std={transition(old.std, new.std)}"]
-        moved = old.mean != new.mean or old.std != new.std
+        mean, std = transition(old.mean, new.mean), transition(old.std, new.std)
+        parts = [f"mean={mean}", f"std={std}"]
+        moved = visibly_moved(mean) or visibly_moved(std)
         parts += _nonfinite(old, new)
     counts = f"{delta.changed_count:,} of {delta.element_count:,} values"
     if verbose or not moved:
-        parts.append(f"{counts} changed" if delta.changed_count != 1 else f"1 of {delta.element_count:,} values changed")
+        parts.append(f"{counts} changed")
         parts.append(f"max |d|={number(delta.max_abs)}")
     if verbose or old is None:
         parts.append(f"relative L2 {ratio(delta.relative_l2)}")

@@ -12,9 +12,7 @@ from diffai.render.state import describe_state
 from diffai.render.values import Json
 
 
-def change_list(
-    diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False
-) -> list[dict[str, Json]]:
+def change_list(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) -> list[dict[str, Json]]:
     """All records of a model diff or of a directory diff (names as ``relpath:tensor``)."""
     if isinstance(diff, ModelDiff):
         return _model(diff, "", sort_by_magnitude)

@@ -29,7 +29,10 @@ def show_text(model: ModelSummary, *, color: bool = False, verbose: bool = False
     lines += [f"  __metadata__.{escape(key)} = {scalar(value)}" for key, value in model.metadata.items()]
     training = [f"  {escape(key)} = {scalar(value)}" for key, value in model.training.items()]
     if len(training) > _MOST_VALUES and not verbose:
-        training = [*training[:_MOST_VALUES], f"  … {len(training) - _MOST_VALUES:,} more training values (-v lists them)"]
+        training = [
+            *training[:_MOST_VALUES],
+            f"  … {len(training) - _MOST_VALUES:,} more training values (-v lists them)",
+        ]
     lines += training
     lines += _table(model)
     if model.left_out:

@@ -22,10 +22,7 @@ def describe_state(state: State) -> str:
             return "does not exist"
         case LfsPointer(oid, count, path):
             include = f' --include "{escape(path)}"' if path else ""
-            return (
-                f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}); "
-                f"bring it with: git lfs pull{include}"
-            )
+            return f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}); bring it with: git lfs pull{include}"
         case DvcPointer():
             return "DVC pointer: models behind DVC pointers are not followed yet; run dvc checkout and compare the file"
         case NotPulled(what, count, command):

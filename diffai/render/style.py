@@ -68,14 +68,24 @@ def number(value: float | int | None, digits: int = 4) -> str:
 
 
 def transition(old: float | int | None, new: float | int | None) -> str:
-    """``old->new`` with as many digits as it takes to see the difference (never ``0.0018->0.0018`` of unequals)."""
-    a, b = number(old), number(new)
-    if a == b and old != new and old is not None and new is not None:
-        for digits in (6, 9, 12, 17):
-            a, b = f"{old:.{digits}g}", f"{new:.{digits}g}"
-            if a != b:
-                break
+    """``old->new`` in one manner, with up to six significant digits where four do not tell them apart.
+
+    Both texts are equal when the figures differ by less; the caller then says how much the values moved.
+    """
+    if isinstance(old, float) and isinstance(new, float):
+        small = min(abs(old) or 1.0, abs(new) or 1.0)
+        a, b = (f"{old:.4g}", f"{new:.4g}") if small < 1e-3 else (number(old), number(new))
+        if a == b and old != new and f"{old:.6g}" != f"{new:.6g}":
+            a, b = f"{old:.6g}", f"{new:.6g}"
+    else:
+        a, b = number(old), number(new)
     return f"{a}->{b}"
+
+
+def visibly_moved(text: str) -> bool:
+    """Whether a transition shows two different figures."""
+    before, _, after = text.partition("->")
+    return before != after
 
 
 def ratio(value: float | None) -> str:

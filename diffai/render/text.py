@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diffai.compare.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent, State
 from diffai.render.fold import Fold, fold, fold_line
-from diffai.render.lines import describe_cast, symbol, tensor_line, value_line
+from diffai.render.lines import describe_cast, statistics_of, symbol, tensor_line, value_line
 from diffai.render.state import describe_state
 from diffai.render.style import change_percent, escape, paint, percent, plural, ratio, shape, size
 
@@ -156,13 +156,15 @@ class _Body:
         if self.unfold:
             return "Model Changes:"
         new = diff.new
-        return f"Model Changes: {dtypes_text(new)}, {plural(new.tensors, 'tensor')}, {plural(new.parameters, 'parameter')}"
+        return (
+            f"Model Changes: {dtypes_text(new)}, {plural(new.tensors, 'tensor')}, {plural(new.parameters, 'parameter')}"
+        )
 
     def block(self) -> list[str]:
         diff, totals = self.diff, self.diff.totals
         if diff.old.state is not None or diff.new.state is not None:
             return []
-        lines = []
+        lines = self._nonfinite()
         structure = [
             f"{count:,} {word}"
             for count, word in (
@@ -184,6 +186,16 @@ class _Body:
         if totals.comparable and (totals.changed or not self.options.diff_only):
             lines.append(self._updates())
         return lines
+
+    def _nonfinite(self) -> list[str]:
+        """A loud line when the new side has NaN or infinities that the old one had not."""
+        names = [c.name for c in self.diff.tensors if _became_nonfinite(c)]
+        if not names:
+            return []
+        shown = ", ".join(escape(name) for name in names[:3])
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        text = f"  ! NaN or Inf appeared in {plural(len(names), 'tensor')}: {shown}{more}"
+        return [paint(text, "!", self.options.color)]
 
     def _updates(self) -> str:
         totals = self.diff.totals
@@ -239,11 +251,8 @@ class _Body:
         return tensor_line(f.changes[0], verbose=self.options.verbose) if len(f.changes) == 1 else fold_line(f)
 
     def _hidden(self, tensors: int, lines: int) -> str:
-        key = "[output] max_tensor_display" if self.options.max_lines else "--tensor-details"
-        verb = "lifts" if self.options.max_lines else "shows"
-        text = f"  … {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; {key} {verb} the limit)"
-        if not self.options.max_lines:
-            text = f"  … {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; --tensor-details shows all)"
+        how = "[output] max_tensor_display lifts the limit" if self.options.max_lines else "--tensor-details shows all"
+        text = f"  … {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; {how})"
         return paint(text, "…", self.options.color)
 
     def _folded_training(self) -> list[str]:
@@ -286,11 +295,23 @@ class _Body:
                  if not (quiet_uncompared and n.what == "tensor pairs" and self.diff.options.shape_only)]  # fmt: skip
         if self.small:
             notes.append(
-                f"{plural(self.small, 'small change')} below relative L2 {options.threshold:g} hidden (filter_small_changes)"
+                f"{plural(self.small, 'small change')} below relative L2 {options.threshold:g} hidden"
+                " (filter_small_changes)"
             )
         if totals.tolerated and self.diff.differs:
             notes.append(f"{plural(totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
         return [paint(f"  ({note})", "…", options.color) for note in notes]
+
+
+def _became_nonfinite(change: TensorChange) -> bool:
+    old, new = statistics_of(change)
+    if change.old is None and change.new_summary:
+        new = change.new_summary.statistics
+    if new is not None:
+        before = old.nan_count + old.pos_inf_count + old.neg_inf_count if old else 0
+        return new.nan_count + new.pos_inf_count + new.neg_inf_count > before
+    figures = change.figures
+    return bool(figures and figures.delta and figures.delta.nonfinite_count)
 
 
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:

@@ -29,6 +29,7 @@ def split_revisions(words: Sequence[str], repository: Repository) -> tuple[str, 
 
     Raises:
         SourceError: a word names no commit, or there are more than two.
+
     """
     if len(words) > 2:
         raise SourceError(f"{len(words)} revisions given, at most two make sense: A, A B or A..B")
@@ -58,6 +59,7 @@ def changed_files(repository: Repository, old: str, new: str, paths: Sequence[st
 
     Raises:
         SourceError: not in a repository, or git fails.
+
     """
     # Exact renames only: anything else would make git read every model to measure similarity.
     common = ["--raw", "-z", "--no-abbrev", "--find-renames=100%", "--no-ext-diff", "--no-textconv"]
