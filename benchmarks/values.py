@@ -1,0 +1,57 @@
+"""Promise: comparing every value of two files costs little more than reading them; equal files cost nothing more.
+
+Baseline: ``cmp`` of two identical copies of the same size, which has to read both to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from measure import Command, Row, diffai, interleaved, make, megabytes, peak, remove, wall
+
+LIMITS = {"F32": 2.0, "BF16": 3.0, "F16": 4.0, "F8_E4M3": 4.0, "I8": 4.0, "F64": 4.0}
+
+
+def full_values(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """Every tensor changed, one row a dtype."""
+    for dtype, limit in LIMITS.items():
+        paths = make(directory, "pair", dtype=dtype, size=size)
+        samples = interleaved(
+            {
+                "cmp": Command(["cmp", paths["old"], paths["copy"]]),
+                "diffai": diffai(paths["old"], paths["new"], expect="Weight updates"),
+            },
+            runs,
+        )
+        ours, base = wall(samples["diffai"]), wall(samples["cmp"])
+        yield Row(
+            f"all values of 2 x {megabytes(size)}, every tensor changed, {dtype}",
+            f"<= {limit:g} x `cmp`",
+            f"{ours / base:.2f} x ({ours:.2f} s, `cmp` {base:.2f} s, {megabytes(peak(samples['diffai']))})",
+            ours <= limit * base,
+            {"seconds": ours, "cmp": base, "ratio": ours / base, "peak_bytes": peak(samples["diffai"])},
+        )
+        if not keep:
+            remove(paths)
+
+
+def identical(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """Two equal files."""
+    paths = make(directory, "pair", dtype="F32", size=size)
+    samples = interleaved(
+        {
+            "cmp": Command(["cmp", paths["old"], paths["copy"]]),
+            "diffai": diffai(paths["old"], paths["copy"], expect="No differences found"),
+        },
+        runs,
+    )
+    ours, base = wall(samples["diffai"]), wall(samples["cmp"])
+    yield Row(
+        f"identical files, 2 x {megabytes(size)}",
+        "<= 1.1 x `cmp`",
+        f"{ours / base:.2f} x ({ours:.2f} s, `cmp` {base:.2f} s, {megabytes(peak(samples['diffai']))})",
+        ours <= 1.1 * base,
+        {"seconds": ours, "cmp": base, "ratio": ours / base, "peak_bytes": peak(samples["diffai"])},
+    )
+    if not keep:
+        remove(paths)
