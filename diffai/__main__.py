@@ -8,13 +8,18 @@ import sys
 def main() -> None:
     """Run the program and exit."""
     argv = sys.argv[1:]
-    if argv and argv[0] == "git-driver":
-        from diffai.git.driver import main as run
-    elif argv and argv[0] == "textconv":
-        from diffai.git.textconv import main as run
-    else:
-        from diffai.cli.main import main as run
-    raise SystemExit(run(argv if argv[:1] not in (["git-driver"], ["textconv"]) else argv[1:]))
+    word = argv[0] if argv else ""
+    if word == "git-driver":
+        from diffai.git import driver
+
+        raise SystemExit(driver.main(argv[1:]))
+    if word == "textconv":
+        from diffai.git import textconv
+
+        raise SystemExit(textconv.main(argv[1:]))
+    from diffai.cli.main import main as run
+
+    raise SystemExit(run(argv))
 
 
 if __name__ == "__main__":

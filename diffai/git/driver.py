@@ -52,8 +52,6 @@ class Change:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the diff of one file; whatever happens, exit 0."""
     argv = list(sys.argv[2:] if arguments is None else arguments)
-    if argv[:1] == ["git-driver"]:
-        argv = argv[1:]
     try:
         _run(argv)
         sys.stdout.flush()
@@ -209,9 +207,9 @@ def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
     if absent:
         return Input("", state=Absent())
     try:
-        return as_input(open_file(file, path=path), limits, label="")
+        return as_input(open_file(file, path=path), limits, label=path)
     except (SourceError, FormatError) as error:
-        return Input("", state=unreadable(error))
+        return Input(path, state=unreadable(error))
 
 
 def _is_model(side: Input) -> bool:
