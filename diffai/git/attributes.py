@@ -51,6 +51,7 @@ def insert(content: bytes | None, globs: Sequence[str], notes: Notes) -> bytes:
 
     Raises:
         UsageError: a glob that cannot stand in an attributes file.
+
     """
     quoted = list(dict.fromkeys(quote_glob(glob) for glob in globs))
     block = find(content)
@@ -88,6 +89,7 @@ def quote_glob(glob: str) -> bytes:
 
     Raises:
         UsageError: empty, negative, a macro, a folder, or with a control character.
+
     """
     if not glob or glob.isspace():
         raise UsageError("--include needs a glob, such as '*.bin'")
@@ -163,6 +165,7 @@ def ask_git(paths: Sequence[str], *, cwd: str) -> dict[str, Attributes]:
 
     Raises:
         GitError: not in a repository.
+
     """
     if not paths:
         return {}

@@ -59,6 +59,7 @@ def ask(
     Raises:
         GitMissingError: git is not installed.
         GitError: git cannot be run at all.
+
     """
     environment = dict(os.environ, LC_ALL="C", GIT_OPTIONAL_LOCKS="0")
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"):
@@ -86,6 +87,7 @@ def demand(*arguments: str, cwd: str | None = None, stdin: bytes = b"") -> Answe
     Raises:
         GitMissingError: git is not installed.
         GitError: git exited with another status than 0.
+
     """
     answer = ask(*arguments, cwd=cwd, stdin=stdin)
     if answer.status != 0:

@@ -65,6 +65,7 @@ def driver_command(program: str, *, scope_flag: str = "") -> str:
     Args:
         program: absolute path of the ``diffai`` console script; any character but NUL and newline.
         scope_flag: ``--global `` or the like, named in the advice on how to unregister without diffai.
+
     """
     return _function(DRIVER_FUNCTION, program, "git-driver", scope_flag, _DRIVER_FALLBACK)
 
@@ -106,6 +107,7 @@ def find_program() -> str:
 
     Raises:
         UsageError: there is none, or its path cannot be written into a git configuration.
+
     """
     for candidate in _candidates():
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):

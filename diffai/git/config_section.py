@@ -48,6 +48,7 @@ def insert(content: bytes | None, values: Mapping[str, str], notes: Notes) -> by
         content: of the file, None when there is none.
         values: by variable name without the section.
         notes: for a new section; an existing one keeps its own, ``committed`` excepted.
+
     """
     lines = _scan(content or b"")
     old = find(content)
@@ -90,6 +91,7 @@ def verify(before: bytes | None, after: bytes, values: Mapping[str, str], *, pat
 
     Raises:
         SourceError: it does not, or the file was broken already.
+
     """
     wanted = [f"{SECTION}.{key}\n{value}".encode("utf-8", "surrogateescape") for key, value in values.items()]
     kept = _entries(before or b"", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,7 @@ class Finding:
         level: ``ok``; ``note``, worth knowing; ``todo``, something has to be done.
         text: what was found, one sentence.
         command: what to run, "" where nothing is to be run.
+
     """
 
     level: Level
@@ -73,6 +75,7 @@ class Diagnosis:
         surroundings: other settings that bear on it.
         groups: the model files of the repository.
         lfs: git-LFS; empty where no model file uses it.
+
     """
 
     versions: tuple[str, ...]
@@ -103,6 +106,7 @@ def diagnose(cwd: str | None = None) -> Diagnosis:
 
     Raises:
         DiffaiError: git is missing, or refuses to read the repository.
+
     """
     git = demand("version", cwd=cwd).line.removeprefix("git version ").split(" ")[0]
     repository = find_repository(cwd)
@@ -206,6 +210,9 @@ def _attribute_files(repository: Repository | None, cwd: str) -> Iterable[Findin
             seen = True
             globs = b" ".join(block.globs).decode("utf-8", "replace")
             yield Finding("ok", f"attributes in {path} ({scope}): {globs}")
+        elif path == sources.user and sources.unused and attributes.find(edits.read(sources.unused)):
+            yield Finding("todo", f"core.attributesFile is {path} here, so git does not read {sources.unused}, "
+                          "which names diffai", "diffai install" if repository else "diffai install --global")  # fmt: skip
     if not seen and not repository:
         yield Finding("todo", "no attributes file names diffai", "diffai install --global")
 
@@ -223,7 +230,7 @@ def _surroundings(settings: Sequence[Setting], cwd: str) -> Iterable[Finding]:
     for setting in settings:
         if setting.value.lower() in ("false", "no", "off", "0", ""):
             continue
-        unset = f"git config --file {setting.file} --unset-all diff.diffai.{setting.key}"
+        unset = f"git config --file {shlex.quote(setting.file)} --unset-all diff.diffai.{setting.key}"
         if setting.key == "trustexitcode":
             yield Finding("todo", "diff.diffai.trustExitCode is set: git takes every file for equal, since the "
                           "driver always exits 0", unset)  # fmt: skip
@@ -233,6 +240,11 @@ def _surroundings(settings: Sequence[Setting], cwd: str) -> Iterable[Finding]:
     external = os.environ.get("GIT_EXTERNAL_DIFF") or ask("config", "--get", "diff.external", cwd=cwd).line
     if external:
         yield Finding("note", f"diff.external is {external}: harmless, diffai goes first for its files")
+    pager = os.environ.get("GIT_PAGER")
+    if pager:
+        yield Finding("note", f"GIT_PAGER is {pager}: it beats core.pager, and shows what diffai prints")
+    if "R" not in os.environ.get("LESS", "R") and "less" in (pager or "less"):
+        yield Finding("note", "LESS is set without R: less shows colours as codes", 'export LESS="$LESS -R"')
     if os.environ.get("GIT_LFS_SKIP_SMUDGE", "").lower() in ("1", "true", "yes", "on", "t"):
         yield Finding("note", "GIT_LFS_SKIP_SMUDGE is set: harmless, diffai follows pointers by itself")
     yield from _other_packages()
@@ -287,7 +299,6 @@ def _judge(file: ModelFile, glob: str, *, registered: bool) -> Finding:
 
 def _glob_for(path: str) -> str:
     """The option that covers a file which the default globs do not."""
-    import shlex
     from fnmatch import fnmatchcase
 
     name = os.path.basename(path)
@@ -346,8 +357,6 @@ def _smudge(setup: LfsSetup) -> Iterable[Finding]:
 
 
 def _pull(paths: Sequence[str]) -> str:
-    import shlex
-
     include = ",".join(paths) if len(paths) <= 3 else "*"
     return f"git lfs pull --include {shlex.quote(include)}"
 

@@ -20,6 +20,7 @@ def doctor_lines(diagnosis: Diagnosis, *, verbose: bool = False, color: bool = F
         diagnosis: what was found.
         verbose: list every model file; else a few of each group.
         color: paint the signs.
+
     """
     lines = [escape(", ".join(diagnosis.versions))]
     if diagnosis.repository:

@@ -18,6 +18,7 @@ class Created:
     Attributes:
         file: the file did not exist.
         folders: how many of the folders above it did not exist either.
+
     """
 
     file: bool = False
@@ -33,6 +34,7 @@ class FileEdit:
         before: the content that was read, None when there was no file.
         after: the content to write, None to remove the file.
         folders: how many folders above come with the file: made before it is created, removed after it is
+
     """
 
     path: str
@@ -51,6 +53,7 @@ def read(path: str) -> bytes | None:
 
     Raises:
         SourceError: it is a folder, a device, or may not be read.
+
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -78,6 +81,7 @@ def apply(edits: Sequence[FileEdit]) -> None:
 
     Raises:
         SourceError: a file is read-only, locked by another git, or changed since it was read.
+
     """
     done: list[FileEdit] = []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class Change:
         done: ``written``, ``updated``, ``restored``, ``removed`` or ``unchanged``.
         about: what it says about diffai, for people.
         before, after: its content, None where there is no file.
+
     """
 
     path: str
@@ -43,7 +45,8 @@ class Report:
         program: absolute path of what git runs now; "" after uninstall.
         changes: one for each file looked at.
         notes: sentences on what was left to the user.
-        example: a model file of the repository to try it on; "" where there is none.
+        example: a model file of the repository to try it on, seen from the current folder; "" where there is none.
+
     """
 
     scope: Scope
@@ -78,6 +81,7 @@ def install(
 
     Raises:
         DiffaiError: nothing was written; the text says why.
+
     """
     place = locate(scope, cwd)
     program = find_program()
@@ -92,14 +96,18 @@ def install(
     notes: list[str] = []
     if commit_attributes and planned_attributes.changes:
         notes.append("git add .gitattributes and commit it; it does no harm to those who have no diffai")
-    files = _models(cwd)
+    repository = find_repository(cwd)
+    files = survey(repository) if repository else ()
     if not dry_run:
         notes += _lost(files)
+    example = example_of(files)
+    if example and repository and repository.top:
+        example = os.path.relpath(os.path.join(repository.top, example), os.path.realpath(cwd or os.curdir))
     changes = (
         _installed(planned_config, f"diff.diffai.* runs {program}", config_section.find),
         _installed(planned_attributes, f"{globs} diff=diffai", attributes.find),
     )
-    return Report(scope, program, changes, tuple(notes), example_of(files))
+    return Report(scope, program, changes, tuple(notes), example)
 
 
 def uninstall(
@@ -116,6 +124,7 @@ def uninstall(
 
     Raises:
         DiffaiError: nothing was changed; the text says why.
+
     """
     place = locate(scope, cwd)
     config = edits.read(place.config)
@@ -142,11 +151,6 @@ def uninstall(
     if not dry_run:
         edits.apply(planned)
     return Report(scope, "", tuple(_uninstalled(edit) for edit in planned), tuple(notes))
-
-
-def _models(cwd: str | None) -> tuple[ModelFile, ...]:
-    repository = find_repository(cwd)
-    return survey(repository) if repository is not None else ()
 
 
 def _lost(files: Sequence[ModelFile]) -> list[str]:
@@ -191,7 +195,7 @@ def _plan_config(place: Place, program: str, *, wrote_tree: bool) -> FileEdit:
         for value in _values(place.config, key)[1]:
             raise UsageError(
                 f"{place.config} already has diff.diffai.{key} = {value!r}, which diffai did not write; "
-                f"remove it first: git config --file {place.config} --unset-all diff.diffai.{key}"
+                f"remove it first: git config --file {shlex.quote(place.config)} --unset-all diff.diffai.{key}"
             )
     before = edits.read(place.config)
     folders = edits.missing_folders(place.config)

@@ -26,6 +26,7 @@ class LfsSetup:
         required: whether ``filter.lfs.required`` makes git die when git-lfs fails.
         remote: whether there is any place to download from.
         gone: a remote on this machine that does not exist; "" when there is none such.
+
     """
 
     program: str
@@ -43,6 +44,7 @@ class LfsFile:
         object: whether the committed object is in the local store, or no pointer was committed at all.
         size: of the object in bytes, -1 when unknown.
         pointer_on_disk: whether the work tree holds the pointer's text instead of the model.
+
     """
 
     object: Presence

@@ -15,6 +15,7 @@ class Notes:
         folders: number of folders above it that did not exist either.
         unended: its last line had no newline.
         committed: the block in the work tree's ``.gitattributes`` was written by this clone's install.
+
     """
 
     created: bool = False

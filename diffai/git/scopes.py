@@ -23,6 +23,7 @@ class Place:
         attributes: the attributes file of the scope, outside any work tree.
         committed: ``.gitattributes`` at the top of the work tree; "" where there is no work tree.
         former: further attributes files that an earlier install may have used.
+
     """
 
     scope: Scope
@@ -40,6 +41,7 @@ class Repository:
         common: the git folder shared by all worktrees, absolute.
         top: the top of the work tree, absolute; "" in a bare repository or inside the git folder.
         attributes: ``info/attributes``, absolute.
+
     """
 
     common: str
@@ -52,6 +54,7 @@ def find_repository(cwd: str | None = None) -> Repository | None:
 
     Raises:
         GitError: there is one, but git refuses to use it (its owner, its format).
+
     """
     answer = ask("rev-parse", "--git-common-dir", cwd=cwd)
     if answer.status != 0:
@@ -71,6 +74,7 @@ def locate(scope: Scope, cwd: str | None = None) -> Place:
     Raises:
         UsageError: local outside a repository, or the user's settings leave no file to write to.
         GitError: git refuses.
+
     """
     if scope == "local":
         repository = find_repository(cwd)
@@ -146,6 +150,7 @@ def as_scope(name: str) -> Scope:
 
     Raises:
         UsageError: there is no such scope.
+
     """
     for scope in SCOPES:
         if scope == name:

@@ -29,6 +29,7 @@ class ModelFile:
         driver: the winning ``diff`` attribute: a driver's name, ``set``, ``unset`` or ``unspecified``.
         filter: the winning ``filter`` attribute.
         rule: the line that decides ``driver``; None when no line speaks of it, or none was found.
+
     """
 
     path: str
@@ -50,6 +51,7 @@ def survey(repository: Repository) -> tuple[ModelFile, ...]:
 
     Raises:
         GitError: git cannot read the index.
+
     """
     base = repository.top or repository.common
     tracked = _tracked(repository, base)

@@ -36,19 +36,22 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The attributes files outside the work tree, "" where there is none."""
+    """The attributes files outside the work tree, "" where there is none.
+
+    ``unused`` is the user's default file where ``core.attributesFile`` names another.
+    """
 
     system: str
     user: str
+    unused: str = ""
 
 
 def find_sources(cwd: str) -> Sources:
     """The system's and the user's attributes files as git uses them in this repository."""
     user = ask("config", "--type=path", "--get", "core.attributesFile", cwd=cwd)
-    path = user.line if user.status == 0 else ""
-    if user.status != 0:
-        base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", ""), ".config")
-        path = os.path.join(base, "git", "attributes") if os.path.isabs(base) else ""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", ""), ".config")
+    default = os.path.join(base, "git", "attributes") if os.path.isabs(base) else ""
+    path = user.line if user.status == 0 else default
     if path and not os.path.isabs(path):
         path = os.path.join(cwd, path)
     system = ""
@@ -59,7 +62,7 @@ def find_sources(cwd: str) -> Sources:
             system = locate("system").attributes
         except DiffaiError:
             system = ""
-    return Sources(system, path)
+    return Sources(system, path, default if path != default else "")
 
 
 def find_rules(paths: Sequence[str], repository: Repository, sources: Sources) -> dict[str, Rule]:
@@ -69,6 +72,7 @@ def find_rules(paths: Sequence[str], repository: Repository, sources: Sources) -
         paths: relative to the top of the work tree (or of the tree, in a bare repository).
         repository: the repository.
         sources: as :func:`find_sources` gave them.
+
     """
     if not paths:
         return {}
