@@ -144,7 +144,7 @@ def _malformed(error: Exception, at: int) -> MalformedError:
     if isinstance(error, StopIteration):
         return MalformedError("a value is missing", at if error.value is None else error.value)
     if isinstance(error, json.JSONDecodeError):
-        return MalformedError(error.msg[:1].lower() + error.msg[1:], error.pos)
+        return MalformedError(error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at"), error.pos)
     return MalformedError(str(error), at)
 
 

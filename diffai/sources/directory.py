@@ -29,10 +29,13 @@ class Directory(ABC):
     Attributes:
         label: how the user names it; for messages.
         path: path of a real directory, "" when there is none.
+        size, identity: nothing is known of them, as a directory has no bytes of its own.
     """
 
     label: str
     path: str
+    size = -1
+    identity = ""
 
     @abstractmethod
     def names(self) -> tuple[str, ...]:

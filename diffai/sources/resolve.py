@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import cast
 
 from diffai.errors import SourceError
 from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
@@ -120,9 +120,9 @@ def expect_source(found: Opened, label: str) -> Source:
         raise SourceError(f"{label}: is a directory")
     if isinstance(found, Absent):
         raise SourceError(f"{label}: no such file")
-    if isinstance(found, get_args(State)):
-        raise UnresolvedError(f"{label}: {_sentence(cast('State', found))}", cast("State", found))
-    return cast("Source", found)
+    if isinstance(found, State):
+        raise UnresolvedError(f"{label}: {_sentence(found)}", found)
+    return found
 
 
 def near_names(path: str) -> str:
