@@ -1,6 +1,7 @@
 """What content is when diffai does not read it: other model formats, and files that are no model at all.
 
 Only consulted after every supported format has declined, so that its guesses cannot shadow a real reader.
+Pickles never come here: the torch reader looks into all of them.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def identify(head: bytes, size: int, name: str) -> Kind:
     for magic, at, kind in _MAGIC:
         if head.startswith(magic, at):
             return kind
-    for guess in (_zip, _pickle, _protobuf, _msgpack):
+    for guess in (_zip, _protobuf, _msgpack):
         kind = guess(head, name.lower())
         if kind.kind:
             return kind
@@ -105,17 +106,6 @@ def _zip(head: bytes, name: str) -> Kind:
     if name.endswith(".npz"):
         return Kind("NumPy (.npz)")
     return Kind("a zip archive", False, "; unpack it first")
-
-
-def _pickle(head: bytes, name: str) -> Kind:
-    """Python pickles of protocol 2 and later."""
-    if len(head) < 2 or head[0] != 0x80 or not 2 <= head[1] <= 5:
-        return UNKNOWN
-    if b"joblib" in head:
-        return Kind("a joblib pickle")
-    if b"sklearn" in head:
-        return Kind("a scikit-learn pickle")
-    return Kind("a Python pickle without tensors that diffai knows")
 
 
 def _protobuf(head: bytes, name: str) -> Kind:

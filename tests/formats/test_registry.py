@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors_writer as writer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffai.errors import FormatError, UnsupportedFormatError, UsageError
+from diffai.formats import foreign, registry
+from diffai.formats.base import Limits
+from diffai.formats.registry import NotAModelError
+from diffai.sources.local import MemoryBytes
+from diffai.sources.resolve import open_source
+
+LIMITS = Limits()
+
+
+def named(data: bytes, name: str = "model") -> MemoryBytes:
+    return MemoryBytes(data, label=name)
+
+
+def zipped(*members: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for member in members:
+            archive.writestr(member, b"content")
+    return file.getvalue()
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=np.zeros(3))
+    return file.getvalue()
+
+
+def npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+def hdf5() -> bytes:
+    return b"\x89HDF\r\n\x1a\n" + bytes(100)
+
+
+# what it is: (content, name, what the message calls it)
+MODELS: dict[str, tuple[bytes, str, str]] = {
+    "npz": (npz(), "m.bin", "NumPy (.npz)"),
+    "npy": (npy(), "m", "NumPy (.npy)"),
+    "onnx with producer": (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\xff\x10" + bytes(20), "m", "ONNX"),
+    "onnx without producer": (b"\x08\x07\x3a\xb7\x09\x0a" + bytes(20), "m", "ONNX"),
+    "gguf": (b"GGUF\x03\0\0\0" + bytes(20), "m.safetensors", "GGUF"),
+    "ggml": (b"lmgg" + bytes(20), "m.bin", "GGML"),
+    "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
+    "hdf5": (hdf5(), "m.h5", "HDF5 (Keras, MATLAB 7.3)"),
+    "keras 3": (zipped("metadata.json", "config.json", "model.weights.h5"), "m.keras", "Keras (.keras)"),
+    "saved model": (b"\x08\x01\x12\xb2\x80\x04\x0a\x1f" + bytes(20), "saved_model.pb", "TensorFlow SavedModel"),
+    "graph": (b"\x0a\x2e\x0a\x05in\x12\x0bHold" + b"\xff" * 20, "frozen.pb", "TensorFlow (SavedModel or graph)"),
+    "tflite": (b"\x1c\0\0\0TFL3" + bytes(20), "m", "TensorFlow Lite"),
+    "flax": (b"\x81\xa6params\x81\xa5Dense\xc7\x40\x01" + bytes(20), "m", "Flax (msgpack)"),
+    "orbax": (b"\x0c\xdb\x3a\x2a" + bytes(20), "manifest.ocdbt", "Orbax (OCDBT)"),
+    "joblib, compressed": (b"ZF0x\xff" + bytes(20), "m.joblib", "joblib"),
+    "matlab 5": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + b" " * 90, "m.mat", "MATLAB (.mat)"),
+    "matlab 7.3": (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + b" " * 90, "m.mat", "MATLAB 7.3 (HDF5)"),
+    "core ml": (b"\x08\x04\x12\x8f\x02\x0a\x10" + bytes(20), "m.mlmodel", "Core ML"),
+    "core ml package": (zipped("Data/com.apple.CoreML/model.mlmodel"), "m", "Core ML (.mlpackage)"),
+    "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.onnx", "ONNX"),
+}  # fmt: skip
+
+OTHERS: dict[str, tuple[bytes, str, str]] = {
+    "html": (b"<!DOCTYPE html>\n<html><body>404</body></html>", "m.safetensors", "an HTML page"),
+    "html with a blank line": (b"\n <HTML>", "m.pt", "an HTML page"),
+    "xml": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "m.pt", "XML"),
+    "json": (b'{"error": "Repository not found"}', "m.safetensors", "JSON text"),
+    "text": (b"Entry not found", "m.safetensors", "text"),
+    "one letter": (b"x", "m.safetensors", "text"),
+    "long text": ("Wörter und Wörter\n".encode() * 1000, "m.bin", "text"),
+    "text cut inside a character": (b"x" * 4095 + "ü".encode() * 10, "m.bin", "text"),
+    "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 3\n", "m.pt",
+                    "a git-LFS pointer"),
+    "dvc pointer": (b"outs:\n- md5: 0123\n  path: m.pt\n", "m.pt", "a DVC pointer"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(20), "m.pt", "a PNG image"),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(20), "m.pt", "a JPEG image"),
+    "gzip": (b"\x1f\x8b\x08\0" + bytes(20), "m.pt.gz", "a gzip archive"),
+    "zip": (zipped("readme.txt"), "m.zip", "a zip archive"),
+    "program": (b"\x7fELF\x02\x01" + bytes(20), "m.bin", "a program (ELF)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_models_that_are_not_read_yet_are_called_by_name(case: str) -> None:
+    data, name, title = MODELS[case]
+    with pytest.raises(UnsupportedFormatError) as error:
+        registry.open_checkpoint(named(data, name), LIMITS)
+    assert not isinstance(error.value, NotAModelError)
+    assert f" {title}, which diffai does not read yet; it reads safetensors" in error.value.reason
+    assert "PyTorch" in error.value.reason
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_is_no_model_is_said(case: str) -> None:
+    data, name, kind = OTHERS[case]
+    with pytest.raises(NotAModelError) as error:
+        registry.open_checkpoint(named(data, name), LIMITS)
+    assert error.value.kind == kind
+    assert error.value.reason.startswith(f"is {kind}, not a model")
+
+
+def test_empty() -> None:
+    with pytest.raises(NotAModelError, match=r"^is empty \(0 bytes\)$"):
+        registry.open_checkpoint(named(b"", "m.safetensors"), LIMITS)
+
+
+def test_unknown_content() -> None:
+    with pytest.raises(UnsupportedFormatError, match="no format that diffai knows; it reads safetensors"):
+        registry.open_checkpoint(named(b"\0\xff" * 99, "m.dat"), LIMITS)
+
+
+def test_content_beats_the_suffix() -> None:
+    assert registry.recognise(named(writer.simple(), "m.onnx")).NAME == "safetensors"
+    index = json.dumps({"metadata": {}, "weight_map": {}}).encode()
+    assert registry.recognise(named(index, "m.bin")).NAME == "sharded"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x01\x02\x03", "ST01"),
+        (writer.raw(b"{}", length=1 << 60), "ST02"),
+        (writer.simple()[:60], "ST02"),
+        (writer.raw(b"[" * 200_000), "ST04"),
+        (bytes(40), "ST04"),
+    ],
+)
+def test_damaged_safetensors_are_judged_as_such_by_their_suffix(data: bytes, code: str) -> None:
+    with pytest.raises(FormatError) as error:
+        registry.open_checkpoint(named(data, "some/M.SafeTensors"), LIMITS)
+    assert (error.value.code, error.value.format) == (code, "safetensors")
+
+
+def test_a_truncated_file_is_recognised_without_its_suffix() -> None:
+    assert registry.recognise(named(writer.simple()[:60], "blob")).NAME == "safetensors"
+
+
+def test_torch_files_by_content(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    for name, options in {"m.h5": {}, "m.tar": {"_use_new_zipfile_serialization": False}}.items():
+        torch.save({"w": torch.ones(2)}, tmp_path / name, **options)
+        source = open_source(str(tmp_path / name))
+        assert registry.recognise(source).NAME == "torch"  # type: ignore[arg-type]
+        assert list(registry.open_checkpoint(source, LIMITS).tensors) == ["w"]  # type: ignore[arg-type]
+
+
+def test_input_format_overrides() -> None:
+    assert registry.input_formats() == ("safetensors", "sharded", "torch")
+    with pytest.raises(FormatError) as error:
+        registry.open_checkpoint(named(b"<html>", "m.pt"), LIMITS, "safetensors")
+    assert error.value.code == "ST01"
+    assert registry.check(named(writer.simple()), LIMITS, "safetensors") == ()
+    with pytest.raises(UsageError, match="did you mean safetensors"):
+        registry.open_checkpoint(named(b"x"), LIMITS, "safetensor")
+
+
+def test_every_row_is_a_format() -> None:
+    for row in registry.FORMATS:
+        module = registry._load(row)
+        assert row.name == module.NAME
+        assert set(row.suffixes) <= set(module.SUFFIXES)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(
+    st.binary(max_size=300),
+    st.builds(lambda a, b: a + b, st.sampled_from([d[:12] for d, _, _ in [*MODELS.values(), *OTHERS.values()]]),
+              st.binary(max_size=200)),
+), st.sampled_from(["m", "m.pt", "m.safetensors", "m.onnx", "m.index.json", "m.mlmodel"]))  # fmt: skip
+def test_nothing_but_our_errors(data: bytes, name: str) -> None:
+    foreign.identify(data or b"\0", len(data), name)
+    for action in (registry.open_checkpoint, registry.check):
+        try:
+            action(named(data, name), LIMITS)
+        except FormatError as error:
+            assert "\n" not in error.reason
+
+
+def test_an_ordinary_pickle_is_not_loaded() -> None:
+    with pytest.raises(FormatError):
+        registry.open_checkpoint(named(pickle.dumps({"a": 1}), "m.pkl"), LIMITS)
+
+
+def test_corpus_singles(corpus: Path) -> None:
+    expected = {
+        "npz/mel_filters.npz": "NumPy (.npz)", "gguf/ggml-vocab-bert-bge.gguf": "GGUF", "onnx/nmp.onnx": "ONNX",
+    }  # fmt: skip
+    for name, title in expected.items():
+        with pytest.raises(UnsupportedFormatError, match=title.replace("(", r"\(").replace(")", r"\)")):
+            registry.recognise(open_source(str(corpus / "singles" / name)))  # type: ignore[arg-type]
+    readers = {"safetensors/silero_vad_16k.safetensors": "safetensors", "pt/facenet_pnet.pt": "torch"}
+    for name, module in readers.items():
+        assert module == registry.recognise(open_source(str(corpus / "singles" / name))).NAME  # type: ignore[arg-type]
