@@ -172,7 +172,7 @@ class _Walker:
     def __init__(self) -> None:
         self.flat = Flat()
         self._steps = 0
-        self._digest = Digest()
+        self._digest: Digest | None = None
         self._left_out = 0
 
     def walk(self, section: Section) -> None:
@@ -257,6 +257,7 @@ class _Walker:
     def _scalar(self, name: str, value: Scalar) -> None:
         if len(self.flat.training) >= MAX_SCALARS:
             self._left_out += 1
+            self._digest = self._digest or Digest()
             self._digest.update(f"{name}={value!r}\n".encode("utf-8", "backslashreplace"))
             return
         unique, number = name, 2

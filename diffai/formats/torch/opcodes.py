@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 LONG_BYTES = 4096  # longer bytes are left where they lie
 LONG_TEXT = 65536
 MAX_INTEGER_BYTES = 1024
+# Fixed arguments of the opcodes that occur most; struct.error (too short) counts as damage like IndexError.
+_u16 = struct.Struct("<H").unpack_from
+_u32 = struct.Struct("<I").unpack_from
+_i32 = struct.Struct("<i").unpack_from
 
 
 # -------------------------------------------------------------- opcodes: stack and memo
+
+
+class Stop(Exception):  # noqa: N818
+    """The pickle is complete."""
 
 
 def _mark(m: Machine) -> None:
@@ -38,7 +46,7 @@ def _mark(m: Machine) -> None:
 def _stop(m: Machine) -> None:
     if len(m.stack) != 1 or m.marks:
         raise FormatError("pickle ends with a stack of other than one object", code="PT05", offset=m.where())
-    m.done = True
+    raise Stop
 
 
 def _pop(m: Machine) -> None:
@@ -66,7 +74,9 @@ def _binget(m: Machine) -> None:
 
 
 def _long_binget(m: Machine) -> None:
-    m.stack.append(m.memo[m.unsigned(4)])
+    pos = m.pos
+    m.pos = pos + 4
+    m.stack.append(m.memo[_u32(m.buf, pos)[0]])
 
 
 def _put(m: Machine) -> None:
@@ -79,8 +89,9 @@ def _binput(m: Machine) -> None:
 
 
 def _long_binput(m: Machine) -> None:
-    index = m.unsigned(4)
-    m.memo[index] = m.stack[-1]
+    pos = m.pos
+    m.pos = pos + 4
+    m.memo[_u32(m.buf, pos)[0]] = m.stack[-1]
 
 
 def _memoize(m: Machine) -> None:
@@ -121,8 +132,9 @@ def _long(m: Machine) -> None:
 
 
 def _binint(m: Machine) -> None:
-    value = m.unsigned(4)
-    m.stack.append(value - (1 << 32) if value >> 31 else value)
+    pos = m.pos
+    m.pos = pos + 4
+    m.stack.append(_i32(m.buf, pos)[0])
 
 
 def _binint1(m: Machine) -> None:
@@ -131,7 +143,9 @@ def _binint1(m: Machine) -> None:
 
 
 def _binint2(m: Machine) -> None:
-    m.stack.append(m.unsigned(2))
+    pos = m.pos
+    m.pos = pos + 2
+    m.stack.append(_u16(m.buf, pos)[0])
 
 
 def _long1(m: Machine) -> None:
@@ -193,7 +207,9 @@ def _short_binstring(m: Machine) -> None:
 
 
 def _binunicode(m: Machine) -> None:
-    _push_text(m, m.unsigned(4))
+    pos = m.pos
+    m.pos = pos + 4
+    _push_text(m, _u32(m.buf, pos)[0])
 
 
 def _short_binunicode(m: Machine) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from diffai.errors import FormatError, LimitError
 from diffai.formats.torch import danger
 from diffai.formats.torch.objects import Global, Stub, shown
-from diffai.formats.torch.opcodes import TABLE
+from diffai.formats.torch.opcodes import TABLE, Stop
 from diffai.formats.torch.regions import PartOf, Region, Spool, read
 
 WINDOW = 1 << 20
@@ -78,7 +78,6 @@ class Machine:
         self.pos = 0
         self._low = -1
         self._parsed = 0
-        self.done = False
 
     # -------------------------------------------------------------- bytes
 
@@ -159,17 +158,17 @@ class Machine:
             LimitError: too long.
 
         """
-        table, at = TABLE, self.where()
+        table = TABLE
         try:
             for _ in range(max(1000, self.max_bytes // 5)):
                 if self.pos >= self._low:
                     self._refill()
                 at = self.pos
-                self.pos += 1
+                self.pos = at + 1
                 table[self.buf[at]](self)
-                if self.done:
-                    self.end = self._base + self.pos
-                    return self.stack.pop()
+        except Stop:
+            self.end = self._base + self.pos
+            return self.stack.pop()
         except _DAMAGE as error:
             raise FormatError(self._complaint(error), code="PT05", offset=self.where()) from error
         raise LimitError("pickle has too many opcodes (limit diffai.maxHeader)", code="PT12", offset=self.where())

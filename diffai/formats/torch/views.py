@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from diffai.errors import FormatError
 from diffai.formats.torch.constructors import dtype_of
@@ -15,8 +15,7 @@ MAX_DIMENSIONS = 64
 _MAX_ELEMENTS = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class Quantizer:
+class Quantizer(NamedTuple):
     """(q - zero_point) * scale. Per channel, ``scales`` and ``zero_points`` are views and ``axis`` their dimension."""
 
     scale: float = 1.0
@@ -33,8 +32,7 @@ class Quantizer:
         return f"per channel of axis {self.axis}, {element_count(self.scales.shape)} scales"
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A tensor's values as a strided window of a region.
 
     Attributes:
@@ -59,7 +57,7 @@ class View:
     neg: bool = False
     quantizer: Quantizer | None = None
     values: str = ""
-    identity: tuple[object, ...] = field(default=(), compare=False)
+    identity: tuple[object, ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -117,8 +115,9 @@ def sizes(value: object, name: str, what: str) -> tuple[int, ...]:
     """A shape or strides as a tuple of non-negative integers, checked."""
     if not isinstance(value, (tuple, list)) or len(value) > MAX_DIMENSIONS:
         raise _bad(f"has no valid {what}", name)
-    if not all(type(size) is int and 0 <= size <= _MAX_ELEMENTS for size in value):
-        raise _bad(f"has a {what} with an impossible number", name)
+    for size in value:
+        if type(size) is not int or not 0 <= size <= _MAX_ELEMENTS:
+            raise _bad(f"has a {what} with an impossible number", name)
     return tuple(value)
 
 
@@ -133,9 +132,15 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     """Whether elements lie row-major without gaps; strides of dimensions of size 1 mean nothing."""
-    return 0 in shape or all(
-        size == 1 or stride == full for size, stride, full in zip(shape, strides, row_major(shape), strict=True)
-    )
+    if 0 in shape:
+        return True
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1:
+            if stride != step:
+                return False
+            step *= size
+    return True
 
 
 def _count(shape: tuple[int, ...], name: str) -> int:

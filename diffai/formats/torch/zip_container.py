@@ -21,6 +21,7 @@ _END64_LOCATOR = struct.Struct("<4sIQI")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _MAX_INFLATION = 1032  # deflate cannot expand more than this (zlib technical details)
 _IN_MEMORY = 1 << 20
+_WINDOW = 16384
 STORED, DEFLATED = 0, 8
 NAME = "torch zip"
 
@@ -53,6 +54,8 @@ class Archive:
         self._source = source
         self._spool = spool
         self.members: dict[str, Member] = {}
+        self._window_bytes = b""
+        self._window_start = 0
         start, size, count = self._end_of_directory()
         if size > max_directory:
             raise LimitError(
@@ -165,11 +168,13 @@ class Archive:
             return member.start
         if member.flags & 1:
             raise self._bad(member, "is encrypted", "PT04")
-        header = self._source.read(member.header, _LOCAL.size)
+        window, at = self._window(member.header, _LOCAL.size + len(member.name) * 4)
+        header = window[at : at + _LOCAL.size]
         if len(header) < _LOCAL.size or header[:4] != LOCAL:
             raise self._bad(member, "has no header where the directory says", "PT03")
         _, _, _, method, _, _, _, _, _, name_size, extra_size = _LOCAL.unpack(header)
-        name = self._source.read(member.header + _LOCAL.size, name_size)
+        name_at = at + _LOCAL.size
+        name = window[name_at : name_at + name_size]
         start = int(member.header + _LOCAL.size + name_size + extra_size)
         if name.decode("utf-8", "surrogateescape") != member.name or method != member.method:
             raise self._bad(member, "has a header that disagrees with the directory", "PT03")
@@ -177,6 +182,17 @@ class Archive:
             raise self._bad(member, "ends behind the members' area", "PT03")
         member.start = start
         return start
+
+    def _window(self, start: int, count: int) -> tuple[bytes, int]:
+        """Bytes that hold ``count`` from ``start`` on (fewer at the end), and where in them that is.
+
+        Headers of small members lie close together, so one read serves many.
+        """
+        at = start - self._window_start
+        if at < 0 or at + count > len(self._window_bytes):
+            self._window_bytes = self._source.read(start, max(count, _WINDOW))
+            self._window_start, at = start, 0
+        return self._window_bytes, at
 
     def _unpack(self, member: Member) -> Region:
         chunks = self._inflate(member)
