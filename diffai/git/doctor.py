@@ -211,8 +211,9 @@ def _attribute_files(repository: Repository | None, cwd: str) -> Iterable[Findin
             globs = b" ".join(block.globs).decode("utf-8", "replace")
             yield Finding("ok", f"attributes in {path} ({scope}): {globs}")
         elif path == sources.user and sources.unused and attributes.find(edits.read(sources.unused)):
-            yield Finding("todo", f"core.attributesFile is {path} here, so git does not read {sources.unused}, "
-                          "which names diffai", "diffai install" if repository else "diffai install --global")  # fmt: skip
+            install = "diffai install" if repository else "diffai install --global"
+            text = f"core.attributesFile is {path} here, so git does not read {sources.unused}, which names diffai"
+            yield Finding("todo", text, install)
     if not seen and not repository:
         yield Finding("todo", "no attributes file names diffai", "diffai install --global")
 
@@ -222,7 +223,11 @@ def _attribute_files(repository: Repository | None, cwd: str) -> Iterable[Findin
 
 def _git_version(version: str) -> Iterable[Finding]:
     match = re.match(r"(\d+)\.(\d+)", version)
-    if match and (int(match[1]), int(match[2])) < (2, 30):
+    number = (int(match[1]), int(match[2])) if match else (2, 30)
+    if number < (2, 26):
+        yield Finding("todo", f"git {version} does not tell where a setting comes from, so doctor cannot judge what is "
+                      "registered; it needs 2.26")  # fmt: skip
+    if number < (2, 30):
         yield Finding("note", f"git {version} can crash on unmerged files with any diff driver; 2.30 mended that")
 
 
@@ -304,7 +309,9 @@ def _glob_for(path: str) -> str:
     name = os.path.basename(path)
     if any(fnmatchcase(name, glob) for glob in attributes.DEFAULT_GLOBS):
         return ""
-    suffix = os.path.splitext(name)[1]
+    stem, suffix = os.path.splitext(name)
+    if suffix == ".tar":  # model.pth.tar
+        suffix = os.path.splitext(stem)[1] + suffix
     return f" --include {shlex.quote('*' + suffix if suffix else '/' + path)}"
 
 

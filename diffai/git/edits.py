@@ -99,6 +99,17 @@ def apply(edits: Sequence[FileEdit]) -> None:
 def _apply_one(edit: FileEdit) -> None:
     target = os.path.realpath(edit.path)
     try:
+        _write_or_remove(edit, target)
+    except DiffaiError:
+        if edit.before is None:
+            _remove_empty_folders(os.path.dirname(target), edit.folders)
+        raise
+    if edit.after is None:
+        _remove_empty_folders(os.path.dirname(target), edit.folders)
+
+
+def _write_or_remove(edit: FileEdit, target: str) -> None:
+    try:
         if edit.after is not None:
             os.makedirs(os.path.dirname(target), exist_ok=True)
         _replace(edit, target)
@@ -108,8 +119,6 @@ def _apply_one(edit: FileEdit) -> None:
         ) from error
     except OSError as error:
         raise SourceError(f"cannot write {edit.path}: {error.strerror}") from error
-    if edit.after is None:
-        _remove_empty_folders(os.path.dirname(target), edit.folders)
 
 
 def _replace(edit: FileEdit, target: str) -> None:

@@ -13,7 +13,8 @@ from diffai.git.marks import Notes
 
 MARKS = (b">>> diffai >>>", b"<<< diffai <<<")
 LINES = st.sampled_from([
-    b"*.pt filter=lfs diff=lfs merge=lfs -text", b"", b"# comment", b"*.pt diff=diffai", b"*.png binary", b"\xff\xfe\x00",
+    b"*.pt filter=lfs diff=lfs merge=lfs -text", b"", b"# comment", b"*.pt diff=diffai", b"*.png binary",
+    b"\xff\xfe\x00",
     b" ", b"\t*.x -diff", b'"a b" diff=c', b"[attr]foo diff=bar", "*.ü eol=lf".encode(), b"\r",
 ])  # fmt: skip
 CONTENTS = st.one_of(
@@ -105,7 +106,8 @@ def test_globs_that_cannot_be_attributes(glob: str) -> None:
     ("glob", "path"),
     [
         ("*.my model", "sub/a.my model"), ('*"q"', 'a"q"'), ("#x", "#x"), ("a b\\*", "a b*"), ("/top/*.w", "top/x.w"),
-        ("ünï *.w", "ünï 1.w"), ("[wW]*", "Wx"), ("'", "'"), ("-x", "-x"), ("m/**", "m/a/b"), ("back\\\\slash", "back\\slash"),
+        ("ünï *.w", "ünï 1.w"), ("[wW]*", "Wx"), ("'", "'"), ("-x", "-x"), ("m/**", "m/a/b"),
+        ("back\\\\slash", "back\\slash"),
     ],
 )  # fmt: skip
 def test_git_reads_the_globs_as_meant(repo: Repo, glob: str, path: str) -> None:

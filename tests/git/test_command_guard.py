@@ -130,27 +130,57 @@ def test_every_shell_prints_the_same(shell: str, program: str, tmp_path: Path) -
     seven = ["m.pt", "old", "a" * 40, "100644", "new", "b" * 40, "100644"]
     renamed = [*seven, "n.pt", "similarity index 98%\nrename from m.pt\nrename to n.pt\nindex a..b 100644\n"]
     cases = {
-        "changed": (seven, "diff --git a/m.pt b/m.pt\nindex aaaaaaa..bbbbbbb 100644\n"
-                    "Binary files a/m.pt and b/m.pt differ (5 bytes, 7 bytes)\n"),
-        "added": (["m.pt", "/dev/null", ".", ".", *seven[4:]],
-                  "diff --git a/m.pt b/m.pt\nnew file mode 100644\nindex 0000000..bbbbbbb\n"
-                  "Binary files /dev/null and b/m.pt differ (nothing, 7 bytes)\n"),
-        "removed": ([*seven[:4], "/dev/null", ".", "."],
-                    "diff --git a/m.pt b/m.pt\ndeleted file mode 100644\nindex aaaaaaa..0000000\n"
-                    "Binary files a/m.pt and /dev/null differ (5 bytes, nothing)\n"),
-        "neither": (["m.pt", "/dev/null", ".", ".", "/dev/null", ".", "."],
-                    "diff --git a/m.pt b/m.pt\nindex 0000000..0000000\n"
-                    "Binary files /dev/null and /dev/null differ (nothing, nothing)\n"),
-        "mode": ([*seven[:6], "100755"],
-                 "diff --git a/m.pt b/m.pt\nold mode 100644\nnew mode 100755\nindex aaaaaaa..bbbbbbb\n"
-                 "Binary files a/m.pt and b/m.pt differ (5 bytes, 7 bytes)\n"),
-        "renamed": (renamed, "diff --git a/m.pt b/n.pt\nsimilarity index 98%\nrename from m.pt\nrename to n.pt\n"
-                    "index a..b 100644\nBinary files a/m.pt and b/n.pt differ (5 bytes, 7 bytes)\n"),
+        "changed": (
+            seven,
+            (
+                "diff --git a/m.pt b/m.pt\nindex aaaaaaa..bbbbbbb 100644\n"
+                "Binary files a/m.pt and b/m.pt differ (5 bytes, 7 bytes)\n"
+            ),
+        ),
+        "added": (
+            ["m.pt", "/dev/null", ".", ".", *seven[4:]],
+            (
+                "diff --git a/m.pt b/m.pt\nnew file mode 100644\nindex 0000000..bbbbbbb\n"
+                "Binary files /dev/null and b/m.pt differ (nothing, 7 bytes)\n"
+            ),
+        ),
+        "removed": (
+            [*seven[:4], "/dev/null", ".", "."],
+            (
+                "diff --git a/m.pt b/m.pt\ndeleted file mode 100644\nindex aaaaaaa..0000000\n"
+                "Binary files a/m.pt and /dev/null differ (5 bytes, nothing)\n"
+            ),
+        ),
+        "neither": (
+            ["m.pt", "/dev/null", ".", ".", "/dev/null", ".", "."],
+            (
+                "diff --git a/m.pt b/m.pt\nindex 0000000..0000000\n"
+                "Binary files /dev/null and /dev/null differ (nothing, nothing)\n"
+            ),
+        ),
+        "mode": (
+            [*seven[:6], "100755"],
+            (
+                "diff --git a/m.pt b/m.pt\nold mode 100644\nnew mode 100755\nindex aaaaaaa..bbbbbbb\n"
+                "Binary files a/m.pt and b/m.pt differ (5 bytes, 7 bytes)\n"
+            ),
+        ),
+        "renamed": (
+            renamed,
+            (
+                "diff --git a/m.pt b/n.pt\nsimilarity index 98%\nrename from m.pt\nrename to n.pt\n"
+                "index a..b 100644\nBinary files a/m.pt and b/n.pt differ (5 bytes, 7 bytes)\n"
+            ),
+        ),
         "unmerged": (["m.pt"], "* Unmerged path m.pt\n"),
-        "hostile": (["-n \x1b[31m\n%s\\n$(x)`y`\"'.pt", *seven[1:]],
-                    "diff --git a/-n ?[31m?%s\\n$(x)`y`\"'.pt b/-n ?[31m?%s\\n$(x)`y`\"'.pt\n"
-                    "index aaaaaaa..bbbbbbb 100644\nBinary files "),
-    }  # fmt: skip
+        "hostile": (
+            ["-n \x1b[31m\n%s\\n$(x)`y`\"'.pt", *seven[1:]],
+            (
+                "diff --git a/-n ?[31m?%s\\n$(x)`y`\"'.pt b/-n ?[31m?%s\\n$(x)`y`\"'.pt\n"
+                "index aaaaaaa..bbbbbbb 100644\nBinary files "
+            ),
+        ),
+    }
     value = driver_command(program)
     run = [shell, "sh"] if shell == "busybox" else [shell]
     for name, (arguments, expected) in cases.items():

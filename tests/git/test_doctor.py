@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from gitrepo import Repo, lfs_pointer
+from installing import PROGRAM
 
-from diffai.git.call import GitError
+from diffai.git.call import Answer, GitError
 from diffai.git.command import driver_command
 from diffai.git.doctor import Diagnosis, Finding, Group, diagnose, size_text
 from diffai.git.doctor_text import doctor_lines
 from diffai.git.install import install
 from diffai.git.lfs_state import LfsSetup
 
-PROGRAM = str(Path(sys.executable).parent / "diffai")
 needs_lfs = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 SAFETENSORS = b"\x02\0\0\0\0\0\0\0{}"
 
@@ -84,7 +83,8 @@ def test_lfs_in_the_repository_beats_a_global_install(repo: Repo) -> None:
 
 @pytest.mark.parametrize(
     ("line", "driver", "said"),
-    [("*.pt binary", "unset", "switched off"), ("*.pt -diff", "unset", "switched off"), ("*.pt diff", "set", "plain text"),
+    [("*.pt binary", "unset", "switched off"), ("*.pt -diff", "unset", "switched off"),
+     ("*.pt diff", "set", "plain text"),
      ("*.pt diff=nbdime", "nbdime", "'nbdime'"), ("[attr]weights -diff\n*.pt weights", "unset", "switched off"),
      ("*.pt !diff", "unspecified", "no attributes line")],
 )  # fmt: skip
@@ -148,7 +148,8 @@ def test_attributes_that_are_only_in_the_index(repo: Repo) -> None:
 def test_model_files_without_a_rule(repo: Repo) -> None:
     zipped = b"PK\x03\x04" + b"\0" * 26 + b"archive/data.pkl" + b"\0" * 90
     repo.commit({
-        "a.bin": zipped, "b.bin": b"firmware", "UPPER.PT": b"x\0", "c.tar": b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+        "a.bin": zipped, "b.bin": b"firmware", "UPPER.PT": b"x\0", "e.pth.tar": zipped,
+        "c.tar": b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
         "d.weights": SAFETENSORS[:8] + b'{"a":1}', "model": zipped,
     })  # fmt: skip
     install(cwd=str(repo.top))
@@ -157,6 +158,7 @@ def test_model_files_without_a_rule(repo: Repo) -> None:
     assert lost == {
         "a.bin": "diffai install --include '*.bin'",
         "UPPER.PT": "diffai install --include '*.PT'",
+        "e.pth.tar": "diffai install --include '*.pth.tar'",
         "c.tar": "diffai install --include '*.tar'",
         "d.weights": "diffai install --include '*.weights'",
     }
@@ -232,7 +234,8 @@ def test_program_that_is_gone(repo: Repo) -> None:
 
 @pytest.mark.parametrize(
     ("script", "said"),
-    [("#!/nonexistent/python\n", "does not start: No such file"), ("#!/bin/sh\necho oh no >&2; exit 1\n", "does not work: oh no"),
+    [("#!/nonexistent/python\n", "does not start: No such file"),
+     ("#!/bin/sh\necho oh no >&2; exit 1\n", "does not work: oh no"),
      ("#!/bin/sh\necho something else\n", "does not work: exit 0")],
 )  # fmt: skip
 def test_program_that_does_not_start(repo: Repo, tmp_path: Path, script: str, said: str) -> None:
@@ -289,6 +292,14 @@ def test_global_attributes_that_are_not_read_here(repo: Repo, tmp_path: Path) ->
     install("global", cwd=str(repo.top))
     repo.config("core.attributesFile", str(tmp_path / "own"))
     assert "so git does not read" in texts(doctor(repo).registration, "todo")[0]
+
+
+@pytest.mark.parametrize(("version", "levels"), [("2.20.1", ["todo", "note"]), ("2.29.0", ["note"]), ("2.30.0", [])])
+def test_an_old_git(repo: Repo, monkeypatch: pytest.MonkeyPatch, version: str, levels: list[str]) -> None:
+    install(cwd=str(repo.top))
+    answer = Answer(0, f"git version {version} (Apple)\n".encode(), "")
+    monkeypatch.setattr("diffai.git.doctor.demand", lambda *words, cwd: answer)
+    assert [finding.level for finding in doctor(repo).surroundings] == levels
 
 
 def test_another_package_with_our_module(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
