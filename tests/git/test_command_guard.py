@@ -14,6 +14,7 @@ from gitrepo import Repo
 
 from diffai.errors import UsageError
 from diffai.git.command import driver_command, find_program, is_ours, program_of, quote, textconv_command
+from diffai.git.config_section import XFUNCNAME
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox", "ksh", "zsh") if shutil.which(shell)]
 MODEL_1, MODEL_2 = b"one\0" * 10, b"two\0" * 12
@@ -280,3 +281,34 @@ def test_find_program_never_takes_a_relative_path(tmp_path: Path, monkeypatch: p
         find_program()
     monkeypatch.setenv("PATH", str(tmp_path / "clone"))
     assert find_program() == str(tmp_path / "clone" / "diffai")
+
+
+def test_rename_mode_and_no_index_through_git(history: Repo, tmp_path: Path) -> None:
+    register(history, install_program(tmp_path / "bin", None))
+    weights = bytes(range(256)) * 20
+    history.commit({"m.pt": weights})
+    history.git("mv", "m.pt", "n ü.pt")
+    (history.top / "n ü.pt").write_bytes(weights + b"\0")
+    (history.top / "n ü.pt").chmod(0o755)
+    out = history.git("-c", "core.quotePath=false", "diff", "-M", "HEAD")
+    assert out.startswith("diff --git a/m.pt b/n ü.pt\nold mode 100644\nnew mode 100755\nsimilarity index ")
+    assert "\nrename from m.pt\nrename to n ü.pt\nindex " in out
+    assert "\nBinary files a/m.pt and b/n ü.pt differ (5120 bytes, 5121 bytes)\ndiffai is missing" in out
+    (tmp_path / "1.pt").write_bytes(b"1\0")
+    done = history.run("diff", "--no-index", str(tmp_path / "1.pt"), "n ü.pt")
+    assert done.returncode == 1
+    assert "differ (2 bytes, 5121 bytes)\n" in done.stdout
+
+
+def test_hunk_headers_name_the_module(repo: Repo, tmp_path: Path) -> None:
+    """Through the pattern that install writes, on text in the form of textconv's."""
+    register(repo, install_program(tmp_path / "bin", '#!/bin/sh\ncat -- "$2"\n'))
+    repo.config("diff.diffai.xfuncname", XFUNCNAME)
+    text = '# safetensors\n__metadata__.a b = "c"\n' + "".join(
+        f"model.layers.{layer}.mlp.{name}  F32  [4]  mean=0.1  xxh3:{layer}\n"
+        for layer in range(4)
+        for name in ("up", "w")
+    )
+    repo.commit({"m.pt": text})
+    repo.commit({"m.pt": text.replace("xxh3:2", "xxh3:9")})
+    assert "\n@@ -7,2 +7,2 @@ model.layers.1.mlp\n" in repo.git("show", "-U0")

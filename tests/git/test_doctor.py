@@ -12,6 +12,7 @@ import pytest
 from gitrepo import Repo, lfs_pointer
 from installing import PROGRAM
 
+import diffai
 from diffai.git.call import Answer, GitError
 from diffai.git.command import driver_command
 from diffai.git.doctor import Diagnosis, Finding, Group, diagnose, size_text
@@ -62,7 +63,7 @@ def test_all_is_well(repo: Repo) -> None:
     diagnosis = doctor(repo)
     assert diagnosis.exit_code == 0
     assert diagnosis.versions[0].startswith("diffai ") and diagnosis.versions[1].startswith("git 2.")
-    assert f"git runs {PROGRAM}, which starts (diffai 0.1.0)" in texts(diagnosis.registration, "ok")
+    assert f"git runs {PROGRAM}, which starts (diffai {diffai.__version__})" in texts(diagnosis.registration, "ok")
     assert place_of(diagnosis, "m.safetensors", repo) == ".git/info/attributes:2: *.safetensors diff=diffai"
     lines = doctor_lines(diagnosis)
     assert "Model files: 2" in lines and lines[-1].startswith("All is well.")
