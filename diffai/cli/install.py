@@ -21,11 +21,12 @@ SCOPE_HELP = {
 )  # fmt: skip
 @click.option(
     "--include", multiple=True, metavar="GLOB",
-    help="A further glob of model files, in addition to the default ones; repeatable.",
+    help="A further glob of model files, in addition to the default ones; repeatable, or several at once.",
 )  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
-def command(scope: str, commit_attributes: bool, include: tuple[str, ...], dry_run: bool) -> int:
-    r"""Make `git diff`, `git log -p` and `git show` understand model files.
+@click.argument("more", nargs=-1, metavar="")
+def command(scope: str, commit_attributes: bool, include: tuple[str, ...], dry_run: bool, more: tuple[str, ...]) -> int:
+    """Make `git diff`, `git log -p` and `git show` understand model files.
 
     Writes the section `[diff "diffai"]` to git's configuration and a marked block of `GLOB diff=diffai` lines to
     git's attributes: those of the repository are private to this clone and win over a `diff=lfs` in
@@ -40,11 +41,15 @@ def command(scope: str, commit_attributes: bool, include: tuple[str, ...], dry_r
     Example:
       diffai install --include '*.weights' --include 'models/*.bin'
     """
+    from diffai.errors import UsageError
     from diffai.git.install import install
     from diffai.git.report import install_lines
     from diffai.git.scopes import as_scope
 
-    report = install(as_scope(scope), commit_attributes=commit_attributes, include=include, dry_run=dry_run)
+    if more and not include:
+        raise UsageError(f"unexpected {more[0]!r}; a glob of model files is given as: --include {more[0]!r}")
+    globs = (*include, *more)
+    report = install(as_scope(scope), commit_attributes=commit_attributes, include=globs, dry_run=dry_run)
     for line in install_lines(report, dry_run=dry_run):
         click.echo(line)
     return 0

@@ -206,6 +206,13 @@ def test_the_program_warns_where_it_loses(repo: Repo) -> None:
     assert "m.pt" not in run("install", "--local", cwd=repo.top).stdout.partition("Try:")[0]
 
 
+def test_several_globs_at_once(repo: Repo) -> None:
+    assert run("install", "--include", "*.a", "*.b", "--include", "*.c", cwd=repo.top).returncode == 0
+    assert [driver_of(repo, f"x.{suffix}") for suffix in "abcd"] == ["diffai"] * 3 + ["unspecified"]
+    done = run("install", "*.d", cwd=repo.top)
+    assert done.returncode == 2 and "--include '*.d'" in done.stderr
+
+
 def test_a_bad_glob_is_a_usage_error(repo: Repo) -> None:
     done = run("install", "--include", "!x", cwd=repo.top)
     assert done.returncode == 2 and "negative patterns" in done.stderr
