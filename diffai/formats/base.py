@@ -17,6 +17,7 @@ class Limits:
         max_header: bytes of header or pickle that are parsed at all (``diffai.maxHeader``).
         max_spool: bytes that may be written to private temporary files (``diffai.maxSpool``).
         allow_torch: whether ``torch.load(weights_only=True)`` may be tried for what our reader cannot read.
+
     """
 
     max_header: int = 100_000_000

@@ -19,6 +19,7 @@ class Kind:
         kind: for a sentence, with its article where it needs one: ``ONNX``, ``an HTML page``; "" = unknown.
         model: whether it is a model format, which may be read one day.
         hint: a likely reason, in parentheses, with a leading space.
+
     """
 
     kind: str

@@ -46,6 +46,7 @@ class NotAModelError(UnsupportedFormatError):
 
     Attributes:
         kind: what it looks like, with its article: ``an HTML page``; "" for an empty file.
+
     """
 
     def __init__(self, reason: str, kind: str) -> None:
@@ -66,6 +67,7 @@ def recognise(source: Source) -> Format:
             what is read.
         NotAModelError: no model at all: empty, text, an HTML page, an image, ...
         SourceError: the bytes cannot be read.
+
     """
     name, size = source.label, source.size
     if size == 0:
@@ -102,6 +104,7 @@ def open_checkpoint(source: Source | Directory, limits: Limits, input_format: st
         FormatError: not the model it should be (with code, tensor and offset), unsupported, or over a limit.
         SourceError: the bytes cannot be read.
         UsageError: there is no such ``input_format``.
+
     """
     if isinstance(source, Directory):
         from diffai.formats import sharded
@@ -117,6 +120,7 @@ def check(source: Source | Directory, limits: Limits, input_format: str = "") ->
         FormatError: it is no model, or over a limit, so nothing was checked.
         SourceError: the bytes cannot be read.
         UsageError: there is no such ``input_format``.
+
     """
     if isinstance(source, Directory):
         from diffai.formats import sharded

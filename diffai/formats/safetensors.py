@@ -104,6 +104,7 @@ def open_checkpoint(source: Source, limits: Limits) -> SafetensorsCheckpoint:
         FormatError: with the first reason found (table above), the tensor and the byte offset.
         LimitError: the header is longer than ``limits.max_header``.
         SourceError: the bytes cannot be read.
+
     """
     return SafetensorsCheckpoint(source, read_header(source, limits, raise_first))
 
@@ -114,6 +115,7 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
     Raises:
         LimitError: the header is longer than ``limits.max_header``, so nothing was checked.
         SourceError: the bytes cannot be read.
+
     """
     problems: list[Problem] = []
     try:

@@ -46,6 +46,7 @@ class Header:
         tensors: specs by name, in file order; offsets are absolute.
         metadata: ``__metadata__``; empty when there is none.
         data_start: absolute offset of the data section, 8 + header length.
+
     """
 
     tensors: dict[str, TensorSpec]
@@ -79,6 +80,7 @@ def read_header(source: Source, limits: Limits, report: Report) -> Header:
         LimitError: the header is longer than ``limits.max_header``.
         FormatError: nothing can be read after a problem that ``report`` let pass.
         SourceError: the source cannot be read.
+
     """
     text, data_start = _header_text(source, limits, report)
     entries = _Entries(data_start, report)

@@ -18,6 +18,7 @@ class ShardedFiles:
         index: its index file; "" when only shards are there.
         shards: the shards that are there, in order; empty with an index, which names them.
         missing: names of the shards that should be there too.
+
     """
 
     index: str

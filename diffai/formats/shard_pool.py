@@ -20,6 +20,7 @@ class ShardPool:
     Args:
         count: number of shards.
         open_shard: opens a shard by its number; gives it with the identity of its source.
+
     """
 
     def __init__(self, count: int, open_shard: Callable[[int], tuple[Checkpoint, str]]) -> None:
@@ -36,6 +37,7 @@ class ShardPool:
 
         Raises:
             SourceError: it is gone, or not the file that it was at first.
+
         """
         with self._lock:
             shard = self._open.get(number)

@@ -62,6 +62,7 @@ class Plan:
         metadata: what the index adds.
         open_shard: opens a shard by its name.
         index: the index file, None for a directory without one.
+
     """
 
     label: str
@@ -127,6 +128,7 @@ def open_checkpoint(source: Source, limits: Limits) -> ShardedCheckpoint:
         FormatError: with the first reason found (table above, or the shard's own), naming shard and tensor.
         UnresolvedError: a shard is only a pointer to an object that is not here.
         SourceError: the index cannot be read.
+
     """
     return _open(_plan_of_index(source, limits, _raise_first), limits)
 
@@ -147,6 +149,7 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
     Raises:
         FormatError: the index cannot be read as one at all, or a limit was reached.
         SourceError: the index cannot be read.
+
     """
     problems: list[Problem] = []
     return _check(_plan_of_index(source, limits, problems.append), limits, problems)

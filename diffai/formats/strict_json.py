@@ -22,6 +22,7 @@ class MalformedError(Exception):
         reason: one clause.
         position: where, in characters.
         syntax: False when the text is JSON but no object.
+
     """
 
     def __init__(self, reason: str, position: int, *, syntax: bool = True) -> None:
@@ -54,6 +55,7 @@ def load(text: str) -> Any:
 
     Raises:
         MalformedError: it is not JSON, or nested too deeply.
+
     """
     try:
         at = _skip(text, 0)
@@ -77,6 +79,7 @@ def members(text: str, shortcut: re.Pattern[str] | None = None) -> Iterator[tupl
 
     Raises:
         MalformedError: the text is not one JSON object, or nested too deeply.
+
     """
     scan = _scanner(text)
     match = (shortcut or re.compile(r"(?!)")).match

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import BinaryIO, Protocol
 
 
-
 class Source(Protocol):
     """Bytes of known size that can be read in blocks."""
 

@@ -16,6 +16,7 @@ class UnresolvedError(SourceError):
 
     Attributes:
         state: what stands in its place.
+
     """
 
     def __init__(self, message: str, state: State) -> None:
@@ -30,6 +31,7 @@ class Directory(ABC):
         label: how the user names it; for messages.
         path: path of a real directory, "" when there is none.
         size, identity: nothing is known of them, as a directory has no bytes of its own.
+
     """
 
     label: str
@@ -56,6 +58,7 @@ class LocalDirectory(Directory):
         path: the directory.
         open_file: how a file in it is opened, given its path (resolves pointers).
         label: how messages name it; the path by default.
+
     """
 
     def __init__(self, path: str, open_file: Callable[[str], Source], *, label: str = "") -> None:

@@ -18,6 +18,8 @@ from diffai.sources.spool import read_descriptor, spool_stream
 _KEPT = 1 << 16  # the first bytes are kept, because a format looks at them before its header is read
 _SKIP = 1 << 18
 _MAX_SPOOL = 64 << 30
+# How versions of git say that an object is only on the server, and that they were kept from fetching it.
+_NOT_HERE = ("fetch", "promisor", "missing", "unable to read", "transport")
 
 
 class MissingObjectError(SourceError):
@@ -37,6 +39,7 @@ class BlobStream(io.RawIOBase):
     Raises:
         MissingObjectError: the object is not here; nothing is fetched.
         SourceError: it is no blob, or git fails.
+
     """
 
     def __init__(self, repository: Repository, oid: str, label: str) -> None:
@@ -68,7 +71,7 @@ class BlobStream(io.RawIOBase):
         if len(words) == 3:
             raise SourceError(f"{self._label}: is a {words[1].decode()}, not a file")
         reason = words_of(cast("BinaryIO", self._process.stderr).read())
-        if words[1:] == [b"missing"] or "fetch" in reason or "missing" in reason or "unable to read" in reason:
+        if words[1:] == [b"missing"] or any(sign in reason for sign in _NOT_HERE):
             raise MissingObjectError(f"{self._label}: object {oid} is not in this repository")
         raise SourceError(f"{self._label}: {reason}")
 
@@ -81,6 +84,7 @@ class BlobStream(io.RawIOBase):
 
         Raises:
             SourceError: git ended early (a damaged object).
+
         """
         view = memoryview(buffer)[: self._left]
         if not view:
@@ -122,6 +126,7 @@ class GitBlob:
     Raises:
         MissingObjectError: the object is not here.
         SourceError: it is no blob, or git fails.
+
     """
 
     path = ""
@@ -141,6 +146,7 @@ class GitBlob:
         self._spool_limit = spool_limit
         self._lock = threading.Lock()
         self._copy = -1
+        self._closed = False
         self.label = label
         self.identity = f"git:{oid}"
         self._stream = BlobStream(repository, oid, label)
@@ -159,6 +165,8 @@ class GitBlob:
             raise SourceError(f"{self.label}: ends at offset {self.size}")
         if self._copy < 0:
             with self._lock:
+                if self._closed:
+                    raise SourceError(f"{self.label}: is closed")
                 if self._copy < 0 and self._read_stream(offset, buffer):
                     return
         read_descriptor(self._copy, self.label, offset, buffer)
@@ -173,8 +181,6 @@ class GitBlob:
             if rest < self._position:
                 self._spool()
                 return False
-            if self._stream.closed:
-                raise SourceError(f"{self.label}: is closed")
             self._skip(rest)
             self._fill(buffer[len(kept) :])
         buffer[: len(kept)] = kept
@@ -228,6 +234,7 @@ class GitBlob:
     def close(self) -> None:
         """End git and give the temporary copy back; may be called twice."""
         with self._lock:
+            self._closed = True
             self._stream.close()
             fd, self._copy = self._copy, -1
             if fd >= 0:

@@ -45,6 +45,7 @@ class GitError(SourceError):
 
     Attributes:
         status: git's exit status; -1 when it could not be started.
+
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -57,6 +58,7 @@ def git_environment(*, elsewhere: bool = False) -> dict[str, str]:
 
     Args:
         elsewhere: forget the repository that the environment names, because another one is asked.
+
     """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     if elsewhere:
@@ -90,6 +92,7 @@ class Repository:
 
     Attributes:
         directory: any directory in it; "" is the working directory, for which ``GIT_DIR`` and the like count.
+
     """
 
     directory: str = ""
@@ -107,6 +110,7 @@ class Repository:
 
         Raises:
             GitError: git failed, or is not installed; with git's own words.
+
         """
         try:
             done = subprocess.run(

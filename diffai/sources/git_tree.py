@@ -43,6 +43,7 @@ class Tree:
         repository: where it lies.
         oid: full object name of the tree.
         label: how the user names it (``HEAD``).
+
     """
 
     def __init__(self, repository: Repository, oid: str, label: str) -> None:
@@ -55,9 +56,11 @@ class Tree:
         """The entry at ``path`` (relative to the top, ``/`` between names); None when there is none."""
         if path in ("", "."):
             return Entry("", "040000", self.oid)
-        for known in (self._listed.get(posixpath.dirname(path)),):
-            if known is not None:
-                return known.get(posixpath.basename(path))
+        if path.startswith("/"):  # git would take it for a path of the file system
+            return None
+        known = self._listed.get(posixpath.dirname(path))
+        if known is not None:
+            return known.get(posixpath.basename(path))
         answer = self.repository.ask("ls-tree", "-z", "--full-tree", self.oid, "--", path)
         for entry in _entries(answer):
             if entry.name == path:
@@ -88,6 +91,7 @@ class Index:
 
         Raises:
             SourceError: the path is in conflict and has no stage 0.
+
         """
         if path in ("", "."):
             return Entry("", "040000", "")

@@ -22,6 +22,7 @@ class GitPlace:
         git_dir: the git directory of this work tree.
         common_dir: the one that all its linked work trees share.
         top: top of the work tree; "" when it has none, or is not known without git.
+
     """
 
     git_dir: str
@@ -37,6 +38,7 @@ def find_repository(start: str = "") -> GitPlace | None:
 
     Returns:
         None when there is no repository.
+
     """
     if not start and os.environ.get("GIT_DIR"):
         git_dir = os.environ["GIT_DIR"]
@@ -61,6 +63,7 @@ def find_object(oid: str, size: int, place: GitPlace | None) -> str:
 
     Raises:
         ValueError: ``oid`` is not 64 lower-case hexadecimal digits.
+
     """
     if not _OID.fullmatch(oid):
         raise ValueError(f"no sha256: {oid!r}")

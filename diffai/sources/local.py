@@ -19,6 +19,7 @@ class LocalFile:
 
     Raises:
         SourceError: missing, not a regular file, or not permitted.
+
     """
 
     random_access = True

@@ -59,6 +59,7 @@ def parse_pointer(head: bytes, size: int, name: str = "") -> PointerText | None:
         head: the first ``HEAD_BYTES`` of the file (all, when shorter).
         size: bytes of the file.
         name: its name; DVC pointers are only looked for in ``*.dvc`` and ``dvc.lock`` files.
+
     """
     if head.startswith((b"version ", b"\n", b"\r", b" ")) and size < LFS_MAX_BYTES:
         return parse_lfs(head[:size])

@@ -38,6 +38,7 @@ def open_source(word: str) -> Opened:
 
     Raises:
         SourceError: there is nothing of that name, or it cannot be read.
+
     """
     if word == "-":
         raise SourceError("-: standard input is not read; name a file, or REV:path")
@@ -57,6 +58,7 @@ def open_path(path: str) -> Opened:
 
     Raises:
         SourceError: missing, not permitted, or neither a file nor a directory.
+
     """
     try:
         mode = os.stat(path).st_mode
@@ -86,6 +88,7 @@ def open_file(file: str, *, path: str = "") -> Source | State:
 
     Raises:
         SourceError: it cannot be read.
+
     """
     return _open_local(file, find_repository, path)
 
@@ -103,6 +106,7 @@ def resolve_at(directory: str, rev: str, path: str) -> Opened:
 
     Raises:
         SourceError: there is no such revision or no repository; the path is a submodule, or a link that leads out.
+
     """
     from diffai.sources.revision import open_at
 
@@ -115,6 +119,7 @@ def expect_source(found: Opened, label: str) -> Source:
     Raises:
         UnresolvedError: a pointer to bytes that are not here.
         SourceError: a directory, or nothing.
+
     """
     if isinstance(found, Directory):
         raise SourceError(f"{label}: is a directory")
@@ -158,6 +163,7 @@ class StoredObject(LocalFile):
         oid: its sha256.
         label: how the user names what it stands for.
         sibling: opens the files beside what it stands for.
+
     """
 
     def __init__(self, path: str, oid: str, *, label: str, sibling: Callable[[str], Source]) -> None:
@@ -222,6 +228,7 @@ class PointerAt:
         label: how the user names it.
         place: the repository whose stores are searched.
         sibling: opens the files beside it.
+
     """
 
     path: str

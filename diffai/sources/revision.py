@@ -27,6 +27,7 @@ def split_word(word: str) -> tuple[str, str]:
 
     Raises:
         SourceError: there is no such colon.
+
     """
     depth = 0
     for at, character in enumerate(word):
@@ -41,6 +42,7 @@ def open_word(word: str) -> Opened:
 
     Raises:
         SourceError: no repository, no such revision, or no such path in it (with a hint).
+
     """
     repository = Repository()
     staged = _STAGE.fullmatch(word)
@@ -75,6 +77,7 @@ def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Source
 
     Raises:
         SourceError: git fails, or the object is no blob.
+
     """
     label = label or path
 

@@ -26,6 +26,7 @@ def spool(source: Source, limit: int) -> Source:
     Raises:
         LimitError: the source is larger than ``limit``.
         SourceError: the source breaks off, or the temporary directory is full or cannot be written.
+
     """
     if source.random_access:
         return source
@@ -122,6 +123,7 @@ class SpooledFile:
     Args:
         fd: its descriptor, owned by this object from now on.
         origin: whose bytes these are; asked for its siblings only.
+
     """
 
     random_access = True
