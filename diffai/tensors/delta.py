@@ -130,7 +130,7 @@ def _with_common_exponents(kept: Difference, other: Difference) -> Difference:
     for value, power, squares in (
         ("exponent", 1, "sum_squares"), ("old_exponent", 0, "old_squares"), ("new_exponent", 0, "new_squares")
     ):  # fmt: skip
-        # Content of value zero takes any exponent; otherwise the greater one keeps the greater content exact.
+        # As for moments: zeros have any exponent.
         exponents = [getattr(item, value) for item in (kept, copy) if getattr(item, squares)]
         common = max(exponents, default=0)
         for item in (kept, copy):
@@ -172,16 +172,17 @@ def compare_values(old: Side, new: Side, rule: Rule) -> list[Difference]:
     exponents = scaling(largest)
     if exponents is not None:
         distance = np.ldexp(distance, segments.spread(-exponents))
+    left, right = _jointly(old, joint), _jointly(new, joint)
     columns = [
         joint_counts, finite_changes - tolerated + nonfinite, tolerated, nonfinite, np.ldexp(largest, shrink),
-        segments.sum(distance), segments.dot(distance, distance), *_products(old, new, joint),
+        segments.sum(distance), segments.dot(distance, distance), *_products(left, right),
     ]  # fmt: skip
     columns += _cast_counts(old.values, new.values, rule.target, segments)
-    if exponents is not None or shrink or old.exponents is not None or new.exponents is not None:
+    if exponents is not None or shrink or left.exponents is not None or right.exponents is not None:
         zero = np.zeros(len(segments.starts), np.int64)
         columns.append((zero if exponents is None else exponents) + shrink)
-        columns.append(zero if old.exponents is None else old.exponents)
-        columns.append(zero if new.exponents is None else new.exponents)
+        columns.append(zero if left.exponents is None else left.exponents)
+        columns.append(zero if right.exponents is None else right.exponents)
     return [Difference(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
@@ -239,15 +240,20 @@ def _difference(pair: tuple[Array, Array], shrink: int) -> Array:
     return np.subtract(new, old)
 
 
-def _products(old: Side, new: Side, joint: Array | None) -> tuple[Array, Array, Array]:
-    """Sums of old * new, old**2 and new**2 over jointly finite elements, in scaled units."""
+def _jointly(side: Side, joint: Array | None) -> Side:
+    """The side with only its jointly finite elements; its scale is chosen anew, for those."""
+    if joint is None:
+        return side
+    values = side.values
+    imag = None if values.imag is None else np.where(joint, values.imag, 0.0)
+    return Side(Values(np.where(joint, values.high, 0.0), imag=imag), side.segments)
+
+
+def _products(old: Side, new: Side) -> tuple[Array, Array, Array]:
+    """Sums of old * new, old**2 and new**2, in the scaled units of each side."""
     segments = old.segments
-    left, right = old.parts, new.parts
-    if joint is not None:
-        left = tuple(np.where(joint, part, 0.0) for part in left)
-        right = tuple(np.where(joint, part, 0.0) for part in right)
-    dot = sum((segments.dot(a, b) for a, b in zip(left, right, strict=False)), np.zeros(1))
-    squares = [sum((segments.dot(a, a) for a in parts), np.zeros(1)) for parts in (left, right)]
+    dot = sum((segments.dot(a, b) for a, b in zip(old.parts, new.parts, strict=False)), np.zeros(1))
+    squares = [sum((segments.dot(a, a) for a in side.parts), np.zeros(1)) for side in (old, new)]
     return dot, squares[0], squares[1]
 
 
@@ -257,8 +263,8 @@ def _cast_counts(old: Values, new: Values, target: str, segments: Segments) -> l
         none = np.zeros(len(segments.starts), np.int64)
         return [none, none, none]
     unrounded = not_rounded(old, new, target) if can_round(target) else ~_same_kind(old, new)
-    finite = np.isfinite(old.high)
-    overflow = finite & ~np.isfinite(new.high)
+    finite = old.finite()
+    overflow = finite & ~new.finite()
     if target in FLOATS:
         largest = FLOATS[target].largest
         overflow |= finite & (np.abs(old.high) > largest) & (np.abs(new.high) == largest)

@@ -93,6 +93,13 @@ class Values:
             zero &= self.imag == 0
         return zero
 
+    def finite(self) -> Array:
+        """Mask of the elements all of whose parts are finite."""
+        finite: Array = np.isfinite(self.high)
+        if self.imag is not None:
+            finite &= np.isfinite(self.imag)
+        return finite
+
     def nan(self) -> Array:
         """Mask of the elements that are not a number, in either part."""
         nan: Array = np.isnan(self.high)

@@ -60,7 +60,9 @@ class Moments:
             return
         mean, m2 = other.mean, other.m2
         if other.exponent != self.exponent:
-            common = max(self.exponent, other.exponent)
+            # Zeros have any exponent; otherwise the greater one keeps the greater values exact.
+            contents = [item.exponent for item in (self, other) if item.mean or item.m2]
+            common = max(contents, default=0)
             self.mean = rescale(self.mean, self.exponent - common)
             self.m2 = rescale(self.m2, 2 * (self.exponent - common))
             mean, m2 = rescale(mean, other.exponent - common), rescale(m2, 2 * (other.exponent - common))
@@ -161,7 +163,7 @@ class Side:
         exponents: one a segment, or None for all zero.
     """
 
-    __slots__ = ("exponents", "finite", "low", "parts", "segments", "size", "values")
+    __slots__ = ("_unscaled", "exponents", "finite", "low", "parts", "segments", "size", "values")
 
     def __init__(self, values: Values, segments: Segments) -> None:
         """Decide on masks and scales; copies only where something is masked or scaled."""
@@ -174,13 +176,12 @@ class Side:
         self.finite: Array | None = None
         # A sum is finite unless a value is not, or (rarely) it overflows: one pass instead of a mask.
         if not math.isfinite(float(np.add.reduce(self.size))):
-            finite = np.isfinite(self.parts[0])
-            for part in self.parts[1:]:
-                finite &= np.isfinite(part)
+            finite = values.finite()
             if not finite.all():
                 self.finite = finite
                 self.parts = tuple(np.where(finite, part, 0.0) for part in self.parts)
                 self.size = np.where(finite, self.size, 0.0)
+        self._unscaled = self.size
         self.exponents = scaling(segments.max(np.abs(self.size)))
         if self.exponents is not None:
             back = segments.spread(-self.exponents)
@@ -211,14 +212,13 @@ class Side:
         segments = self.segments
         if self.values.integers is not None:
             return segments.min(self.values.integers), segments.max(self.values.integers)
+        size = self._unscaled
         if self.finite is None:
-            low, high = segments.min(self.size), segments.max(self.size)
-        else:
-            low = segments.min(np.where(self.finite, self.size, np.inf))
-            high = segments.max(np.where(self.finite, self.size, -np.inf))
-        if self.exponents is None:
-            return low, high
-        return np.ldexp(low, self.exponents), np.ldexp(high, self.exponents)
+            return segments.min(size), segments.max(size)
+        return (
+            segments.min(np.where(self.finite, size, np.inf)),
+            segments.max(np.where(self.finite, size, -np.inf)),
+        )
 
     def _specials(self) -> tuple[Array, Array, Array]:
         """Counts of NaN, +inf and -inf in each segment."""
