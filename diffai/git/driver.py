@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from diffai.compare.models import Input
@@ -18,6 +18,7 @@ from diffai.formats.base import Limits
 from diffai.git.environment import GitEnvironment, quote_path, read_environment
 from diffai.model import Absent, NotAModel
 from diffai.render.style import escape, paint
+from diffai.sources.dvc_names import is_pointer_name
 
 _ZERO = "0" * 40
 _ABBREV = 7
@@ -52,6 +53,8 @@ class Change:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the diff of one file; whatever happens, exit 0."""
     argv = list(sys.argv[2:] if arguments is None else arguments)
+    if sys.stdout is None:  # started with standard output closed: there is nobody to tell
+        return 0
     try:
         _run(argv)
         sys.stdout.flush()
@@ -86,6 +89,11 @@ def _run(argv: list[str]) -> None:
         argv[8] if len(argv) == 9 else "",
     )  # fmt: skip
     environment = read_environment()
+    pointer = is_pointer_name(change.old_path) and is_pointer_name(change.new_path)
+    if pointer:
+        from diffai.git.dvc_driver import with_object_name
+
+        change = with_object_name(change)
     _print(_header(change, environment))
     if environment.complaint:
         _print(
@@ -96,7 +104,17 @@ def _run(argv: list[str]) -> None:
             ]
         )
     sys.stdout.flush()  # the file's name stands before heavy work starts
+    if pointer and not (change.old_absent and change.new_absent) and not _is_special(change):
+        from diffai.git.dvc_driver import pointer_diff
+
+        _print(pointer_diff(change, environment))
+        return
     _body(change, environment)
+
+
+def _is_special(change: Change) -> bool:
+    """Whether a side is a symbolic link or a submodule, which has no content of its own."""
+    return not {change.old_mode, change.new_mode}.isdisjoint((_LINK, _SUBMODULE))
 
 
 def _header(change: Change, environment: GitEnvironment) -> list[str]:
@@ -130,7 +148,7 @@ def _body(change: Change, environment: GitEnvironment) -> None:
     if change.old_absent and change.new_absent:
         _print(["  (neither side has this file)"])
         return
-    if _LINK in (change.old_mode, change.new_mode) or _SUBMODULE in (change.old_mode, change.new_mode):
+    if _is_special(change):
         _print(plain_diff(change, environment))
         return
     if change.old_path.endswith(".index.json"):
@@ -234,7 +252,7 @@ def _sizes(change: Change) -> list[str]:
     return [f"  (bytes given by git: {words[0]} -> {words[1]})"]
 
 
-def _print(lines: Sequence[str]) -> None:
+def _print(lines: Iterable[str]) -> None:
     out = sys.stdout
     for line in lines:
         out.write(line + "\n")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment, read_environment
 from diffai.model import Checkpoint, LfsPointer, NotAModel, State
 from diffai.sources.base import Source
+from diffai.sources.dvc_names import is_pointer_name
 
 _BLOCK = 1 << 20
 _TEXT_LIMIT = 50_000_000
@@ -21,6 +22,8 @@ _TEXT_LIMIT = 50_000_000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the text of one file; whatever happens, exit 0 and say something of the content."""
     argv = list(sys.argv[2:] if arguments is None else arguments)
+    if sys.stdout is None:  # started with standard output closed: there is nobody to tell
+        return 0
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     if len(argv) != 1:
@@ -46,6 +49,11 @@ def _run(path: str) -> None:
     from diffai.sources.resolve import open_file
 
     environment = read_environment()
+    if is_pointer_name(os.path.basename(path)) and _print_text(path):
+        from diffai.git.dvc_driver import pointer_text
+
+        _print(pointer_text(path, environment))
+        return
     if path.endswith(".index.json"):
         from diffai.git.shard_index import index_text, read_weight_map
 
@@ -78,12 +86,13 @@ def _print_source(path: str, source: Source, environment: GitEnvironment) -> Non
         _print([f"diffai: {describe_state(state)}, {source.size} bytes, xxh3:{digest_of(source)}"])
         return
     try:
-        _print_checkpoint(checkpoint, source, environment)
+        _print(checkpoint_text(checkpoint, source, environment))
     finally:
         checkpoint.close()
 
 
-def _print_checkpoint(checkpoint: Checkpoint, source: Source, environment: GitEnvironment) -> None:
+def checkpoint_text(checkpoint: Checkpoint, source: Source, environment: GitEnvironment) -> list[str]:
+    """The text of one model: what it is, metadata, and a line a tensor."""
     from diffai.model import TensorSummary
     from diffai.render import textconv
 
@@ -98,8 +107,7 @@ def _print_checkpoint(checkpoint: Checkpoint, source: Source, environment: GitEn
         from diffai.tensors.engine import summarise
 
         summaries = summarise(checkpoint, specs, statistics=True, digest=True, threads=settings.threads)
-    _print(lines)
-    _print(textconv.render_tensors(specs, summaries))
+    return lines + textconv.render_tensors(specs, summaries)
 
 
 def _print_state(path: str, state: State) -> None:
@@ -163,6 +171,6 @@ def _fingerprint(path: str) -> str:
         source.close()
 
 
-def _print(lines: Sequence[str]) -> None:
+def _print(lines: Iterable[str]) -> None:
     for line in lines:
         sys.stdout.write(line + "\n")

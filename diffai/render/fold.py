@@ -57,8 +57,12 @@ def _kind(change: TensorChange) -> tuple[str, ...]:
 
 
 def _pattern(name: str) -> tuple[tuple[str, ...], list[int]]:
-    numbers = [int(n) for n in _NUMBER.findall(name[:5000])]
-    return tuple(_NUMBER.sub("\0", name).split(".")), numbers
+    name = name.replace("\0", "\u2400")  # the mark of a number must not come out of a name
+    return tuple(_NUMBER.sub("\0", name).split(".")), [_number(n) for n in _NUMBER.findall(name)]
+
+
+def _number(digits: str) -> int:
+    return int(digits[:4000])  # Python refuses to convert longer ones
 
 
 def _merge_alternatives(folds: list[Fold]) -> list[Fold]:
