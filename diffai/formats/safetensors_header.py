@@ -83,16 +83,15 @@ def read_header(source: Source, limits: Limits, report: Report) -> Header:
 
     """
     text, data_start = _header_text(source, limits, report)
-    entries = _Entries(data_start, report)
+    entries = _Entries(text, data_start, report)
     try:
         for key, value, position in members(text, _USUAL_ENTRY):
-            entries.take(key, value, text, position)
+            entries.take(key, value, position)
     except MalformedError as error:
-        offset = 8 + _byte_length(text, error.position)
+        offset = 8 + entries.byte_position(error.position)
         if error.syntax:
             _fail(report, "ST04", f"header is not valid JSON: {error.reason}", offset=offset)
         _fail(report, "ST05", "header is JSON, but not an object", offset=offset)
-    del text
     tensors = _check_layout(entries, source.size, report)
     return Header(tensors, entries.metadata, data_start)
 
@@ -128,11 +127,6 @@ def _header_text(source: Source, limits: Limits, report: Report) -> tuple[str, i
         raise  # not reached: _fail raises
 
 
-def _byte_length(text: str, end: int) -> int:
-    """Bytes that the first ``end`` characters take."""
-    return len(text[:end].encode("utf-8", "surrogatepass"))
-
-
 # ---------------------------------------------------------------- entries
 
 
@@ -142,7 +136,10 @@ _Kind = tuple[str, tuple[int, ...], int]  # dtype, shape, bytes (-1: no such siz
 class _Entries:
     """Collects the members of a header into specs."""
 
-    def __init__(self, data_start: int, report: Report) -> None:
+    def __init__(self, text: str, data_start: int, report: Report) -> None:
+        self._text = text
+        self._ascii = text.isascii()
+        self._reached = (0, 0)  # a position in characters, the same in bytes
         self.data_start = data_start
         self.report = report
         self.tensors: dict[str, TensorSpec] = {}
@@ -154,10 +151,10 @@ class _Entries:
         self._seen_metadata = False
         self._kinds: dict[tuple[str, str | tuple[int, ...]], _Kind] = {}
 
-    def take(self, key: str, value: Any, text: str, position: int) -> None:
+    def take(self, key: str, value: Any, position: int) -> None:
         """One member of the header object; ``value`` is a tuple of strings for a usual entry."""
         if key == "__metadata__":
-            self._take_metadata(value, text, position)
+            self._take_metadata(value, position)
             return
         if type(value) is tuple:
             _, dtype, sizes, first, behind, _ = value
@@ -167,18 +164,18 @@ class _Entries:
                 shape = tuple(map(int, sizes.split(","))) if sizes else ()
                 kind = self._kinds.setdefault((dtype, sizes), self._kind(dtype, shape))
         else:
-            self._check_fields(key, value, text, position)
+            self._check_fields(key, value, position)
             fault = _fault(value)
             if fault:
                 self.complete = False
-                self._problem("ST08", f"header entry has {fault}", key, text, position)
+                self._problem("ST08", f"header entry has {fault}", key, position)
                 return
             kind = self._kind(value["dtype"], tuple(value["shape"]))
             begin, end = value["data_offsets"]
             if not key.isascii():
-                self._check_unicode(key, key, text, position)
+                self._check_unicode(key, key, position)
         if end - begin != kind[2]:
-            self._problem(*_misfit(kind, begin, end), key, text, position)
+            self._problem(*_misfit(kind, begin, end), key, position)
             kind = (kind[0], kind[1], abs(end - begin))  # where problems are only collected
             begin = min(begin, end)
         offset = self.data_start + begin
@@ -188,7 +185,7 @@ class _Entries:
         name = sys.intern(key)
         spec = TensorSpec(name, *kind, offset)
         if self.tensors.setdefault(name, spec) is not spec:
-            self._problem("ST06", "stands twice in the header", key, text, position)
+            self._problem("ST06", "stands twice in the header", key, position)
             self.repeated.append(spec)
 
     def _kind(self, dtype: str, shape: tuple[int, ...]) -> _Kind:
@@ -200,47 +197,56 @@ class _Entries:
             self._kinds[dtype, shape] = known
         return known
 
-    def _check_fields(self, key: str, value: Any, text: str, position: int) -> None:
+    def _check_fields(self, key: str, value: Any, position: int) -> None:
         """Repeated keys are an error, unknown fields a warning."""
         if isinstance(value, Repeated):
             message = f"{shown(value.key)} stands twice in its header entry"
-            self._problem("ST06", message, key, text, position)
+            self._problem("ST06", message, key, position)
         if isinstance(value, dict):
             for field in value.keys() - set(_FIELDS):
-                at = 8 + _byte_length(text, position)
+                at = 8 + self.byte_position(position)
                 message = f"unknown field {shown(field)} in its header entry"
                 self.report(Problem("ST21", "warning", message, key, at))
 
-    def _take_metadata(self, value: Any, text: str, position: int) -> None:
+    def _take_metadata(self, value: Any, position: int) -> None:
         """``__metadata__``: a map of string to string; null counts as none, as in the reference reader."""
         if self._seen_metadata:
-            self._problem("ST06", "__metadata__ stands twice in the header", "", text, position)
+            self._problem("ST06", "__metadata__ stands twice in the header", "", position)
         self._seen_metadata = True
         if isinstance(value, Repeated):
-            self._problem("ST06", f"key {shown(value.key)} stands twice in __metadata__", "", text, position)
+            self._problem("ST06", f"key {shown(value.key)} stands twice in __metadata__", "", position)
         if value is None:
             return
         if not isinstance(value, dict):
-            self._problem("ST07", "__metadata__ is not a map of strings", "", text, position)
+            self._problem("ST07", "__metadata__ is not a map of strings", "", position)
             return
         for name, content in value.items():
             if type(content) is str:
-                self._check_unicode(name + content, "", text, position)
+                self._check_unicode(name + content, "", position)
                 self.metadata[name] = content
             else:
                 message = f"value of {shown(name)} in __metadata__ is not a string"
-                self._problem("ST07", message, "", text, position)
+                self._problem("ST07", message, "", position)
 
-    def _check_unicode(self, words: str, tensor: str, text: str, position: int) -> None:
+    def _check_unicode(self, words: str, tensor: str, position: int) -> None:
         """Lone surrogates, written as escapes, are no text."""
         try:
             words.encode("utf-8")
         except UnicodeEncodeError:
             where = "name" if tensor else "__metadata__"
-            self._problem("ST19", f"{where} holds a lone surrogate, which is no text", tensor, text, position)
+            self._problem("ST19", f"{where} holds a lone surrogate, which is no text", tensor, position)
 
-    def _problem(self, code: str, message: str, tensor: str, text: str, position: int) -> None:
-        self.report(Problem(code, "error", message, tensor, 8 + _byte_length(text, position)))
+    def byte_position(self, position: int) -> int:
+        """Bytes in front of a position in characters; quick for ascending positions."""
+        if self._ascii:
+            return position
+        start, count = self._reached if position >= self._reached[0] else (0, 0)
+        count += len(self._text[start:position].encode("utf-8"))
+        self._reached = (position, count)
+        return count
+
+    def _problem(self, code: str, message: str, tensor: str, position: int) -> None:
+        self.report(Problem(code, "error", message, tensor, 8 + self.byte_position(position)))
 
 
 def _misfit(kind: _Kind, begin: int, end: int) -> tuple[str, str]:

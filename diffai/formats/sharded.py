@@ -59,6 +59,7 @@ class Plan:
         label: what the user named.
         names: shard names in order; a tensor's ``file`` is an index into it.
         weight_map: shard by tensor, empty when there is no index.
+        holds: tensors by shard, as the index says.
         metadata: what the index adds.
         open_shard: opens a shard by its name.
         index: the index file, None for a directory without one.
@@ -68,6 +69,7 @@ class Plan:
     label: str
     names: tuple[str, ...]
     weight_map: Mapping[str, str]
+    holds: Mapping[str, list[str]]
     metadata: Mapping[str, str]
     open_shard: Callable[[str], Source]
     index: Source | None
@@ -184,19 +186,22 @@ def _plan_of_index(source: Source, limits: Limits, report: Report) -> Plan:
     if isinstance(weight_map, Repeated):
         key = weight_map.key
         report(Problem("SH08", "error", "stands twice in the weight_map", key))
-    names = sorted(set(weight_map.values()))
+    holds: dict[str, list[str]] = {}
+    for tensor, name in weight_map.items():
+        holds.setdefault(name, []).append(tensor)
+    names = sorted(holds)
     for name in names:
         try:
             checked_name("", name)
         except SourceError:
-            tensor = _first_of(weight_map, name)
+            tensor = holds[name][0]
             message = f"is said to be in {shown(name)}, outside the model's own directory"
             raise _refusal("SH03", message, tensor) from None
     extra = index.get("metadata")
     metadata = {} if not isinstance(extra, dict) else {
         key: _as_text(value) for key, value in extra.items() if key not in _DERIVED
     }  # fmt: skip
-    return Plan(source.label, tuple(names), weight_map, metadata, source.sibling, source)
+    return Plan(source.label, tuple(names), weight_map, holds, metadata, source.sibling, source)
 
 
 def _read_index(source: Source, limits: Limits, report: Report) -> dict[str, Any]:
@@ -223,8 +228,8 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _first_of(weight_map: Mapping[str, str], shard: str) -> str:
-    return next((tensor for tensor, name in weight_map.items() if name == shard), "")
+def _first_of(plan: Plan, shard: str) -> str:
+    return plan.holds.get(shard, [""])[0]
 
 
 def _plan_of_directory(directory: Directory, limits: Limits, report: Report) -> Plan:
@@ -243,7 +248,7 @@ def _plan_of_directory(directory: Directory, limits: Limits, report: Report) -> 
     if model.missing:
         more = f" and {len(model.missing) - 1} more" if len(model.missing) > 1 else ""
         report(Problem("SH09", "error", f"shard {shown(model.missing[0])}{more} is missing"))
-    return Plan(directory.label, model.shards, {}, {}, directory.open, None)
+    return Plan(directory.label, model.shards, {}, {}, {}, directory.open, None)
 
 
 # ---------------------------------------------------------------- what is in them
@@ -277,8 +282,8 @@ class _Content:
             if plan.weight_map and tensor not in plan.weight_map:
                 message = f"is in shard {shown(name)}, but not in the index"
                 self.problems.append(Problem("SH07", "warning", message, tensor))
-        for tensor, expected in plan.weight_map.items():
-            if expected == name and tensor not in shard.tensors:
+        for tensor in plan.holds.get(name, ()):
+            if tensor not in shard.tensors:
                 message = f"is not in shard {shown(name)}, where the index says it is"
                 self._report(Problem("SH05", "error", message, tensor))
 
@@ -304,7 +309,7 @@ def _open_shard(plan: Plan, limits: Limits, number: int) -> tuple[Checkpoint, st
     except UnresolvedError:
         raise
     except SourceError as error:
-        tensor = _first_of(plan.weight_map, name)
+        tensor = _first_of(plan, name)
         raise _refusal("SH04", f"shard {shown(name)} cannot be opened: {error}", tensor) from error
     try:
         if registry.recognise(source).NAME == NAME:
@@ -345,7 +350,7 @@ def _check(plan: Plan, limits: Limits, problems: list[Problem]) -> tuple[Problem
         try:
             source = plan.open_shard(name)
         except SourceError as error:
-            tensor = _first_of(plan.weight_map, name)
+            tensor = _first_of(plan, name)
             problems.append(Problem("SH04", "error", f"shard {shown(name)} cannot be opened: {error}", tensor))
             continue
         try:

@@ -51,12 +51,21 @@ def open_word(word: str) -> Opened:
         raise SourceError(f"{word}: no such file (and not in a git repository, so it names no revision either)")
     path = _from_top(repository, path)
     stage = int(staged[1]) if staged else 0
-    listing: Listing = Tree(repository, repository.tree(rev), rev) if rev else Index(repository, stage)
+    listing: Listing = Tree(repository, _tree(repository, rev, word), rev) if rev else Index(repository, stage)
     found = _open_entry(listing, path, word)
     if isinstance(found, Absent):
         where = rev or "the index"
         raise SourceError(f"{word}: no path {path!r} in {where}{_hint(repository, listing, path)}")
     return found
+
+
+def _tree(repository: Repository, rev: str, word: str) -> str:
+    try:
+        return repository.tree(rev)
+    except GitError:
+        raise
+    except SourceError as error:
+        raise SourceError(f"{word}: no such file, and {error}") from error
 
 
 def open_at(directory: str, rev: str, path: str) -> Opened:

@@ -5,6 +5,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -304,6 +305,25 @@ def test_check_warns_of_what_readers_ignore() -> None:
     problems = safetensors.check(MemoryBytes(data), LIMITS)
     assert [(p.code, p.severity) for p in problems] == [("ST22", "warning"), ("ST21", "warning")]
     assert list(open_bytes(data).tensors) == ["a"]
+
+
+def test_offsets_count_bytes_not_characters() -> None:
+    header = {"ü" * 9: E("U8", [1], 0, 1), "漢": E("XX", [1], 1, 2), "é": E("YY", [1], 2, 3)}
+    data = writer.raw(json.dumps(header, ensure_ascii=False).encode(), b"123")
+    problems = safetensors.check(MemoryBytes(data), LIMITS)
+    assert [(p.tensor, p.offset) for p in problems] == [
+        (name, data.index(f'"{name}"'.encode())) for name in ("漢", "é")
+    ]  # fmt: skip
+
+
+def test_a_header_of_nothing_but_problems_is_checked_in_time() -> None:
+    count = 20_000
+    header = {f"tensor.ü.{i}": E("XX", [1], 0, 1) for i in range(count)}
+    data = writer.raw(json.dumps(header, ensure_ascii=False).encode(), b"1")
+    start = time.perf_counter()
+    problems = safetensors.check(MemoryBytes(data), LIMITS)
+    assert len(problems) == 2 * count - 1
+    assert time.perf_counter() - start < 10
 
 
 def test_header_limit_names_its_key() -> None:
