@@ -23,7 +23,7 @@ _LFS_EXTENSION = re.compile(r"ext-\d-\w+")
 _OID = re.compile(r"[0-9a-f]{64}")
 _ANNEX_KEY = re.compile(r"[A-Z0-9_]+(-[a-zA-Z]\d+)*--[^/\n\r\0]+")
 _ANNEX_SIZE = re.compile(r"-s(\d+)")
-_DVC_OUTS = re.compile(r"^outs:\s*$", re.MULTILINE)
+_DVC_OUTS = re.compile(r"^ *outs:\s*$", re.MULTILINE)  # of a stage, in a lock file of schema 1.0
 _DVC_HASH = re.compile(r"^[ -]*(md5|hash|etag|checksum): *\S", re.MULTILINE)
 _DVC_LOCK = re.compile(r"\Aschema: *['\"]2\.\d['\"]\s*\n(\s*\n)*stages:\s*$", re.MULTILINE)
 
