@@ -19,13 +19,13 @@ HEAD_BYTES = 4096
 _LFS_VERSIONS = frozenset(
     ("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2")
 )
-_LFS_EXTENSION = re.compile(r"ext-\d-\w+")
-_OID = re.compile(r"[0-9a-f]{64}")
-_ANNEX_KEY = re.compile(r"[A-Z0-9_]+(-[a-zA-Z]\d+)*--[^/\n\r\0]+")
-_ANNEX_SIZE = re.compile(r"-s(\d+)")
-_DVC_OUTS = re.compile(r"^ *outs:\s*$", re.MULTILINE)  # of a stage, in a lock file of schema 1.0
-_DVC_HASH = re.compile(r"^[ -]*(md5|hash|etag|checksum): *\S", re.MULTILINE)
-_DVC_LOCK = re.compile(r"\Aschema: *['\"]2\.\d['\"]\s*\n(\s*\n)*stages:\s*$", re.MULTILINE)
+# Patterns are kept as text: this module is loaded for every file, and hardly any file is a pointer.
+_LFS_EXTENSION = r"ext-\d-\w+"
+_OID = r"[0-9a-f]{64}"
+_ANNEX_KEY = r"[A-Z0-9_]+(-[a-zA-Z]\d+)*--[^/\n\r\0]+"
+_DVC_OUTS = r"(?m)^ *outs:\s*$"  # indented: of a stage, in a lock file of schema 1.0
+_DVC_HASH = r"(?m)^[ -]*(md5|hash|etag|checksum): *\S"
+_DVC_LOCK = r"(?m)\Aschema: *['\"]2\.\d['\"]\s*\n(\s*\n)*stages:\s*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ def parse_lfs(data: bytes) -> LfsText | None:
     pairs = [line.split(" ", 1) for line in lines]
     if any(len(pair) != 2 for pair in pairs):
         return None
-    keys = [key for key, _ in pairs if not _LFS_EXTENSION.fullmatch(key)]
+    keys = [key for key, _ in pairs if not re.fullmatch(_LFS_EXTENSION, key)]
     if keys != ["version", "oid", "size"] or pairs[0][0] != "version":
         return None
     values = {pair[0]: pair[1] for pair in pairs}
     kind, _, oid = values["oid"].partition(":")
-    if values["version"] not in _LFS_VERSIONS or kind != "sha256" or not _OID.fullmatch(oid):
+    if values["version"] not in _LFS_VERSIONS or kind != "sha256" or not re.fullmatch(_OID, oid):
         return None
     size = values["size"]
     return LfsText(oid, int(size)) if re.fullmatch(r"[0-9]{1,19}", size) else None
@@ -103,15 +103,15 @@ def parse_annex(data: bytes) -> AnnexText | None:
     if not found or (before and not before.endswith(".git") and "/.git/" not in before):
         return None
     key = rest.rpartition("/")[2]
-    if not _ANNEX_KEY.fullmatch(key):
+    if not re.fullmatch(_ANNEX_KEY, key):
         return None
-    size = _ANNEX_SIZE.search(key.partition("--")[0])
+    size = re.search(r"-s(\d+)", key.partition("--")[0])
     return AnnexText(key, int(size[1]) if size else -1)
 
 
 def parse_dvc(data: bytes) -> DvcText | None:
     """Whether a text is a DVC pointer: outputs with a hash, or the stages of a lock file."""
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
-    if (_DVC_OUTS.search(text) and _DVC_HASH.search(text)) or _DVC_LOCK.search(text):
+    if (re.search(_DVC_OUTS, text) and re.search(_DVC_HASH, text)) or re.search(_DVC_LOCK, text):
         return DvcText()
     return None
