@@ -102,6 +102,11 @@ def is_shard(path: str) -> bool:
     return _SHARD.match(os.path.basename(path)) is not None
 
 
+def is_model_name(path: str) -> bool:
+    """Whether a file is called like a model, or like a part of one."""
+    return path.lower().endswith(_MODEL_SUFFIXES)
+
+
 def model_key(relative: str) -> str:
     """The name that a model is paired by: a shard and a shard index stand for the single file they could be."""
     folder, name = os.path.split(relative)
@@ -116,7 +121,7 @@ def model_key(relative: str) -> str:
 def _place(listing: Listing, relative: str, path: str) -> None:
     """Sort a file in; the index is what is opened of a sharded model when there is one."""
     key = model_key(relative)
-    if key == relative and not relative.lower().endswith(_MODEL_SUFFIXES):
+    if key == relative and not is_model_name(relative):
         listing.others[relative] = path
         return
     taken = listing.models.get(key)

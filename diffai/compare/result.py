@@ -224,7 +224,8 @@ class FileChange:
 class DirectoryDiff:
     """Two directories, paired by relative path.
 
-    ``other_files`` counts files that are no models: (equal, different, only old, only new).
+    ``other_files`` counts files that are no models: (equal, different, only old, only new). ``same_models`` counts
+    models that were not opened, because their content addresses prove them equal.
     """
 
     old: str
@@ -232,6 +233,7 @@ class DirectoryDiff:
     files: tuple[FileChange, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     other_files: tuple[int, int, int, int] = (0, 0, 0, 0)
+    same_models: int = 0
 
     @property
     def differs(self) -> bool:

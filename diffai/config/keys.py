@@ -10,8 +10,10 @@ from diffai.errors import UsageError
 
 Format = Literal["text", "json", "yaml"]
 Color = Literal["auto", "always", "never"]
+Remote = Literal["never", "header", "full"]
 FORMATS: tuple[Format, ...] = ("text", "json", "yaml")
 COLORS: tuple[Color, ...] = ("auto", "always", "never")
+REMOTES: tuple[Remote, ...] = ("never", "header", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Settings:
         max_bytes: files larger than this have their values not compared; 0 = no limit.
         max_header: bytes of metadata read at most from one file.
         max_spool: bytes written at most to a private temporary file.
+        remote: what is read from a DVC remote when the DVC cache has no object: nothing, its header, or all of it.
         origins: where each of the above comes from, by its name: ``default``, ``.diffai.toml:7``,
             ``git config diffai.epsilon``, ``option --epsilon``.
     """
@@ -59,6 +62,7 @@ class Settings:
     max_bytes: int = 0
     max_header: int = 100_000_000
     max_spool: int = 64 << 30
+    remote: Remote = "never"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def origin(self, name: str) -> str:
@@ -96,6 +100,7 @@ KEYS: tuple[Key, ...] = (
     Key("max_bytes", "size", "", "maxBytes"),
     Key("max_header", "size", "", "maxHeader"),
     Key("max_spool", "size", "", "maxSpool"),
+    Key("remote", "remote", "", "remote"),
 )
 
 # Tables that other parts of the program read and check themselves.
@@ -110,6 +115,7 @@ _EXPECTED = {
     "globs": "a list of strings",
     "format": "one of " + ", ".join(FORMATS),
     "color": "one of " + ", ".join(COLORS),
+    "remote": "one of " + ", ".join(REMOTES),
 }
 
 Found = dict[str, tuple[object, str]]
@@ -192,4 +198,5 @@ _CONVERT = {
     "globs": _globs,
     "format": lambda value: value if value in FORMATS else None,
     "color": _color,
+    "remote": lambda value: value if value in REMOTES else None,
 }

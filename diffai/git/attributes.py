@@ -14,7 +14,7 @@ from diffai.git.marks import Notes, ending_of, lines_of, newline_of
 DRIVER = "diffai"
 DEFAULT_GLOBS = (
     "*.safetensors", "*.pt", "*.pth", "*.ckpt", "*.safetensors.index.json", "pytorch_model*.bin",
-    "adapter_model.bin",
+    "adapter_model.bin", "*.dvc", "dvc.lock",
 )  # fmt: skip
 
 BEGIN = b"# >>> diffai >>>"

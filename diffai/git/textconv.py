@@ -13,6 +13,7 @@ from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment, read_environment
 from diffai.model import Checkpoint, LfsPointer, NotAModel, State
 from diffai.sources.base import Source
+from diffai.sources.directory import Directory
 from diffai.sources.dvc_names import is_pointer_name
 
 _BLOCK = 1 << 20
@@ -62,6 +63,9 @@ def _run(path: str) -> None:
             _print(index_text(weights))
             return
     found = open_file(path, path="")
+    if isinstance(found, Directory):  # only a DVC pointer stands for one, and those were told apart by name
+        _print([f"diffai: {_fingerprint(path)}"])
+        return
     if isinstance(found, State):
         _print_state(path, found)
         return

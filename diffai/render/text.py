@@ -317,7 +317,7 @@ def _became_nonfinite(change: TensorChange) -> bool:
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:
     """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
     lines: list[str] = []
-    same = 0
+    same = diff.same_models
     for file in diff.files:
         if file.status == "compared" and file.diff is not None and not file.diff.differs:
             same += 1
@@ -354,7 +354,7 @@ def _described(file: FileChange, *, new: bool) -> str:
 def _summary(diff: DirectoryDiff, same: int) -> str:
     counts = {status: sum(1 for f in diff.files if f.status == status) for status in
               ("added", "removed", "compared", "unreadable")}  # fmt: skip
-    changed = counts["compared"] - same
+    changed = counts["compared"] - (same - diff.same_models)
     parts = [
         f"{count:,} {word}"
         for count, word in (
@@ -363,7 +363,7 @@ def _summary(diff: DirectoryDiff, same: int) -> str:
         )
         if count
     ]  # fmt: skip
-    text = f"{plural(len(diff.files), 'model file')}: {', '.join(parts) or 'none'}"
+    text = f"{plural(len(diff.files) + diff.same_models, 'model file')}: {', '.join(parts) or 'none'}"
     equal, different, gone, come = diff.other_files
     if equal or different or gone or come:
         others = [

@@ -18,6 +18,7 @@ from diffai.errors import SourceError
 from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError, checked_name
+from diffai.sources.dvc_names import MAX_POINTER_BYTES, is_pointer_name
 from diffai.sources.lfs import GitPlace, find_object, find_repository
 from diffai.sources.local import LocalFile
 from diffai.sources.pointers import HEAD_BYTES, AnnexText, DvcText, LfsText, PointerText, parse_annex, parse_pointer
@@ -50,7 +51,17 @@ def open_source(word: str) -> Opened:
         from diffai.sources.revision import open_word
 
         return open_word(word)
+    tracked = _behind_dvc(word)
+    if tracked is not None:
+        return tracked
     raise SourceError(f"{word}: no such file or directory{near_names(word)}")
+
+
+def _behind_dvc(path: str) -> Opened | None:
+    """What a DVC pointer of the work tree says of a file that is not checked out; None when none speaks of it."""
+    from diffai.sources.dvc_tracked import open_in_work_tree
+
+    return open_in_work_tree(path)
 
 
 def open_path(path: str) -> Opened:
@@ -79,7 +90,7 @@ def local_directory(path: str) -> Directory:
     return LocalDirectory(path, lambda inside: expect_source(open_path(inside), inside))
 
 
-def open_file(file: str, *, path: str = "") -> Source | State:
+def open_file(file: str, *, path: str = "") -> Opened:
     """A file that git handed over, pointers followed in the repository of the working directory.
 
     Args:
@@ -181,10 +192,10 @@ class StoredObject(LocalFile):
         return cast("LocalFile", self._sibling(name))
 
 
-def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Source | State:
+def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Opened:
     """A local file; a pointer text is followed."""
     source = WorkFile(file)
-    if source.size > _POINTER_MAX_BYTES:
+    if source.size > pointer_limit(file):
         return source
     try:
         pointer = parse_pointer(source.read(0, HEAD_BYTES), source.size, os.path.basename(file))
@@ -193,9 +204,15 @@ def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> S
         raise
     if pointer is None:
         return source
+    data = source.read(0, source.size)
     source.close()
     found = place()
-    return follow(pointer, PointerAt(path or _inside(file, found), file, found, source.sibling))
+    return follow(pointer, PointerAt(path or _inside(file, found), file, found, source.sibling, data))
+
+
+def pointer_limit(name: str) -> int:
+    """Bytes above which a file of this name is not looked at as a pointer; a ``dvc.lock`` can be long."""
+    return MAX_POINTER_BYTES if is_pointer_name(name) else _POINTER_MAX_BYTES
 
 
 def _inside(file: str, place: GitPlace | None) -> str:
@@ -228,6 +245,7 @@ class PointerAt:
         label: how the user names it.
         place: the repository whose stores are searched.
         sibling: opens the files beside it.
+        data: its whole text.
 
     """
 
@@ -235,9 +253,10 @@ class PointerAt:
     label: str
     place: GitPlace | None
     sibling: Callable[[str], Source]
+    data: bytes = b""
 
 
-def follow(pointer: PointerText, at: PointerAt) -> Source | State:
+def follow(pointer: PointerText, at: PointerAt) -> Opened:
     """The bytes that a pointer stands for, or the state that says why they are not here."""
     return _FOLLOW[type(pointer)](pointer, at)
 
@@ -259,12 +278,14 @@ def _annex_state(pointer: AnnexText, path: str) -> State:
     return NotPulled(f"git-annex object {pointer.key}", pointer.size, f"git annex get -- {_quoted(path)}")
 
 
-def _follow_dvc(pointer: PointerText, at: PointerAt) -> Source | State:
-    return DvcPointer(at.path)
+def _follow_dvc(pointer: PointerText, at: PointerAt) -> Opened:
+    from diffai.sources.dvc_tracked import follow_pointer
+
+    return follow_pointer(at.data, at.path, at.place, at.label)
 
 
 #: How each kind of pointer is followed: (pointer, where it was met) -> a source, or a state.
-_FOLLOW: dict[type[PointerText], Callable[[PointerText, PointerAt], Source | State]] = {
+_FOLLOW: dict[type[PointerText], Callable[[PointerText, PointerAt], Opened]] = {
     LfsText: _follow_lfs,
     AnnexText: _follow_annex,
     DvcText: _follow_dvc,
@@ -285,7 +306,7 @@ def _sentence(state: State) -> str:
     if isinstance(state, NotPulled):
         return f"{state.what} is not here" + (f" ({state.command})" if state.command else "")
     if isinstance(state, DvcPointer):
-        return "is a DVC pointer, not a model"
+        return "is a DVC pointer with several outputs; name one of them"
     return "has no bytes to read"
 
 

@@ -9,17 +9,16 @@ import re
 from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.model import Absent, NotPulled, State
+from diffai.model import Absent, NotPulled
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, checked_name
 from diffai.sources.git import GitBlob, MissingObjectError
 from diffai.sources.git_program import GitError, Repository
 from diffai.sources.git_tree import MOST_LINKS, Entry, Index, Listing, Tree
 from diffai.sources.pointers import HEAD_BYTES, parse_pointer
-from diffai.sources.resolve import Opened, PointerAt, expect_source, follow, joined
+from diffai.sources.resolve import Opened, PointerAt, expect_source, follow, joined, pointer_limit
 
 _STAGE = re.compile(r":([0-3]):(.*)", re.DOTALL)
-_POINTER_MAX_BYTES = 32 * 1024
 
 
 def split_word(word: str) -> tuple[str, str]:
@@ -54,6 +53,8 @@ def open_word(word: str) -> Opened:
     listing: Listing = Tree(repository, _tree(repository, rev, word), rev) if rev else Index(repository, stage)
     found = _open_entry(listing, path, word)
     if isinstance(found, Absent):
+        found = _behind_dvc(listing, path, word)
+    if isinstance(found, Absent):
         where = rev or "the index"
         raise SourceError(f"{word}: no path {path!r} in {where}{_hint(repository, listing, path)}")
     return found
@@ -72,10 +73,12 @@ def open_at(directory: str, rev: str, path: str) -> Opened:
     """See :func:`diffai.sources.resolve.resolve_at`."""
     repository = Repository(directory)
     listing = Tree(repository, repository.tree(rev), rev)
-    return _open_entry(listing, joined("", path), f"{rev}:{path}")
+    inside, label = joined("", path), f"{rev}:{path}"
+    found = _open_entry(listing, inside, label)
+    return _behind_dvc(listing, inside, label) if isinstance(found, Absent) else found
 
 
-def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Source | State:
+def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Opened:
     """The blob ``oid``, known to be a file at ``path`` (out of ``git log --raw``); pointers are followed.
 
     Args:
@@ -94,6 +97,16 @@ def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Source
         raise SourceError(f"{label}: the file {name!r} beside it is not known without a revision")
 
     return _open_blob(Repository(directory), oid, path, label, alone)
+
+
+def _behind_dvc(listing: Listing, path: str, label: str) -> Opened:
+    """What a path holds that git does not keep, but a DVC pointer at the same revision speaks of."""
+    from diffai.sources.dvc_tracked import DvcHistory
+
+    with DvcHistory(listing.repository.directory) as history:
+        tracked = history.find(listing.oid if isinstance(listing, Tree) else "", path)
+        found = history.open(tracked, label=label) if tracked is not None else None
+    return found.opened if found is not None else Absent()
 
 
 class TreeDirectory(Directory):
@@ -141,7 +154,7 @@ def _open_entry(listing: Listing, path: str, label: str) -> Opened:
     return _open_blob(listing.repository, entry.oid, path, label, beside.open)
 
 
-def _link_target(listing: Listing, entry: Entry, path: str, label: str) -> str | Source | State:
+def _link_target(listing: Listing, entry: Entry, path: str, label: str) -> str | Opened:
     """Where a link points; a link into git-annex is a pointer."""
     try:
         blob = GitBlob(listing.repository, entry.oid, label=label)
@@ -159,23 +172,24 @@ def _link_target(listing: Listing, entry: Entry, path: str, label: str) -> str |
 
 def _open_blob(
     repository: Repository, oid: str, path: str, label: str, sibling: Callable[[str], Source]
-) -> Source | State:
+) -> Opened:
     """A blob, or what the pointer in it stands for."""
     try:
         blob = GitBlob(repository, oid, label=label, sibling=sibling)
     except MissingObjectError:
         return _not_here(oid, path)
-    if blob.size > _POINTER_MAX_BYTES:
+    if blob.size > pointer_limit(path):
         return blob
     try:
         pointer = parse_pointer(blob.read(0, HEAD_BYTES), blob.size, posixpath.basename(path))
+        data = blob.read(0, blob.size) if pointer is not None else b""
     except BaseException:
         blob.close()
         raise
     if pointer is None:
         return blob
     blob.close()
-    return follow(pointer, PointerAt(path, label, repository.place(), sibling))
+    return follow(pointer, PointerAt(path, label, repository.place(), sibling, data))
 
 
 def _not_here(oid: str, path: str) -> NotPulled:

@@ -1,0 +1,311 @@
+"""Compare what two versions of a DVC pointer stand for: each output by itself, directories file by file.
+
+Nothing is said to be unchanged unless the pointers prove it; what could not be opened is a state in the result.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from diffai.compare.directories import compare_files, is_model_name, is_shard, model_key
+from diffai.compare.inputs import as_input, unreadable
+from diffai.compare.models import Input
+from diffai.compare.names import natural_key
+from diffai.compare.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
+from diffai.errors import FormatError, SourceError
+from diffai.formats.base import Limits
+from diffai.model import Absent, NotAModel, State, Unreadable
+from diffai.sources.directory import Directory
+from diffai.sources.dvc_open import DvcDirectory, DvcItem, Fetch, Where, entries_of, entry_item, open_item
+from diffai.sources.dvc_pointers import DvcEntry, DvcImport, DvcTextError
+
+Entries = Mapping[str, tuple[DvcEntry, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedOptions:
+    """How outputs are opened and compared.
+
+    Attributes:
+        compare: options of each comparison.
+        limits: of reading.
+        fetch: brings what is not here from a remote; None never does.
+        header_only: what ``fetch`` brings is only good for headers, so values are not compared then.
+    """
+
+    compare: CompareOptions = CompareOptions()
+    limits: Limits = Limits(allow_torch=False)
+    fetch: Fetch | None = None
+    header_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutChange:
+    """One output on both sides.
+
+    Attributes:
+        old, new: the output; None on the side that has none.
+        diff: of a file that is a model on a side, or could not be opened; None for other files.
+        files: of a directory; None when a list of files is missing, which ``state`` then tells.
+        state: why a directory could not be compared, by side.
+        kind: what a file looks like that is no model.
+        where: where the bytes of each side were found.
+        header_only: only headers were read, because a side came from a remote.
+    """
+
+    old: DvcItem | None
+    new: DvcItem | None
+    diff: ModelDiff | None = None
+    files: DirectoryDiff | None = None
+    state: tuple[State | None, State | None] = (None, None)
+    kind: str = ""
+    where: tuple[Where, Where] = ("", "")
+    header_only: bool = False
+
+    @property
+    def item(self) -> DvcItem:
+        """The output as it is now, or was."""
+        item = self.new or self.old
+        assert item is not None
+        return item
+
+    @property
+    def label(self) -> str:
+        """``path``, or ``stage: path`` where it is the output of a stage."""
+        stage = self.item.out.stage
+        return f"{stage}: {self.item.label}" if stage else self.item.label
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The outputs of two pointers side by side; ``unchanged`` counts those with the same content address."""
+
+    changed: tuple[tuple[DvcItem | None, DvcItem | None], ...]
+    unchanged: int
+
+
+def pair_outs(old: Sequence[DvcItem], new: Sequence[DvcItem]) -> Pairs:
+    """Pair outputs by stage and path, then by path alone, then by equal content (a moved file)."""
+    rest_old, rest_new = list(old), list(new)
+    pairs: list[tuple[DvcItem | None, DvcItem | None]] = []
+    unchanged = 0
+    for key in (_by_stage, _by_path, _by_content):
+        known = {key(item): item for item in rest_old if key(item) is not None}
+        for item in list(rest_new):
+            before = known.pop(key(item), None) if key(item) is not None else None
+            if before is None:
+                continue
+            rest_old.remove(before)
+            rest_new.remove(item)
+            if before.out.same_as == item.out.same_as and item.out.value and key is not _by_content:
+                unchanged += 1
+            else:
+                pairs.append((before, item))
+    pairs += [(None, item) for item in rest_new]
+    order = {id(item): at for at, item in enumerate(new)}
+    pairs.sort(key=lambda pair: order[id(pair[1])])
+    return Pairs((*pairs, *((item, None) for item in rest_old)), unchanged)
+
+
+def _by_stage(item: DvcItem) -> tuple[object, ...] | None:
+    return (item.out.stage, item.label)
+
+
+def _by_path(item: DvcItem) -> tuple[object, ...] | None:
+    return (item.label,)
+
+
+def _by_content(item: DvcItem) -> tuple[object, ...] | None:
+    return item.out.same_as if item.out.value else None
+
+
+def compare_outs(pairs: Pairs, options: TrackedOptions) -> Iterator[OutChange]:
+    """Compare each pair that may differ, one after the other, as their turn comes."""
+    for old, new in pairs.changed:
+        if any(item is not None and item.out.is_directory for item in (old, new)):
+            yield _compare_directories(old, new, options)
+        else:
+            yield _compare_files(old, new, options)
+
+
+# ---------------------------------------------------------------- files
+
+
+@dataclass(slots=True)
+class _Opened:
+    """One opened side: as input of a comparison, and where its bytes were found."""
+
+    input: Input
+    where: Where = ""
+
+
+def _open(item: DvcItem | None, options: TrackedOptions, found_as: str = "") -> _Opened:
+    """Open one side; whatever is wrong becomes a state."""
+    if item is None:
+        return _Opened(Input("", state=Absent()))
+    try:
+        found = open_item(item, label=found_as, fetch=options.fetch)
+        return _Opened(as_input(found.opened, options.limits, label=""), found.where)
+    except (SourceError, FormatError) as error:
+        return _Opened(Input("", state=unreadable(error)))
+
+
+def _compare_files(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:
+    sides = _open(old, options), _open(new, options)
+    where = (sides[0].where, sides[1].where)
+    try:
+        kind = _no_model(old, new, sides)
+        if kind:
+            return OutChange(old, new, kind=kind, where=where)
+        used = _options_for(options, where)
+        change = compare_files("", sides[0].input, sides[1].input, used)
+        if change.diff is None:  # a file changed while it was read
+            state = Unreadable(change.reason)
+            return OutChange(old, new, state=(state, state), where=where)
+        return OutChange(old, new, change.diff, where=where, header_only=used.shape_only and "remote" in where)
+    finally:
+        _close(sides)
+
+
+def _no_model(old: DvcItem | None, new: DvcItem | None, sides: tuple[_Opened, _Opened]) -> str:
+    """What the sides look like when neither is a model; "" when one is, or could be.
+
+    A file that is not here is taken for a model only when it is called like one: most outputs of a pipeline are
+    data and figures.
+    """
+    kinds = []
+    for item, side in ((old, sides[0]), (new, sides[1])):
+        state = side.input.state
+        if item is None:
+            continue
+        if isinstance(state, NotAModel):
+            kinds.append(state.kind)
+        elif side.input.checkpoint is not None or item.out.model or is_model_name(item.label):
+            return ""
+        else:
+            kinds.append("")
+    return next((kind for kind in kinds if kind), "is not called like a model, and is not here")
+
+
+def _options_for(options: TrackedOptions, where: tuple[Where, Where]) -> CompareOptions:
+    """Values are not compared where only a header was fetched."""
+    if options.header_only and "remote" in where:
+        return replace(options.compare, shape_only=True)
+    return options.compare
+
+
+def _close(sides: Sequence[_Opened]) -> None:
+    for side in sides:
+        if side.input.checkpoint is not None:
+            side.input.checkpoint.close()
+
+
+# ---------------------------------------------------------------- directories
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The files of one side of a directory, models by the name that they are paired by."""
+
+    item: DvcItem | None
+    entries: tuple[DvcEntry, ...] = ()
+    state: State | None = None
+    models: dict[str, tuple[DvcEntry, ...]] = field(default_factory=dict)
+    others: dict[str, DvcEntry] = field(default_factory=dict)
+
+
+def _list(item: DvcItem | None, options: TrackedOptions) -> _Listing:
+    if item is None:
+        return _Listing(None)
+    if not item.out.is_directory:  # it was a file
+        return _Listing(item, state=Unreadable("is a file on this side, and a directory on the other"))
+    try:
+        entries = entries_of(item)
+        if entries is None and options.fetch is not None:
+            entries = getattr(options.fetch, "manifest", lambda _item: None)(item)
+    except DvcTextError as error:
+        return _Listing(item, state=Unreadable(str(error)))
+    if entries is None:
+        found = open_item(item).opened
+        return _Listing(item, state=found if isinstance(found, State) else Unreadable("its list of files is missing"))
+    listing = _Listing(item, entries)
+    for entry in entries:
+        key = model_key(entry.relpath)
+        if key == entry.relpath and not is_model_name(key):
+            listing.others[key] = entry
+        else:
+            listing.models[key] = (*listing.models.get(key, ()), entry)
+    return listing
+
+
+def _compare_directories(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:
+    left, right = _list(old, options), _list(new, options)
+    if left.state is not None or right.state is not None:
+        return OutChange(old, new, state=(left.state, right.state))
+    files, remote, same = [], False, 0
+    for name in sorted({**left.models, **right.models}, key=natural_key):
+        before, after = left.models.get(name, ()), right.models.get(name, ())
+        if _facts(before) == _facts(after) and all(entry.md5 for entry in before):
+            same += 1
+            continue
+        file, fetched = _compare_models(name, left, right, options)
+        remote = remote or fetched
+        if file is not None:
+            files.append(file)
+            continue
+        left.others.update((entry.relpath, entry) for entry in before)
+        right.others.update((entry.relpath, entry) for entry in after)
+    others = _count(left.others, right.others)
+    diff = DirectoryDiff("", "", tuple(files), other_files=others, same_models=same)
+    return OutChange(old, new, files=diff, header_only=remote and options.header_only)
+
+
+def _compare_models(
+    name: str, left: _Listing, right: _Listing, options: TrackedOptions
+) -> tuple[FileChange | None, bool]:
+    """The change of one model of a directory (None when it is a model on neither side), and whether it was fetched."""
+    sides = _open_model(name, left, options), _open_model(name, right, options)
+    where = (sides[0].where, sides[1].where)
+    try:
+        if all(isinstance(side.input.state, (Absent, NotAModel)) for side in sides):
+            return None, False
+        change = compare_files(name, sides[0].input, sides[1].input, _options_for(options, where))
+        return change, "remote" in where
+    finally:
+        _close(sides)
+
+
+def _open_model(name: str, side: _Listing, options: TrackedOptions) -> _Opened:
+    """One model of a directory: a file, an index with its shards, or shards alone."""
+    entries = side.models.get(name, ())
+    if not entries or side.item is None:
+        return _open(None, options)
+    exact = next((entry for entry in entries if entry.relpath == name), None)
+    index = next((entry for entry in entries if not is_shard(entry.relpath)), None)
+    chosen = exact or index
+    if chosen is not None:
+        return _open(entry_item(side.item, chosen), options)
+    folder = posixpath.dirname(name)
+    shards: Directory = DvcDirectory(side.item, entries, folder, label=posixpath.join(side.item.label, folder))
+    try:
+        return _Opened(as_input(shards, options.limits, label=""), "cache")
+    except (SourceError, FormatError) as error:
+        return _Opened(Input("", state=unreadable(error)))
+
+
+def _facts(entries: Sequence[DvcEntry]) -> set[tuple[str, str]]:
+    return {(entry.relpath, entry.md5) for entry in entries}
+
+
+def _count(old: Mapping[str, DvcEntry], new: Mapping[str, DvcEntry]) -> tuple[int, int, int, int]:
+    """(equal, different, only old, only new) of files that are no models."""
+    both = old.keys() & new.keys()
+    equal = sum(1 for name in both if old[name].md5 and old[name].md5 == new[name].md5)
+    return equal, len(both) - equal, len(old.keys() - new.keys()), len(new.keys() - old.keys())
+
+
+__all__ = [
+    "DvcImport", "DvcItem", "OutChange", "Pairs", "TrackedOptions", "Where", "compare_outs", "pair_outs",
+]  # fmt: skip

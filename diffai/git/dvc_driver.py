@@ -1,0 +1,285 @@
+"""``git diff`` and textconv of DVC pointers: git's own text, then the tensors of what the pointer stands for.
+
+The summary is indented and stands behind the whole text diff, so that the output can still be applied as a patch.
+Everything needed is read from the pointers, the DVC cache and the work tree; DVC is never loaded or started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from diffai.errors import SourceError
+from diffai.git.environment import GitEnvironment
+from diffai.git.plain import plain_diff
+from diffai.render.style import escape, paint, plural
+from diffai.sources.dvc_cache import DvcPlace, find_dvc
+from diffai.sources.dvc_open import DvcItem, Fetch, items_of
+from diffai.sources.dvc_pointers import MAX_POINTER_BYTES, DvcFile, is_pointer_name, parse_dvc_file
+from diffai.sources.git_program import GitError, Repository
+from diffai.sources.lfs import GitPlace, find_repository
+
+if TYPE_CHECKING:
+    from diffai.compare.tracked import OutChange, TrackedOptions
+    from diffai.git.driver import Change
+
+__all__ = ["is_pointer_name", "pointer_diff", "pointer_text", "with_object_name"]
+
+_INDENT = "  "
+_NO_FILE = DvcFile(False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a pointer: its text, what it says, and its outputs; ``problem`` says why there are none."""
+
+    data: bytes = b""
+    file: DvcFile = _NO_FILE
+    items: tuple[DvcItem, ...] = ()
+    problem: str = ""
+
+
+# ---------------------------------------------------------------- git diff
+
+
+def with_object_name(change: Change) -> Change:
+    """The change with the object name of a work-tree pointer, which git leaves as zeros, as its own diff prints it."""
+    if change.new_absent or set(change.new_hex) != {"0"} or change.new_mode == "120000":
+        return change
+    try:
+        data = _read(change.new_file)
+    except SourceError:
+        return change
+    content = b"blob %d\0" % len(data) + data
+    algorithm = hashlib.sha256 if len(change.new_hex) == 64 else hashlib.sha1
+    return replace(change, new_hex=algorithm(content, usedforsecurity=False).hexdigest())
+
+
+def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
+    """The lines below the header, as they become known."""
+    yield from plain_diff(change, environment)
+    git = _git_place()
+    path = _real_path(change, git)
+    place = _place_of(path, git)
+    current = _current(git, path)
+    old = _side(change.old_file, path, place, git, current, absent=change.old_absent)
+    renamed = change.new_path != change.old_path
+    new_path = _real_name(change.new_path, change.old_path, path) if renamed else path
+    new_place = _place_of(new_path, git) if renamed else place
+    new = _side(change.new_file, new_path, new_place, git, current, absent=change.new_absent)
+    for which, side in (("old", old), ("new", new)):
+        if side.problem:
+            yield paint(f"{_INDENT}! {which}: {escape(side.problem, longest=500)}", "!", environment.color)
+    if old.problem or new.problem:
+        yield paint(f"{_INDENT}! models behind this pointer are not compared", "!", environment.color)
+        return
+    yield from _compared(old, new, environment, place)
+
+
+def _compared(old: _Side, new: _Side, environment: GitEnvironment, place: DvcPlace | None) -> Iterator[str]:
+    from diffai.compare.tracked import compare_outs, pair_outs
+    from diffai.git.driver import text_options
+    from diffai.render.tracked import render_imports, render_out
+
+    yield from render_imports(old.file.imports, new.file.imports)
+    pairs = pair_outs(old.items, new.items)
+    look = text_options(environment)
+    skipped: dict[str, int] = {}
+    for change in compare_outs(pairs, _options(environment, place)):
+        if change.kind and not change.item.out.model:
+            _count(skipped, change)
+            continue
+        yield from render_out(change, look)
+    notes = [f"{plural(count, 'output')} {word}, no model" for word, count in skipped.items()]
+    if pairs.unchanged:
+        notes.append(f"{plural(pairs.unchanged, 'output')} unchanged")
+    if notes:
+        yield paint(f"{_INDENT}({'; '.join(notes)})", "…", environment.color)
+
+
+def _count(skipped: dict[str, int], change: OutChange) -> None:
+    word = "added" if change.old is None else "removed" if change.new is None else "changed"
+    skipped[word] = skipped.get(word, 0) + 1
+
+
+def _options(environment: GitEnvironment, place: DvcPlace | None) -> TrackedOptions:
+    from diffai.compare.tracked import TrackedOptions
+    from diffai.git.driver import compare_options, limits_of
+
+    mode = environment.settings.remote
+    fetch: Fetch | None = None
+    if mode != "never" and place is not None:
+        from diffai.dvc.remote import remote_fetch
+
+        fetch = remote_fetch(mode, environment.settings.max_spool)
+    return TrackedOptions(
+        compare=compare_options(environment),
+        limits=limits_of(environment),
+        fetch=fetch,
+        header_only=mode == "header",
+    )
+
+
+# ---------------------------------------------------------------- which pointer, and what it says
+
+
+def _side(
+    file: str, path: str, place: DvcPlace | None, git: GitPlace | None, current: bytes, *, absent: bool
+) -> _Side:
+    """Read and parse one side."""
+    if absent:
+        return _Side()
+    try:
+        data = _read(file)
+        parsed = parse_dvc_file(data, path)
+        yaml = _beside(git, path) if parsed.lock else b""
+        items = items_of(parsed, path, place, yaml=yaml, elsewhere=False)
+    except SourceError as error:
+        return _Side(problem=str(error))
+    marked = tuple(replace(item, elsewhere=item.out.value.encode() not in current) for item in items)
+    return _Side(data, parsed, marked)
+
+
+def _read(path: str) -> bytes:
+    """A whole pointer; SourceError when it cannot be read or is too long for one."""
+    from diffai.sources.local import LocalFile
+
+    source = LocalFile(path)
+    try:
+        if source.size > MAX_POINTER_BYTES:
+            raise SourceError(f"longer than {MAX_POINTER_BYTES >> 20} MB, too long for a DVC pointer")
+        return source.read(0, source.size)
+    finally:
+        source.close()
+
+
+def _current(git: GitPlace | None, path: str) -> bytes:
+    """The pointer as it is in the work tree; empty when it is not there."""
+    try:
+        return _read(os.path.join(git.top, path)) if git is not None and git.top else b""
+    except SourceError:
+        return b""
+
+
+def _beside(git: GitPlace | None, path: str) -> bytes:
+    """The ``dvc.yaml`` beside a lock file in the work tree, which says where the stages work."""
+    try:
+        folder = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else ""
+        return _read(os.path.join(folder, "dvc.yaml")) if folder else b""
+    except SourceError:
+        return b""
+
+
+def _git_place() -> GitPlace | None:
+    """The repository that git called us in; in a linked work tree GIT_DIR is set, and hides where its top is."""
+    place = find_repository()
+    if place is not None and not place.top and os.path.lexists(".git"):
+        return GitPlace(place.git_dir, place.common_dir, os.getcwd())
+    return place
+
+
+def _place_of(path: str, git: GitPlace | None) -> DvcPlace | None:
+    """The DVC repository of a pointer."""
+    start = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else ""
+    return find_dvc(start, git, committed=_committed_config)
+
+
+def _committed_config() -> str | None:
+    """``.dvc/config`` of HEAD, for a bare repository."""
+    try:
+        return Repository().ask("cat-file", "blob", "HEAD:.dvc/config").decode("utf-8", "replace")
+    except GitError:
+        return None
+
+
+def _real_path(change: Change, git: GitPlace | None) -> str:
+    """The pointer's path from the top: ``git diff --relative`` strips the user's folder from what it tells.
+
+    A pointer of the same name can lie at the top and in the folder, so names alone do not decide: the work-tree file
+    that git passed does, else the object names in the index and in HEAD.
+    """
+    path, prefix = change.old_path, os.environ.get("GIT_PREFIX", "")
+    if not prefix or git is None or not git.top:
+        return path
+    below = posixpath.join(prefix, path)
+    for file in (change.new_file, change.old_file):
+        if not os.path.isabs(file) and file.replace(os.sep, "/") in (path, below):
+            return file.replace(os.sep, "/")
+    known = _object_names((path, below))
+    wanted = {name for name in (change.old_hex, change.new_hex) if set(name) != {"0"}}
+    for candidate in (below, path):
+        if wanted & known.get(candidate, set()):
+            return candidate
+    exists = os.path.lexists(os.path.join(git.top, path)) or path in known
+    return path if exists or below not in known else below
+
+
+def _real_name(new: str, old: str, real_old: str) -> str:
+    """The new path of a rename, with the folder that ``--relative`` stripped from the old one."""
+    stripped = real_old[: len(real_old) - len(old)] if real_old.endswith(old) else ""
+    return stripped + new
+
+
+def _object_names(paths: Sequence[str]) -> dict[str, set[str]]:
+    """Object names of paths in the index and in HEAD."""
+    repository, found = Repository(), dict[str, set[str]]()
+    for command in (("ls-files", "-z", "-s", "--full-name"), ("ls-tree", "-z", "--full-tree", "HEAD")):
+        try:
+            answer = repository.ask("--literal-pathspecs", *command, "--", *paths)
+        except GitError:  # no commit yet
+            continue
+        for record in answer.split(b"\0"):
+            if record:
+                facts, _, name = record.partition(b"\t")
+                words = facts.decode("ascii").split()
+                found.setdefault(os.fsdecode(name), set()).add(words[1] if command[0] == "ls-files" else words[2])
+    return found
+
+
+# ---------------------------------------------------------------- textconv
+
+
+def pointer_text(file: str, environment: GitEnvironment) -> Iterator[str]:
+    """The lines behind the verbatim text of a pointer: what its outputs hold, tensor by tensor.
+
+    git tells textconv no path, so an object is looked for in every DVC cache of the work tree: its address says that
+    it is the right one wherever it lies.
+    """
+    from diffai.git.dvc_text import out_lines
+
+    git = _git_place()
+    try:
+        parsed = parse_dvc_file(_read(file), posixpath.basename(file.replace(os.sep, "/")))
+        place = _any_place(git)
+        if os.path.isabs(file):
+            items = [DvcItem(out, "", "", place) for out in parsed.outs]
+        else:  # the work tree's own file
+            items = items_of(parsed, file, place, yaml=_beside(git, file))
+    except SourceError as error:
+        yield f"# diffai: {escape(str(error), longest=500)}"
+        return
+    for item in items:
+        yield from out_lines(item, environment)
+
+
+def _any_place(git: GitPlace | None) -> DvcPlace | None:
+    """All caches of the DVC repositories of the work tree, the one at its top first."""
+    place = _place_of("", git)
+    if git is None or not git.top:
+        return place
+    try:
+        listed = Repository().ask("ls-files", "-z", "--full-name", "--", ":(top,glob)**/.dvc/config")
+    except GitError:
+        listed = b""
+    caches = list(place.caches) if place is not None else []
+    for record in listed.split(b"\0"):
+        folder = posixpath.dirname(posixpath.dirname(os.fsdecode(record)))
+        other = find_dvc(os.path.join(git.top, folder), git) if folder else None
+        caches += other.caches if other is not None else ()
+    if place is None and not caches:
+        return None
+    return DvcPlace(git.top, tuple(dict.fromkeys(caches)), git)

@@ -1,0 +1,283 @@
+"""From an output of a DVC pointer to its bytes, or to the state that says why they are not here.
+
+Three places are tried: the cache, the work tree (an output that was not committed to the cache yet), and git itself
+(an output with ``cache: false``). What is found outside the cache counts only when its md5 is the one asked for.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from diffai.errors import SourceError
+from diffai.model import NotPulled, State, Unreadable
+from diffai.sources.base import Source
+from diffai.sources.directory import Directory, UnresolvedError, checked_name
+from diffai.sources.dvc_cache import CachedObject, DvcPlace, find_object, matches, read_manifest, work_tree_file
+from diffai.sources.dvc_pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, stage_folder
+
+Where = Literal["", "cache", "workspace", "git", "remote"]
+"""Where bytes were found; "" when they were not."""
+
+Fetch = Callable[["DvcItem"], "Source | State | None"]
+"""Brings what is not here from a DVC remote (asked for by the user); None when it cannot say anything better."""
+
+
+@dataclass(frozen=True, slots=True)
+class DvcItem:
+    """One file or directory that a pointer stands for.
+
+    Attributes:
+        out: what the pointer says of it.
+        path: where it lies, from the top of the repository; "" when that is not known.
+        pointer: path of the pointer, from the top; "" when that is not known.
+        place: the DVC repository; None when there is none.
+        entry: the one file meant of a directory; None for the output itself.
+        elsewhere: the pointer in the work tree is another one, so that DVC needs to be told to look at all commits.
+
+    """
+
+    out: DvcOut
+    path: str
+    pointer: str
+    place: DvcPlace | None
+    entry: DvcEntry | None = None
+    elsewhere: bool = False
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return self.path or (posixpath.join(self.out.path, self.entry.relpath) if self.entry else self.out.path)
+
+    @property
+    def address(self) -> str:
+        """Its content address; "" when it has none."""
+        return self.entry.md5 if self.entry is not None else self.out.address
+
+    @property
+    def size(self) -> int:
+        """Bytes; -1 when unknown."""
+        return self.entry.size if self.entry is not None else self.out.size
+
+    @property
+    def command(self) -> str:
+        """The ``dvc`` command that brings it into the cache, to be run at the top of the work tree."""
+        if not self.pointer:
+            return "dvc fetch"
+        folder = self.place.folder if self.place is not None else ""
+        target = posixpath.relpath(self.pointer, folder) if folder else self.pointer
+        if self.out.stage:
+            beside = posixpath.dirname(target)
+            target = f"{beside}/dvc.yaml:{self.out.stage}" if beside else self.out.stage
+        words = ["dvc", *(["--cd", folder] if folder else []), "fetch"]
+        return shlex.join([*words, *(["--all-commits"] if self.elsewhere else []), target])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands for an item, and where it was found."""
+
+    opened: Source | Directory | State
+    where: Where = ""
+
+
+def items_of(
+    file: DvcFile, pointer: str, place: DvcPlace | None, *, yaml: bytes = b"", elsewhere: bool = False
+) -> list[DvcItem]:
+    """The outputs of a pointer with their paths.
+
+    Args:
+        pointer: path of the pointer from the top of the repository; "" when it is not known (paths are not then).
+        yaml: content of the ``dvc.yaml`` beside a lock file, which alone knows where its stages work.
+
+    Raises:
+        DvcTextError: an output lies outside the repository.
+
+    """
+    items = []
+    for out in file.outs:
+        wdir = stage_folder(yaml, out.stage) if file.lock else file.wdir
+        path = inside(posixpath.join(posixpath.dirname(pointer), wdir), out.path)
+        items.append(DvcItem(out, path if pointer else "", pointer, place, elsewhere=elsewhere))
+    return items
+
+
+def open_item(item: DvcItem, *, label: str = "", fetch: Fetch | None = None) -> Found:
+    """The bytes of an item, its directory, or its state.
+
+    Args:
+        label: how messages name it; its path by default. Formats look at the end of it for a suffix.
+        fetch: asked for what is nowhere here.
+
+    Raises:
+        DvcTextError: a manifest makes no sense.
+
+    """
+    label = label or item.label
+    if item.entry is None and item.out.is_directory:
+        return _open_directory(item, label, fetch)
+    if not item.address:
+        return Found((fetch(item) if fetch else None) or _unnamed(item))
+    found = _open_here(item, label)
+    if found is not None:
+        return found
+    fetched = fetch(item) if fetch else None
+    if fetched is not None:
+        return Found(fetched, "" if isinstance(fetched, State) else "remote")
+    return Found(_not_pulled(item))
+
+
+def entries_of(item: DvcItem) -> tuple[DvcEntry, ...] | None:
+    """The files of a directory; None when its manifest is not here.
+
+    Raises:
+        DvcTextError: the manifest makes no sense.
+
+    """
+    if item.place is None:
+        return item.out.files
+    return read_manifest(item.out, item.place)
+
+
+def entry_item(item: DvcItem, entry: DvcEntry) -> DvcItem:
+    """One file of a directory as an item of its own."""
+    path = posixpath.join(item.path, entry.relpath) if item.path else ""
+    return DvcItem(item.out, path, item.pointer, item.place, entry, item.elsewhere)
+
+
+def _open_here(item: DvcItem, label: str) -> Found | None:
+    """From the cache, the work tree or git; None when it is in none of them."""
+    if item.place is None:
+        return None
+    stored = find_object(item.address, item.out.legacy, item.place)
+    if stored:
+        source = CachedObject(stored, "" if item.out.legacy else item.address, label=label, sibling=_beside(item))
+        if item.size >= 0 and source.size != item.size:
+            state = Unreadable(
+                f"the object in the DVC cache has {source.size:,} bytes instead of {item.size:,}: it is damaged"
+                f" ({item.address})"
+            )
+            source.close()
+            return Found(state)
+        return Found(source, "cache")
+    if not item.path:
+        return None
+    path = work_tree_file(item.place, item.path)
+    if path and matches(path, item.address, item.size):
+        return Found(CachedObject(path, item.address, label=label, sibling=_beside(item)), "workspace")
+    if item.place.git is not None and not item.out.is_directory:
+        from diffai.sources.dvc_blobs import find_blob
+
+        blob = find_blob(item.place.git, item.path, item.address, item.size, label)
+        if blob is not None:
+            return Found(blob, "git")
+    return None
+
+
+def _not_pulled(item: DvcItem) -> State:
+    if item.place is None:
+        where = "there is no .dvc folder here, so no cache"
+    elif not item.place.root:
+        where = "a bare repository has no DVC cache of its own"
+    else:
+        return NotPulled(f"DVC object {item.address[:8]} of {item.label}", item.size, item.command)
+    return NotPulled(f"DVC object {item.address[:8]} of {item.label} ({where})", item.size)
+
+
+def _unnamed(item: DvcItem) -> State:
+    """An output without a content address."""
+    out = item.out
+    if item.entry is not None:
+        return NotPulled(f"{item.label} (DVC's list has no md5 of it)", item.size, item.command)
+    if not out.key:
+        return NotPulled(f"{item.label} (imported without download)", item.size, item.command)
+    if out.key == "md5":
+        return Unreadable(f"md5 {out.value[:64]!r} of {item.label} is no content address")
+    return NotPulled(f"{item.label} (DVC knows it by its {out.key} {out.value[:64]} only)", item.size)
+
+
+# ---------------------------------------------------------------- directories
+
+
+class DvcDirectory(Directory):
+    """The files of one folder of a directory that DVC tracks.
+
+    Args:
+        item: the directory.
+        entries: all files below it.
+        folder: the folder of it that is meant; "" is the directory itself.
+        label: how messages name it.
+        fetch: as in :func:`open_item`.
+
+    """
+
+    path = ""
+
+    def __init__(
+        self, item: DvcItem, entries: Sequence[DvcEntry], folder: str = "", *, label: str, fetch: Fetch | None = None
+    ) -> None:
+        self.label = label
+        self.item = item
+        self.entries = tuple(entries)
+        self._fetch = fetch
+        prefix = f"{folder}/" if folder else ""
+        self._files = {
+            entry.relpath[len(prefix) :]: entry
+            for entry in entries
+            if entry.relpath.startswith(prefix) and "/" not in entry.relpath[len(prefix) :]
+        }
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the files, sorted."""
+        return tuple(sorted(self._files))
+
+    def open(self, name: str) -> Source:
+        """One file; UnresolvedError when its object is not here."""
+        label = posixpath.join(self.label, checked_name(self.label, name))
+        entry = self._files.get(name)
+        if entry is None:
+            raise SourceError(f"{label}: no such file")
+        found = open_item(entry_item(self.item, entry), label=label, fetch=self._fetch).opened
+        if isinstance(found, State):
+            raise UnresolvedError(f"{label}: its object is not here", found)
+        assert not isinstance(found, Directory)
+        return found
+
+
+def _open_directory(item: DvcItem, label: str, fetch: Fetch | None) -> Found:
+    entries = entries_of(item)
+    if entries is not None:
+        return Found(DvcDirectory(item, entries, label=label, fetch=fetch), "cache")
+    if not item.address:
+        return Found(_unnamed(item))
+    size = item.size
+    return Found(NotPulled(f"the list of files of {label}/ (DVC manifest {item.address[:8]})", size, item.command))
+
+
+def _beside(item: DvcItem) -> Callable[[str], Source] | None:
+    """Opens the files beside one file of a directory."""
+    if item.entry is None:
+        return None
+    folder = posixpath.dirname(item.entry.relpath)
+
+    def beside(name: str) -> Source:
+        whole = DvcItem(item.out, _parent(item), item.pointer, item.place, elsewhere=item.elsewhere)
+        entries = entries_of(whole) or ()
+        return DvcDirectory(whole, entries, folder, label=posixpath.dirname(item.label)).open(name)
+
+    return beside
+
+
+def _parent(item: DvcItem) -> str:
+    """Path of the directory that one of its files lies in."""
+    assert item.entry is not None
+    return item.path.removesuffix(item.entry.relpath).rstrip("/") if item.path else ""
+
+
+__all__ = [
+    "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "Where", "entries_of", "entry_item", "items_of",
+    "open_item",
+]  # fmt: skip
