@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare two models (the default command: diffai OLD NEW)."),
     "show": ("show", "Show one model: tensors, dtypes, shapes, statistics."),
     "check": ("check", "Validate without comparing: structure, unsafe pickles, NaN/Inf."),
+    "log": ("log", "Say what each commit did to a model."),
+    "cache": ("cache", "Show or clear what is remembered of this repository's models."),
     "install": ("install", "Register diffai in git, so that git diff and git log -p show tensors."),
     "uninstall": ("uninstall", "Undo install, byte for byte."),
     "doctor": ("doctor", "Explain which diff driver wins for each model file, and what to do."),

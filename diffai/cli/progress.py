@@ -13,6 +13,8 @@ _DELAY = 0.5
 class ProgressBar:
     """Called with (bytes done, bytes in all); draws with rich once the work has lasted half a second."""
 
+    unit = ""
+
     def __init__(self, what: str) -> None:
         self._what = what
         self._start = time.monotonic()
@@ -29,10 +31,11 @@ class ProgressBar:
             return
         if self._bar is None:
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+            from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
             self._bar = Progress(
-                "{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+                "{task.description}", BarColumn(), MofNCompleteColumn() if self.unit else DownloadColumn(), self.unit,
+                TimeRemainingColumn(),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
@@ -44,3 +47,9 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class CountBar(ProgressBar):
+    """The same for work that is counted in pieces (commits), not in bytes."""
+
+    unit = "commits"

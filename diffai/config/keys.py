@@ -38,9 +38,11 @@ class Settings:
         max_bytes: files larger than this have their values not compared; 0 = no limit.
         max_header: bytes of metadata read at most from one file.
         max_spool: bytes written at most to a private temporary file.
+        cache_size: bytes kept at most in the repository's summary cache; 0 = no cache.
         remote: what is read from a DVC remote when the DVC cache has no object: nothing, its header, or all of it.
         origins: where each of the above comes from, by its name: ``default``, ``.diffai.toml:7``,
             ``git config diffai.epsilon``, ``option --epsilon``.
+
     """
 
     project_name: str = ""
@@ -62,6 +64,7 @@ class Settings:
     max_bytes: int = 0
     max_header: int = 100_000_000
     max_spool: int = 64 << 30
+    cache_size: int = 256 << 20
     remote: Remote = "never"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -100,6 +103,7 @@ KEYS: tuple[Key, ...] = (
     Key("max_bytes", "size", "", "maxBytes"),
     Key("max_header", "size", "", "maxHeader"),
     Key("max_spool", "size", "", "maxSpool"),
+    Key("cache_size", "size", "", "cacheSize"),
     Key("remote", "remote", "", "remote"),
 )
 
@@ -126,6 +130,7 @@ def parse_size(text: str) -> int:
 
     Raises:
         ValueError: it is not such a number.
+
     """
     digits, factor = text.strip().lower(), 1
     if digits[-1:] in ("k", "m", "g", "t"):
@@ -141,6 +146,7 @@ def checked(key: Key, value: object, place: str) -> object:
 
     Raises:
         UsageError: it is none; the text begins with ``place``.
+
     """
     result = _CONVERT[key.kind](value) if key.kind in _CONVERT else None
     if result is None:

@@ -1,0 +1,149 @@
+"""Results as plain values that JSON can hold, and back: the same objects, field for field.
+
+A list is a tuple, an object with one key is an instance of the class of that name, everything else is itself. Only
+the classes named below are ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from diffai.compare.result import (
+    CompareOptions,
+    LeftOut,
+    ModelDiff,
+    Side,
+    TensorChange,
+    Totals,
+    ValueChange,
+)
+from diffai.errors import SourceError
+from diffai.model import (
+    Absent,
+    Cast,
+    Checkpoint,
+    Delta,
+    PairFigures,
+    Problem,
+    Scalar,
+    Statistics,
+    TensorSpec,
+    TensorSummary,
+)
+
+_CLASSES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        Absent, Cast, CompareOptions, Delta, LeftOut, ModelDiff, PairFigures, Problem, Side, Statistics,
+        TensorChange, TensorSpec, TensorSummary, Totals, ValueChange,
+    )
+}  # fmt: skip
+_FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _CLASSES.values()}
+
+
+def encode(value: Any) -> Any:
+    """A frozen result (or tuple, or scalar) as lists, objects of one key, and scalars.
+
+    Raises:
+        TypeError: something in it is of a class that is never kept, such as a state that can change.
+    """
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    names = _FIELDS.get(type(value))
+    if names is None:
+        raise TypeError(f"{type(value).__name__} is not kept")
+    return {type(value).__name__: [encode(getattr(value, name)) for name in names]}
+
+
+def decode(value: Any) -> Any:
+    """What :func:`encode` was given.
+
+    Raises:
+        ValueError: it is not of that making.
+    """
+    if isinstance(value, list):
+        return tuple([decode(item) for item in value])
+    if isinstance(value, dict):
+        (name, arguments), *rest = value.items()
+        if rest or name not in _CLASSES or not isinstance(arguments, list):
+            raise ValueError(f"no kept object: {name}")
+        try:
+            return _CLASSES[name](*[decode(item) for item in arguments])
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCheckpoint:
+    """A checkpoint without its values: all that its headers say; see :class:`diffai.model.Checkpoint`."""
+
+    format: str
+    tensors: Mapping[str, TensorSpec]
+    metadata: Mapping[str, str]
+    training: Mapping[str, Scalar]
+    problems: tuple[Problem, ...]
+    size: int = -1
+    random_access: bool = True
+
+    def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """There are no values here: SourceError."""
+        raise SourceError(f"{spec.name}: only the header is at hand")
+
+    def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
+        """There are no values here: SourceError."""
+        raise SourceError("only the header is at hand")
+
+    def verify_unchanged(self) -> None:
+        """Nothing that could change."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def record(checkpoint: Checkpoint, size: int) -> RecordedCheckpoint:
+    """What an opened checkpoint's headers say."""
+    return RecordedCheckpoint(
+        checkpoint.format, dict(checkpoint.tensors), dict(checkpoint.metadata), dict(checkpoint.training),
+        tuple(checkpoint.problems), size,
+    )  # fmt: skip
+
+
+def encode_checkpoint(recorded: RecordedCheckpoint) -> Any:
+    """A recorded checkpoint as plain values; one list a tensor, because there may be very many."""
+    return [
+        recorded.format, recorded.size,
+        [[getattr(spec, name) for name in _FIELDS[TensorSpec]] for spec in recorded.tensors.values()],
+        list(recorded.metadata.items()), list(recorded.training.items()), encode(recorded.problems),
+    ]  # fmt: skip
+
+
+def decode_checkpoint(value: Any) -> RecordedCheckpoint:
+    """What :func:`encode_checkpoint` was given.
+
+    Raises:
+        ValueError: it is not of that making.
+    """
+    try:
+        kind, size, specs, metadata, training, problems = value
+        tensors = {name: TensorSpec(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in specs}
+        return RecordedCheckpoint(kind, tensors, dict(metadata), dict(training), decode(problems), size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"no recorded checkpoint: {error}") from error
+
+
+def encode_summaries(summaries: Sequence[TensorSummary]) -> Any:
+    """Digests and statistics of many tensors, one list a tensor."""
+    return [[s.digest, s.constant, encode(s.statistics)] for s in summaries]
+
+
+def decode_summaries(value: Any) -> list[TensorSummary]:
+    """What :func:`encode_summaries` was given; ValueError when it is not of that making."""
+    try:
+        return [TensorSummary(decode(statistics), digest, constant) for digest, constant, statistics in value]
+    except TypeError as error:
+        raise ValueError(f"no summaries: {error}") from error

@@ -1,0 +1,200 @@
+"""A bounded folder of small entries, each a file that is whole or absent; stands in ``.git/diffai/cache``.
+
+An entry is named by a digest of everything its value depends on, the schema and the program's version included, so
+nothing in it ever becomes wrong: it is only ever missing. Entries are written beside their place and renamed into it;
+whatever is damaged, half there or of another making is removed and counts as missing. A folder that cannot be
+written is read only, without a word.
+
+Standard library only: the diff driver, which starts once a file, looks here before it loads anything heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal
+
+SCHEMA = 1
+"""Raised when the meaning or the layout of entries changes; older entries are then never found, and go in time."""
+
+DEFAULT_LIMIT = 256 << 20
+"""Bytes that the folder may hold by default (git config ``diffai.cacheSize``)."""
+
+Kind = Literal["side", "pair"]
+
+_MAGIC = b"diffai-cache 1\n"
+_CHECK_BYTES = 16
+_STALE_SECONDS = 3600
+_LARGEST = 64 << 20  # an entry above this is not worth its place
+_AFTER_EVICTION = 0.8
+_LOOK_EVERY = 64  # writes between two looks at the size of the whole folder
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What lies in a cache folder: entries and bytes, by kind."""
+
+    sides: int = 0
+    pairs: int = 0
+    bytes: int = 0
+
+
+class Store:
+    """The entries below one folder.
+
+    Args:
+        folder: where they lie; made at the first write.
+        limit: bytes that may lie there; the oldest (least recently used) go first. 0 = keep nothing, read nothing.
+    """
+
+    def __init__(self, folder: str, limit: int = DEFAULT_LIMIT) -> None:
+        self.folder = folder
+        self.limit = limit
+        self._writable = limit > 0
+        self._written = 0
+
+    def get(self, kind: Kind, *key: str) -> Any:
+        """The value of an entry (what JSON can hold); None when there is none, or only a damaged one."""
+        if not self.limit:
+            return None
+        path = self._path(kind, key)
+        try:
+            with open(path, "rb") as file:
+                data = file.read(_LARGEST + 1)
+        except OSError:
+            return None
+        value = _decoded(data)
+        if value is None:
+            self._discard(path)
+            return None
+        with suppress(OSError):
+            os.utime(path)  # the oldest go first: what is used is young
+        return value
+
+    def put(self, kind: Kind, *key: str, value: Any) -> None:
+        """Keep a value; a folder that cannot be written is left as it is."""
+        if not self._writable:
+            return
+        data = _encoded(value)
+        if len(data) > min(_LARGEST, self.limit // 4):
+            return
+        path = self._path(kind, key)
+        try:
+            _write_whole(path, data)
+        except OSError:
+            self._writable = False
+            return
+        self._written += 1
+        # A driver writes one entry and ends, so the first write of a process looks as well, by chance.
+        if self._written % _LOOK_EVERY == 0 or (self._written == 1 and os.urandom(1)[0] < 256 // 16):
+            self.evict()
+
+    def evict(self) -> int:
+        """Remove the oldest entries until the folder is well below its limit; bytes removed."""
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
+        if total <= self.limit:
+            return 0
+        removed = 0
+        for _, size, path in files:
+            if total - removed <= self.limit * _AFTER_EVICTION:
+                break
+            if self._discard(path):
+                removed += size
+        return removed
+
+    def usage(self) -> Usage:
+        """Count what is there."""
+        sides = pairs = total = 0
+        for _, size, path in self._files():
+            kind = os.path.basename(os.path.dirname(os.path.dirname(path)))
+            sides += kind == "side"
+            pairs += kind == "pair"
+            total += size
+        return Usage(sides, pairs, total)
+
+    def clear(self) -> int:
+        """Remove every entry; the number removed.
+
+        Raises:
+            OSError: an entry is there and cannot be removed.
+        """
+        count = 0
+        for _, _, path in list(self._files()):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+                count += 1
+        for folder, _, _ in os.walk(self.folder, topdown=False):
+            with suppress(OSError):
+                os.rmdir(folder)
+        return count
+
+    def _path(self, kind: Kind, key: tuple[str, ...]) -> str:
+        from diffai import __version__
+
+        text = "\0".join((kind, str(SCHEMA), __version__, *key))
+        name = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
+        return os.path.join(self.folder, kind, name[:2], name[2:])
+
+    def _files(self) -> Iterator[tuple[float, int, str]]:
+        """(age, bytes, path) of all files; unfinished ones only once their writer must be gone."""
+        import time
+
+        now = time.time()
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                try:
+                    status = os.stat(path, follow_symlinks=False)
+                except OSError:
+                    continue
+                if name.startswith(".tmp-"):
+                    if now - status.st_mtime > _STALE_SECONDS:
+                        self._discard(path)
+                    continue
+                yield status.st_mtime, status.st_size, path
+
+    def _discard(self, path: str) -> bool:
+        try:
+            os.unlink(path)
+        except OSError:
+            return False
+        return True
+
+
+def _encoded(value: Any) -> bytes:
+    body = zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 1)
+    return _MAGIC + blake2b(body, digest_size=_CHECK_BYTES).digest() + body
+
+
+def _decoded(data: bytes) -> Any:
+    """The value; None when a single bit of the entry is not as it was written."""
+    start = len(_MAGIC) + _CHECK_BYTES
+    body = data[start:]
+    if not data.startswith(_MAGIC) or blake2b(body, digest_size=_CHECK_BYTES).digest() != data[len(_MAGIC) : start]:
+        return None
+    try:
+        return json.loads(zlib.decompress(body))
+    except (zlib.error, ValueError, RecursionError):
+        return None
+
+
+def _write_whole(path: str, data: bytes) -> None:
+    """Write beside and rename: a reader sees the whole entry or none, whoever else writes, and whenever we die."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".tmp-{os.getpid()}-{os.urandom(6).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,144 @@
+"""What ``diffai log`` and ``diffai blame`` share: words and options as one request, and how answers are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from diffai.cache.places import open_store
+from diffai.cache.store import Store
+from diffai.cli.options import limits_for, settings_for, wants_color, write, write_lines
+from diffai.cli.pager import paged
+from diffai.cli.progress import CountBar
+from diffai.errors import DiffaiError, UsageError
+from diffai.history.log import Level, LogOptions, ModelLog, log_model
+from diffai.history.model_path import ModelPath, all_models, model_path
+from diffai.history.walk import Range
+from diffai.sources.git_program import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked, with everything found out that is needed to answer."""
+
+    repository: Repository
+    models: tuple[ModelPath, ...]
+    options: LogOptions
+    store: Store
+    color: bool
+
+
+def history_request(ctx: click.Context, words: tuple[str, ...], given: dict[str, Any]) -> Request:
+    """Options and words of ``diffai log`` as a request.
+
+    Raises:
+        UsageError: the words make no sense together.
+        SourceError: no repository, no such revision.
+    """
+    revisions, paths = split_words(ctx, words, wanted=not given["all_models"])
+    settings = settings_for({"threads": given["threads"]}, given["config_file"])
+    level: Level = given["level"] or ("header" if given["only_structure"] else "values")
+    chosen = Range(
+        revisions, given["every_ref"], given["first_parent"], given["since"], given["until"], given["author"]
+    )
+    options = LogOptions(
+        chosen, level, given["tensor"], given["compare_to"], given["only_structure"], given["follow"],
+        given["detail"], given["limit"] or 0, settings.threads, limits_for(settings),
+    )  # fmt: skip
+    repository = Repository()
+    if given["all_models"]:
+        models = tuple(all_models(repository, chosen))
+        if not models:
+            raise UsageError("no model file in this revision")
+    else:
+        models = tuple(model_path(repository, path, chosen) for path in paths)
+    if given["fetch"]:
+        from diffai.history.fetch import fetch_models
+
+        fetch_models(repository, models, chosen)
+    limit = 0 if given["no_cache"] else settings.cache_size
+    return Request(
+        repository, models, options, open_store(repository.place(), limit), wants_color(settings, given["no_color"])
+    )
+
+
+def split_words(ctx: click.Context, words: tuple[str, ...], *, wanted: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Revisions and paths: what stands before and behind ``--``; without it existing files are paths.
+
+    Raises:
+        UsageError: there is no path although one is wanted.
+    """
+    from diffai.cli.main import Words
+
+    split = ctx.obj if isinstance(ctx.obj, Words) else Words()
+    revisions, paths = words, split.after
+    if not split.split:
+        import os
+
+        place = next((at for at, word in enumerate(words) if os.path.lexists(word)), len(words))
+        revisions, paths = words[:place], words[place:]
+    if wanted and not paths:
+        what = f"no such file: {words[-1]} (paths stand behind --)" if words else "no path given"
+        raise UsageError(f"{what}; the model is named behind --: diffai {ctx.info_name} -- PATH")
+    return revisions, paths
+
+
+def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> None:
+    """The histories of all models asked for, in one format."""
+    logs: list[ModelLog] = []
+    many = len(request.models) > 1
+    with paged():
+        for position, model in enumerate(request.models):
+            try:
+                with CountBar(f"reading {model.path}") as progress:
+                    log = log_model(request.repository, model, request.options, request.store, progress)
+            except DiffaiError as error:
+                if not many:
+                    raise
+                click.echo(f"diffai: {error}", err=True)
+                continue
+            logs.append(log)
+            if format_ == "text":
+                from diffai.history.log_text import log_lines
+                from diffai.render.style import escape, paint
+
+                heading = [paint(escape(log.path), "#", request.color), ""] if many else []
+                lines = log_lines(log, color=request.color, detail=request.options.detail, verbose=verbose)
+                write_lines([*([""] if position and many else []), *heading, *lines])
+        if format_ != "text":
+            write(_written(logs, format_))
+    if plot:
+        from diffai.history.plot import plot_log
+
+        plot_log(logs[0], plot)
+
+
+def _written(logs: list[ModelLog], format_: str) -> str:
+    from diffai.history import log_records
+
+    if format_ == "json":
+        return log_records.as_json(logs)
+    if format_ == "csv":
+        return log_records.as_csv(logs)
+    if format_ == "markdown":
+        return log_records.as_markdown(logs)
+    from diffai.history.plot_html import as_html
+
+    return as_html(logs)
+
+
+def print_first_bad(request: Request, check: str, format_: str) -> int:
+    """Where a check holds for the first time."""
+    from diffai.history.first_bad import find_first_bad, first_bad_json, first_bad_lines, parse_check
+
+    wanted = parse_check(check)
+    for model in request.models:
+        with CountBar(f"reading {model.path}") as progress:
+            found = find_first_bad(request.repository, model, request.options, request.store, wanted, progress)
+        if format_ == "json":
+            write(first_bad_json(found))
+        else:
+            write_lines(first_bad_lines(found, color=request.color))
+    return 0

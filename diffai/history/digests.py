@@ -1,0 +1,102 @@
+"""Tensors by their digests: what changed between two versions without arithmetic, and what is the same for blame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from diffai.cache.codec import RecordedCheckpoint, decode_summaries, encode_summaries
+from diffai.cache.store import Store
+from diffai.compare.models import Input, compare_models
+from diffai.compare.names import natural_key
+from diffai.compare.pairing import Pairing, pair_tensors
+from diffai.compare.result import CompareOptions, ModelDiff, TensorChange
+from diffai.compare.tensors import classify, count
+from diffai.errors import SourceError
+from diffai.history.versions import Version, Versions
+from diffai.model import PairFigures, State, TensorSpec, TensorSummary, Unreadable
+
+_IDENTICAL = PairFigures(identical=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """A version's tensors with their digests, by name; or the ``state`` that says why there are none."""
+
+    header: RecordedCheckpoint | None
+    summaries: Mapping[str, TensorSummary]
+    state: State | None = None
+
+
+def digest_version(versions: Versions, version: Version, store: Store, *, threads: int = 0) -> Digested:
+    """Digests of all tensors of a version, out of the cache, or read in one pass; values then are not kept."""
+    side = versions.header(version)
+    if side.checkpoint is None:
+        assert side.state is not None
+        return Digested(None, {}, side.state)
+    assert isinstance(side.checkpoint, RecordedCheckpoint)
+    specs = list(side.checkpoint.tensors.values())
+    kept = store.get("side", "digests", version.content) if version.content else None
+    if kept is not None:
+        try:
+            return Digested(side.checkpoint, _by_name(specs, decode_summaries(kept)))
+        except ValueError:
+            pass
+    from diffai.tensors.engine import summarise
+
+    opened = versions.open(version, keep=False)
+    if opened.checkpoint is None:
+        return Digested(None, {}, opened.state)
+    try:
+        found = summarise(opened.checkpoint, specs, statistics=False, digest=True, threads=threads)
+    except SourceError as error:
+        return Digested(None, {}, Unreadable(str(error)))
+    if version.content:
+        store.put("side", "digests", version.content, value=encode_summaries(found))
+    return Digested(side.checkpoint, _by_name(specs, found))
+
+
+def _by_name(specs: Sequence[TensorSpec], summaries: Sequence[TensorSummary]) -> dict[str, TensorSummary]:
+    return {spec.name: summary for spec, summary in zip(specs, summaries, strict=True)}
+
+
+def pair_digested(old: Digested, new: Digested) -> Pairing:
+    """Pair the tensors of two versions as a comparison does: by name, digest, common prefix or suffix."""
+    assert old.header is not None and new.header is not None
+
+    def digests(
+        left: Sequence[TensorSpec], right: Sequence[TensorSpec]
+    ) -> tuple[list[TensorSummary], list[TensorSummary]]:
+        return [old.summaries[s.name] for s in left], [new.summaries[s.name] for s in right]
+
+    return pair_tensors(old.header.tensors, new.header.tensors, digests)
+
+
+def same_tensor(old: TensorSpec, new: TensorSpec, before: TensorSummary, after: TensorSummary) -> bool:
+    """Whether dtype, shape and bytes are equal."""
+    return (old.dtype, old.shape, before.digest) == (new.dtype, new.shape, after.digest)
+
+
+def digest_diff(old: Input, new: Input, sides: tuple[Digested, Digested], options: CompareOptions) -> ModelDiff:
+    """A comparison in which a changed tensor is known to differ, but not by how much."""
+    diff = compare_models(old, new, replace(options, shape_only=True, find_renames=False))
+    before, after = sides
+    if before.header is None or after.header is None:
+        return replace(diff, left_out=(), options=options)
+    pairing = pair_digested(before, after)
+    wanted = {change.name for change in diff.tensors}
+    changes: list[TensorChange] = []
+    for a, b, evidence in (*((a, b, "") for a, b in pairing.same_name), *pairing.renamed):
+        if b.name not in wanted:
+            continue
+        same = same_tensor(a, b, before.summaries[a.name], after.summaries[b.name])
+        change = classify(a, b, _IDENTICAL if same else None, evidence=evidence)
+        if not same and a.shape == b.shape and a.dtype == b.dtype:
+            status = tuple(s for s in change.status if s != "uncompared")
+            change = replace(change, status=(*status, "changed"))
+        changes.append(change)
+    changes += [TensorChange(s.name, ("added",), new=s) for s in pairing.added if s.name in wanted]
+    changes += [TensorChange(s.name, ("removed",), old=s) for s in pairing.removed if s.name in wanted]
+    changes.sort(key=lambda change: natural_key(change.name))
+    left_out = tuple(note for note in diff.left_out if note.what != "tensor pairs")
+    return replace(diff, options=options, tensors=tuple(changes), left_out=left_out, totals=count(changes))

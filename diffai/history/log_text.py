@@ -1,0 +1,203 @@
+"""A model's history for people: one block a commit, newest first, and a line that shows where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from diffai.history.figures import Figures, Movement
+from diffai.history.log import LogEntry, ModelLog
+from diffai.history.versions import Version
+from diffai.history.walk import Commit
+from diffai.render.lines import cosine
+from diffai.render.state import describe_state
+from diffai.render.style import change_percent, escape, paint, percent, plural, ratio, shape, size
+from diffai.render.text import TextOptions, render_text
+
+_HASH = "\x1b[33m"  # as git colours commits
+_OFF = "\x1b[m"
+_BARS = "▁▂▃▄▅▆▇█"
+_TURNED = 0.5  # cosine of successive updates beyond which a word is given to it
+_FEWEST_FOR_LINE = 3
+
+
+def log_lines(log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False) -> list[str]:
+    """All lines of one model's history, without newline."""
+    lines: list[str] = []
+    for entry in log.entries:
+        lines += entry_lines(entry, color=color, detail=detail, verbose=verbose)
+        lines.append("")
+    lines += _trend(log)
+    if log.level == "header":
+        lines.append(paint("(only headers were read: whether values changed was not looked at)", "…", color))
+    if log.left_out:
+        what = "did nothing to what was asked for"
+        lines.append(paint(f"({plural(log.left_out, 'more commit')} of {log.versions} {what})", "…", color))
+    if log.earlier_path:
+        lines.append(paint(f"(renamed from {escape(log.earlier_path)}: --follow goes on there)", "…", color))
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def entry_lines(entry: LogEntry, *, color: bool, detail: bool, verbose: bool) -> list[str]:
+    """The block of one commit."""
+    lines = [commit_line(entry.commit, color=color)]
+    body = _body(entry, verbose=verbose)
+    lines += [paint(f"    {line}", line[0] if line[0] in "+-~>!" else "", color) for line in body]
+    if detail and entry.diff is not None and entry.kind in ("changed", "removed"):
+        lines += [f"      {line}" for line in render_text(entry.diff, TextOptions(color=color, verbose=verbose))]
+    return lines
+
+
+def commit_line(commit: Commit, *, color: bool) -> str:
+    """``1f2e3d4c5b 2024-05-01 A U Thor: subject``."""
+    name = f"{_HASH}{commit.short}{_OFF}" if color else commit.short
+    return f"{name} {commit.day} {escape(commit.author)}: {escape(commit.subject, longest=200)}"
+
+
+def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
+    figures, version = entry.figures, entry.version
+    lines = []
+    if entry.renamed_from and version is not None:
+        lines.append(f"> {escape(entry.renamed_from)} -> {escape(version.path)}")
+    if entry.moved_from and version is not None:
+        lines.append(f"> moved from {entry.moved_from} to {version.holder}")
+    if entry.state is not None or figures is None:
+        why = describe_state(entry.state) if entry.state is not None else "not read"
+        return [*lines, f"! {why}"]
+    if entry.kind == "removed":
+        return [*lines, f"- removed ({_what_it_is(figures, None)})"]
+    if entry.kind == "added":
+        word = "oldest version here (shallow clone)" if entry.cut else "added"
+        lines.append(f"+ {word}: {_what_it_is(figures, version)}")
+        return lines + _strange(figures)
+    if entry.compared_with:
+        lines.append(f"compared with {escape(entry.compared_with)}")
+    lines += [line for line in (_counts(figures), _structure(figures)) if line]
+    if entry.kind == "same" or (figures.level == "header" and not figures.structural):
+        same = "no difference in tensors or metadata"
+        lines.append("same names, shapes and dtypes" if figures.level == "header" else same)
+    if figures.movement is not None and figures.differs:
+        lines += _movement(figures.movement)
+    lines += _strange(figures)
+    if verbose or figures.structural or figures.parameters != figures.parameters_before:
+        lines.append(_what_it_is(figures, version))
+    return lines
+
+
+def _what_it_is(figures: Figures, version: Version | None) -> str:
+    """``safetensors, F32, 15 tensors, 309,633 parameters (+2.4% change), 1.2 MB, git-lfs``."""
+    dtypes = "/".join(escape(name) for name, _ in figures.dtypes[:3])
+    parameters = plural(figures.parameters, "parameter")
+    if figures.parameters_before and figures.parameters_before != figures.parameters:
+        parameters += f" ({change_percent(figures.parameters_before, figures.parameters)})"
+    parts = [figures.format, dtypes, plural(figures.tensors, "tensor"), parameters]
+    parts += [size(figures.size)] if figures.size >= 0 else []
+    parts += [version.holder] if version is not None and version.holder != "git" else []
+    return ", ".join(part for part in parts if part)
+
+
+def _counts(figures: Figures) -> str:
+    """``+2 -1 ~12 >1 of 15 tensors, 94.3% of parameters modified``."""
+    marks = [
+        f"{mark}{count:,}"
+        for mark, count in (
+            ("~", figures.changed), ("+", figures.added), ("-", figures.removed), (">", figures.renamed),
+        )
+        if count
+    ]  # fmt: skip
+    extra = [plural(figures.metadata, "metadata key")] if figures.metadata else []
+    extra += [plural(figures.training, "training value")] if figures.training else []
+    also = f"{' and '.join(extra)} changed" if extra else ""
+    if not marks:
+        return f"~ {also}" if also else ""
+    text = f"{' '.join(marks)} of {plural(figures.tensors, 'tensor')}"
+    if figures.compared and figures.changed and figures.level == "values":
+        text += f", {percent(figures.modified, figures.compared)} of parameters modified"
+    return text + (f"; {also}" if also else "")
+
+
+def _structure(figures: Figures) -> str:
+    """Reshapes and casts."""
+    parts = [f"{escape(name)} {shape(old)} -> {shape(new)}" for name, old, new in figures.reshapes[:3]]
+    if figures.reshaped > 3:
+        parts.append(f"{figures.reshaped - 3:,} more reshaped")
+    parts += [f"{escape(old)} -> {escape(new)} ({plural(n, 'tensor')})" for old, new, n in figures.casts]
+    return f"~ {', '.join(parts)}" if parts else ""
+
+
+def _movement(moved: Movement) -> list[str]:
+    parts = []
+    if moved.relative_l2 is not None:
+        parts.append(f"relative L2 {ratio(moved.relative_l2)}")
+    if moved.cosine is not None:
+        parts.append(f"cosine {cosine(moved.cosine)}")
+    if moved.drift is not None:
+        parts.append(f"drift {ratio(moved.drift)}")
+    lines = ["  ".join(parts)] if parts else []
+    largest = moved.largest
+    second = []
+    if largest is not None and len(moved.groups) > 1:
+        second.append(f"most: {escape(largest.name)} ({ratio(largest.relative)})")
+    if moved.update_cosine is not None:
+        second.append(f"against the update before: cosine {moved.update_cosine:+.2f}{turn_word(moved.update_cosine)}")
+    return lines + (["  ".join(second)] if second else [])
+
+
+def turn_word(value: float) -> str:
+    """What the cosine of two successive updates means; "" where it means little."""
+    if value >= _TURNED:
+        return " (goes on)"
+    return " (turns back)" if value <= -_TURNED else ""
+
+
+def _strange(figures: Figures) -> list[str]:
+    moved = figures.movement
+    if moved is None or not moved.nonfinite:
+        return []
+    return [f"! {plural(moved.nonfinite, 'NaN or infinite value')} in this version"]
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """One bar a value, the largest the highest; a dot where there is none.
+
+    >>> sparkline([0.0, 1.0, None, 2.0])
+    '▁▄·█'
+    """
+    top = max((value for value in values if value is not None), default=0.0)
+    if top <= 0:
+        return "".join("·" if value is None else _BARS[0] for value in values)
+    return "".join("·" if v is None else _BARS[min(7, int(v / top * 7))] for v in values)
+
+
+def _trend(log: ModelLog) -> list[str]:
+    """Updates and drift over the commits shown, oldest first."""
+    moves = [entry.figures.movement if entry.figures is not None else None for entry in reversed(log.entries)]
+    lines = []
+    for word, values in (
+        ("update", [m.relative_l2 if m is not None else None for m in moves]),
+        ("drift", [m.drift if m is not None else None for m in moves]),
+    ):
+        known = [value for value in values if value is not None]
+        if len(known) >= _FEWEST_FOR_LINE:
+            lines.append(f"{word:6}  {sparkline(values)}  {ratio(min(known))} .. {ratio(max(known))}")
+    if lines:
+        lines.append(f"        (relative L2 from the oldest to the newest commit shown{_course(moves)})")
+    return lines
+
+
+def _course(moves: Sequence[Movement | None]) -> str:
+    """What the successive updates say together: settling, oscillating."""
+    turns = [m.update_cosine for m in moves if m is not None and m.update_cosine is not None]
+    sizes = [m.relative_l2 for m in moves if m is not None and m.relative_l2 is not None]
+    words = []
+    if len(turns) >= _FEWEST_FOR_LINE and sum(turn < -_TURNED for turn in turns) > len(turns) / 2:
+        words.append("updates oscillate")
+    if (
+        len(sizes) > _FEWEST_FOR_LINE
+        and sizes[-1] < sizes[0] / 2
+        and all(later <= earlier * 1.1 for earlier, later in pairwise(sizes))
+    ):
+        words.append("updates shrink steadily")
+    return f"; {', '.join(words)}" if words else ""

@@ -1,0 +1,381 @@
+"""What holds a model at a commit, from there to an opened checkpoint: every version read once, the open ones few."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Literal
+
+from diffai.cache.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
+from diffai.cache.store import Store
+from diffai.compare.inputs import as_input, unreadable
+from diffai.compare.models import Input
+from diffai.errors import FormatError, SourceError
+from diffai.formats.base import Limits
+from diffai.history.blobs import Blob, look_at, parse_tree, read_objects
+from diffai.history.model_path import ModelPath, entries_at
+from diffai.history.walk import Logged, Touch
+from diffai.model import Absent, NotPulled, State
+from diffai.sources.directory import Directory
+from diffai.sources.git_program import Repository
+from diffai.sources.local import LocalFile
+from diffai.sources.pointers import AnnexText, LfsText, parse_pointer
+
+if TYPE_CHECKING:
+    from diffai.sources.base import Source
+    from diffai.sources.resolve import Opened
+
+Holder = Literal["git", "git-lfs", "git-annex", "dvc", "sharded", "link"]
+
+_LINK = "120000"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file that a tree has of a model."""
+
+    path: str
+    mode: str
+    oid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model as one commit has it.
+
+    Attributes:
+        commit: a commit that holds it.
+        path: where it lies there.
+        holder: what its bytes are kept in.
+        content: equal for equal bytes; never the name of a pointer. "" = not known without reading.
+        size: bytes, of all shards together; -1 when not known.
+        parts: the files of the tree that make it up.
+        model: the paths it was looked for at.
+    """
+
+    commit: str
+    path: str
+    holder: Holder
+    content: str
+    size: int
+    parts: tuple[Part, ...]
+    model: ModelPath
+
+    @property
+    def label(self) -> str:
+        """How messages name it: ``1f2e3d4c5b:model.pt``, with ``^`` for the commit before that one."""
+        name, caret, _ = self.commit.partition("^")
+        return f"{name[:10]}{caret}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A commit and the model before and after it (before: in its first parent); None where there was none."""
+
+    logged: Logged
+    old: Version | None
+    new: Version | None
+
+
+class Versions:
+    """Finds and opens versions of models.
+
+    Args:
+        repository: where.
+        limits: of reading.
+        store: where headers are remembered.
+    """
+
+    def __init__(self, repository: Repository, limits: Limits, store: Store) -> None:
+        self._repository, self._limits, self._store = repository, limits, store
+        self._open: dict[str, Input] = {}
+        self._blobs: dict[str, Blob] = {}
+
+    # ------------------------------------------------------------ finding
+
+    def steps(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
+        """Both sides of every commit, in the order given; commits that touched something else are left out."""
+        if any(_is_sharded(model, touch) for each in logged for touch in each.touches):
+            pairs = self._from_trees(model, logged)
+        else:
+            pairs = [_from_touches(model, each.touches) for each in logged]
+        self._look_at(part for pair in pairs for side in pair for part in side)
+        steps = []
+        for each, (old, new) in zip(logged, pairs, strict=True):
+            before = self._version(model, f"{each.commit.hash}^1", old)
+            after = self._version(model, each.commit.hash, new)
+            same = before is not None and after is not None and before.content and before.content == after.content
+            if (before is None and after is None) or (same and before and after and before.holder == after.holder):
+                continue
+            steps.append(Step(each, before, after))
+        return steps
+
+    def at(self, model: ModelPath, commits: Sequence[str]) -> list[Version | None]:
+        """What some commits (or trees) hold."""
+        sides = self._trees(model, [f"{commit}:" for commit in commits])
+        self._look_at(part for side in sides for part in side)
+        return [self._version(model, commit, parts) for commit, parts in zip(commits, sides, strict=True)]
+
+    def _from_trees(
+        self, model: ModelPath, logged: Sequence[Logged]
+    ) -> list[tuple[tuple[Part, ...], tuple[Part, ...]]]:
+        """Sides out of whole folders, because a commit tells only which shards it touched."""
+        names = [f"{each.commit.hash}{up}:" for each in logged for up in ("^1", "")]
+        found = self._trees(model, names)
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def _trees(self, model: ModelPath, names: Sequence[str]) -> list[tuple[Part, ...]]:
+        """The model's parts in each tree (``COMMIT:``); none where the commit or the folder is not there."""
+        raw = read_objects(self._repository, [name + model.folder for name in names])
+        sides = []
+        for name, data in zip(names, raw, strict=True):
+            width = len(name.partition("^")[0].rstrip(":")) // 2
+            entries = parse_tree(data, width) if data is not None else {}
+
+            def part(path: str, entries=entries) -> list[Part]:  # type: ignore[no-untyped-def]
+                entry = entries.get(posixpath.basename(path)) if path else None
+                return [Part(path, entry.mode, entry.oid)] if entry is not None and entry.mode != "040000" else []
+
+            shards = [p for n in entries_at(entries, model) for p in part(posixpath.join(model.folder, n))]
+            index = part(model.index)
+            lock = part(posixpath.join(model.folder, "dvc.lock"))
+            sides.append(tuple(part(model.path) or (index + shards) or part(model.dvc) or lock))
+        return sides
+
+    def _look_at(self, parts: Iterable[Part]) -> None:
+        parts = [part for part in parts if part.oid not in self._blobs]
+        texts = [part.oid for part in parts if _is_dvc(part.path)]
+        self._blobs |= look_at(self._repository, [part.oid for part in parts], texts)
+
+    # ------------------------------------------------------------ naming
+
+    def _version(self, model: ModelPath, commit: str, parts: tuple[Part, ...]) -> Version | None:
+        """What some files of a tree are together; None when they do not hold the model."""
+        commit = commit.rstrip(":")
+        if not parts:
+            return None
+        if _is_dvc(parts[0].path):
+            return self._dvc_version(model, commit, parts)
+        if len(parts) == 1 and parts[0].path == model.path:
+            part = parts[0]
+            holder, content, size = self._content(part)
+            return Version(commit, part.path, holder, content, size, parts, model)
+        known = [self._content(part) for part in parts]
+        digest = blake2b(digest_size=20)
+        for part, (_, content, _) in zip(parts, known, strict=True):
+            digest.update(f"{posixpath.basename(part.path)}\0{content}\0".encode("utf-8", "surrogateescape"))
+        size = sum(size for _, _, size in known) if all(size >= 0 for _, _, size in known) else -1
+        content = f"shards:{digest.hexdigest()}" if all(content for _, content, _ in known) else ""
+        return Version(commit, parts[0].path, "sharded", content, size, parts, model)
+
+    def _content(self, part: Part) -> tuple[Holder, str, int]:
+        """Holder, content name and size of one file of a tree."""
+        blob = self._blobs[part.oid]
+        pointer = parse_pointer(blob.text, blob.size, posixpath.basename(part.path)) if blob.text else None
+        if isinstance(pointer, LfsText):
+            return "git-lfs", f"sha256:{pointer.oid}", pointer.size
+        if isinstance(pointer, AnnexText):
+            # Only keys that are made of the content name it.
+            named = pointer.key.startswith(("SHA", "MD5", "BLAKE", "SKEIN"))
+            return "git-annex", f"annex:{pointer.key}" if named else "", pointer.size
+        if part.mode == _LINK:
+            return "link", "", -1
+        return "git", f"git:{part.oid}", blob.size
+
+    def _dvc_version(self, model: ModelPath, commit: str, parts: tuple[Part, ...]) -> Version | None:
+        """The output of a DVC pointer that is this model, or a folder around it."""
+        from diffai.sources.dvc_pointers import DvcTextError, inside, parse_dvc_file
+
+        for part in parts:
+            try:
+                parsed = parse_dvc_file(self._blobs[part.oid].text, posixpath.basename(part.path))
+            except DvcTextError:
+                if part.path == model.dvc:
+                    return Version(commit, model.path, "dvc", "", -1, (part,), model)
+                continue
+            folder = posixpath.join(posixpath.dirname(part.path), parsed.wdir)
+            for out in parsed.outs:
+                try:
+                    path = inside(folder, out.path)
+                except DvcTextError:
+                    continue
+                below = model.path.removeprefix(path + "/") if out.is_directory else ""
+                if path == model.path or (below and below != model.path):
+                    content = f"dvc:{out.key}:{out.value}:{below}" if out.value else ""
+                    size = -1 if below else out.size
+                    return Version(commit, model.path, "dvc", content, size, (part,), model)
+        return None
+
+    # ------------------------------------------------------------ opening
+
+    def header(self, version: Version) -> Input:
+        """The version as far as its headers tell; they are remembered."""
+        key = self._key(version)
+        if key:
+            kept = self._store.get("side", "header", *key)
+            if kept is not None:
+                try:
+                    known = decode_checkpoint(kept)
+                    return Input(version.label, known, size=known.size, identity=version.content)
+                except ValueError:
+                    pass
+        if version.content in self._open:
+            return self._recorded(version, self._open[version.content])
+        opened = self._opened(version, keep=False)
+        try:
+            return self._recorded(version, opened)
+        finally:
+            close(opened)
+
+    def _recorded(self, version: Version, opened: Input) -> Input:
+        if opened.checkpoint is None:
+            return opened
+        size = version.size if version.size >= 0 else opened.size
+        known: RecordedCheckpoint = record(opened.checkpoint, size)
+        key = self._key(version)
+        if key:
+            self._store.put("side", "header", *key, value=encode_checkpoint(known))
+        return Input(opened.label, known, size=size, identity=version.content)
+
+    def open(self, version: Version, *, keep: bool) -> Input:
+        """The version with its values; the caller does not close it.
+
+        Args:
+            version: which.
+            keep: it will be read more than once: a blob is then copied to a private temporary file as it comes.
+        """
+        name = version.content or version.commit
+        if name not in self._open:
+            self._open[name] = self._opened(version, keep=keep)
+        return self._open[name]
+
+    def keep_only(self, versions: Iterable[Version | None]) -> None:
+        """Close every open version but these."""
+        kept = {version.content or version.commit for version in versions if version is not None}
+        for name in [name for name in self._open if name not in kept]:
+            close(self._open.pop(name))
+
+    def close(self) -> None:
+        """Close all."""
+        self.keep_only(())
+
+    def _key(self, version: Version) -> tuple[str, ...]:
+        return (version.content,) if version.content else ()
+
+    def _opened(self, version: Version, *, keep: bool) -> Input:
+        label = version.label
+        try:
+            found = self._bytes(version, label)
+            if keep and not isinstance(found, (State, Directory)):
+                from diffai.sources.spool import spool
+
+                found = spool(found, self._limits.max_spool)
+            opened = as_input(found, self._limits, label=label)
+        except (SourceError, FormatError) as error:
+            return Input(label, state=unreadable(error))
+        size = version.size if version.size >= 0 else opened.size
+        return Input(label, opened.checkpoint, opened.state, size, version.content or opened.identity)
+
+    def _bytes(self, version: Version, label: str) -> Opened:
+        from diffai.sources.resolve import resolve_at
+        from diffai.sources.revision import open_blob
+
+        part = version.parts[0]
+        if version.holder == "dvc":
+            found = resolve_at("", version.commit, version.path)
+            return NotPulled(f"{version.path} (tracked by DVC)", version.size) if isinstance(found, Absent) else found
+        if version.holder == "sharded":
+            folder = resolve_at("", version.commit, version.model.folder)
+            assert isinstance(folder, Directory)
+            names = tuple(posixpath.basename(p.path) for p in version.parts)
+            return _Shards(folder, names)
+        if part.mode == _LINK:
+            return resolve_at("", version.commit, version.path)
+        if version.holder == "git":
+            local = self._work_file(part, version.size)
+            if local is not None:
+                return local
+        return open_blob("", part.oid, part.path, label=label)
+
+    def _work_file(self, part: Part, size: int) -> Source | None:
+        """The work-tree file when it has exactly the blob's bytes: cheaper than to inflate the blob."""
+        place = self._repository.place()
+        if place is None or not place.top:
+            return None
+        path = os.path.join(place.top, part.path)
+        try:
+            if os.path.islink(path) or os.path.getsize(path) != size or not self._is_staged(part):
+                return None
+            source = LocalFile(path)
+        except (OSError, SourceError):
+            return None
+        if _blob_name(source, len(part.oid)) == part.oid:
+            return source
+        source.close()
+        return None
+
+    def _is_staged(self, part: Part) -> bool:
+        """Whether the index has this object at this path: then the file is worth hashing."""
+        answer = self._repository.ask("ls-files", "-s", "-z", "--", f":(top,literal){part.path}")
+        return part.oid.encode("ascii") in answer.partition(b"\t")[0].split()
+
+
+class _Shards(Directory):
+    """The files of one sharded model in a folder that may hold more."""
+
+    def __init__(self, folder: Directory, names: tuple[str, ...]) -> None:
+        self._folder, self._names = folder, names
+        self.label, self.path = folder.label, ""
+
+    def names(self) -> tuple[str, ...]:
+        """The index and the shards."""
+        return self._names
+
+    def open(self, name: str) -> Source:
+        """One of them, or what the index asks for beside it."""
+        return self._folder.open(name)
+
+
+def close(side: Input) -> None:
+    """Close the checkpoint of a side that has one."""
+    if side.checkpoint is not None:
+        side.checkpoint.close()
+
+
+def _is_sharded(model: ModelPath, touch: Touch) -> bool:
+    shard = model.shard
+    return touch.path == model.index or (shard is not None and shard.fullmatch(touch.path) is not None)
+
+
+def _from_touches(model: ModelPath, touches: Sequence[Touch]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """Sides out of ``git log --raw`` alone, for a model that never was in shards."""
+    old = [Part(t.path, t.old_mode, t.old_oid) for t in touches if t.old_oid]
+    new = [Part(t.path, t.new_mode, t.new_oid) for t in touches if t.new_oid]
+    return _likeliest(model, old), _likeliest(model, new)
+
+
+def _likeliest(model: ModelPath, parts: list[Part]) -> tuple[Part, ...]:
+    """The file itself before its pointers, the nearest pointer first."""
+    order = [model.path, model.dvc]
+    rest = sorted((p for p in parts if p.path not in order), key=lambda part: -len(part.path))
+    chosen = [part for path in order for part in parts if part.path == path][:1]
+    return tuple(chosen or rest)
+
+
+def _is_dvc(path: str) -> bool:
+    return path.endswith(".dvc") or posixpath.basename(path) == "dvc.lock"
+
+
+def _blob_name(source: Source, digits: int) -> str:
+    """The object name that git gives these bytes."""
+    import hashlib
+
+    digest = hashlib.sha256() if digits == 64 else hashlib.sha1(usedforsecurity=False)
+    digest.update(b"blob %d\0" % source.size)
+    with source.open_stream() as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
