@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Sizes:
         batch: elements joined at most.
     """
 
-    block: int = 131072
+    block: int = 262144
     exact_block: int = 65536
     chunk: int = 1 << 20
     small: int = 8192
@@ -62,6 +63,7 @@ class Workspace:
     def __init__(self, sizes: Sizes) -> None:
         """Remember the sizes only."""
         self.sizes = sizes
+        keep_freed_memory()
         self._raw: list[Array] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
         self._lanes: Lanes | None = None
 
@@ -78,6 +80,16 @@ class Workspace:
         if self._lanes is None:
             self._lanes = Lanes(self.sizes.block)
         return self._lanes
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Make the C library reuse the memory of temporary arrays instead of returning it to the system each time.
+
+    glibc maps each allocation above a threshold anew (page faults cost more than the arithmetic on it) until one
+    such is freed; then the threshold rises to that size. Nothing is touched, so nothing is used.
+    """
+    np.empty(24 << 20, np.uint8)
 
 
 def unit_bits(spec: TensorSpec) -> int:

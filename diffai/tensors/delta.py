@@ -153,7 +153,7 @@ def compare_values(old: Side, new: Side, rule: Rule) -> list[Difference]:
     """
     segments = old.segments
     joint = _both(old.finite, new.finite)
-    distance, shrink = _distances(old, new, joint)
+    distance, largest, shrink = _distances(old, new, joint)
     differs = distance > 0
     if joint is None:
         joint_counts = segments.counts
@@ -168,7 +168,6 @@ def compare_values(old: Side, new: Side, rule: Rule) -> list[Difference]:
         if joint is not None:
             within &= joint
         tolerated = segments.count(within)
-    largest = segments.max(distance)
     exponents = scaling(largest)
     if exponents is not None:
         distance = np.ldexp(distance, segments.spread(-exponents))
@@ -208,8 +207,11 @@ def _modulus(values: Values) -> Array:
     return np.abs(values.high) if values.imag is None else np.hypot(values.high, values.imag)
 
 
-def _distances(old: Side, new: Side, joint: Array | None) -> tuple[Array, int]:
-    """abs(new - old) / 2**shrink, zero outside ``joint``; shrink is 0 unless differences leave float64's range."""
+def _distances(old: Side, new: Side, joint: Array | None) -> tuple[Array, Array, int]:
+    """abs(new - old) / 2**shrink, zero outside ``joint``, and its greatest in each segment.
+
+    shrink is 0 unless differences leave float64's range.
+    """
     for shrink in (0, 2):
         parts = [_difference(part, shrink) for part in _paired(old.values, new.values)]
         if old.low is not None or new.low is not None:
@@ -219,9 +221,10 @@ def _distances(old: Side, new: Side, joint: Array | None) -> tuple[Array, int]:
         distance = np.abs(parts[0], out=parts[0]) if len(parts) == 1 else np.hypot(parts[0], parts[1])
         if joint is not None:
             distance = np.where(joint, distance, 0.0)
-        if not math.isinf(float(np.maximum.reduce(distance, initial=0.0))):
+        largest = old.segments.max(distance)
+        if not np.isinf(largest).any():
             break
-    return distance, shrink
+    return distance, largest, shrink
 
 
 def _paired(old: Values, new: Values) -> list[tuple[Array, Array]]:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from diffai.model import DTYPE_BITS
+
 Array = NDArray[Any]
 
 INTEGERS = frozenset(("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"))
@@ -115,6 +117,9 @@ def decode64(dtype: str, raw: Array, count: int) -> Values:
         dtype: one for which :func:`has_values` holds.
         raw: uint8, at least the bytes of ``count`` elements, aligned to the element.
         count: number of elements.
+
+    Returns:
+        Values that may be views of ``raw``.
     """
     if dtype == "F4":
         return Values(_four_bit_table()[raw[: (count + 1) // 2]].reshape(-1)[:count])
@@ -133,7 +138,7 @@ def decode64(dtype: str, raw: Array, count: int) -> Values:
     numbers = raw[: plain.itemsize * count].view(plain)
     if dtype in ("I64", "U64"):
         return _split_integers(numbers)
-    return Values(numbers.astype(np.float64))
+    return Values(numbers if dtype == "F64" else numbers.astype(np.float64))
 
 
 def _split_integers(numbers: Array) -> Values:
@@ -182,7 +187,8 @@ def _four_bit_table() -> Array:
 
 # Beyond these magnitudes decode32 is not to be trusted (NaN compares as beyond any limit). F32 and BF16: squares of
 # larger values, summed, could overflow float32. Others: the greatest finite value, above which the bit trick of
-# _shift gives a finite number where the format means infinity or NaN.
+# _shift gives a finite number where the format means infinity or NaN. The NaN of the FNUZ kinds, 0x80, is not revealed
+# by its magnitude but by code_extremes.
 FAST_LIMITS: Mapping[str, float] = {
     "F32": 2.0**55, "BF16": 2.0**55, "F16": 65504.0, "F8_E4M3": 448.0, "F8_E5M2": 57344.0,
     "F8_E4M3FNUZ": 240.0, "F8_E5M2FNUZ": 57344.0,
@@ -190,7 +196,7 @@ FAST_LIMITS: Mapping[str, float] = {
 }  # fmt: skip
 
 
-def decode32(dtype: str, raw: Array, out: Array) -> bool:
+def decode32(dtype: str, raw: Array, out: Array) -> None:
     """Write the values of ``raw`` (uint8, contiguous) to ``out`` (float32).
 
     Args:
@@ -198,33 +204,28 @@ def decode32(dtype: str, raw: Array, out: Array) -> bool:
         raw: uint8, exactly the bytes of ``len(out)`` elements, aligned.
         out: float32, contiguous.
 
-    Returns:
-        False when the bytes hold a NaN that the limit would not reveal (FNUZ kinds); ``out`` is then useless.
     """
-    return _DECODERS[dtype](raw, out)
+    _DECODERS[dtype](raw, out)
 
 
-def _bf16(raw: Array, out: Array) -> bool:
+def _bf16(raw: Array, out: Array) -> None:
     bits = out.view(np.uint32)
     np.copyto(bits, raw.view(np.uint16))
     np.left_shift(bits, 16, out=bits)
-    return True
 
 
-def _boolean(raw: Array, out: Array) -> bool:
+def _boolean(raw: Array, out: Array) -> None:
     np.copyto(out, np.not_equal(raw, 0))
-    return True
 
 
-def _plain(kind: str) -> Callable[[Array, Array], bool]:
-    def convert(raw: Array, out: Array) -> bool:
+def _plain(kind: str) -> Callable[[Array, Array], None]:
+    def convert(raw: Array, out: Array) -> None:
         np.copyto(out, raw.view(kind))
-        return True
 
     return convert
 
 
-def _shift(kind: str, shift: int, mask: int, bias: int, nan: int = -1) -> Callable[[Array, Array], bool]:
+def _shift(kind: str, shift: int, mask: int, bias: int) -> Callable[[Array, Array], None]:
     """Decoder for small floats: move sign, exponent and mantissa to where float32 has them, then mend the bias.
 
     Widening a signed integer copies the sign bit upwards, the shift brings the mantissa below float32's exponent,
@@ -234,26 +235,53 @@ def _shift(kind: str, shift: int, mask: int, bias: int, nan: int = -1) -> Callab
     scale = np.float32(2.0 ** (127 - bias))
     clear = np.uint32(mask).view(np.int32)
 
-    def convert(raw: Array, out: Array) -> bool:
-        if nan >= 0 and np.equal(raw, nan).any():
-            return False
+    def convert(raw: Array, out: Array) -> None:
         bits = out.view(np.int32)
         np.copyto(bits, raw.view(kind))
         np.left_shift(bits, shift, out=bits)
         np.bitwise_and(bits, clear, out=bits)
         np.multiply(out, scale, out=out)
-        return True
 
     return convert
 
 
-_DECODERS: Mapping[str, Callable[[Array, Array], bool]] = {
+class Codes(NamedTuple):
+    """What 8-bit codes tell before they are decoded: least and greatest value, and whether 0x80 is among them."""
+
+    low: float
+    high: float
+    has_0x80: bool
+
+
+def code_extremes(dtype: str, raw: Array) -> Codes | None:
+    """Extremes of the values of 8-bit codes (uint8), NaN or infinite where a code is; None for other dtypes."""
+    if DTYPE_BITS[dtype] != 8 or dtype in ("BOOL", "F8_E8M0"):
+        return None
+    signed = raw.view(np.int8)
+    least, most = int(np.minimum.reduce(signed)), int(np.maximum.reduce(signed))
+    if dtype == "I8":
+        return Codes(least, most, False)
+    last = int(np.maximum.reduce(raw))
+    if dtype == "U8":
+        return Codes(int(np.minimum.reduce(raw)), last, False)
+    # Floats are sign and magnitude: among positive codes, and among negative ones, the value grows with the code's
+    # distance from the first. ``least`` is the first negative code, ``last`` the last, ``most`` the last positive.
+    table = _eight_bit_table(dtype)
+    first = int(np.minimum.reduce(raw)) if last < 0x80 or most < 0 else 0
+    high = table[most] if most >= 0 else table[first]
+    low = table[last] if last >= 0x80 else table[first]
+    if least == -128 and dtype.endswith("FNUZ"):
+        low = high = np.nan
+    return Codes(float(low), float(high), least == -128)
+
+
+_DECODERS: Mapping[str, Callable[[Array, Array], None]] = {
     "BF16": _bf16,
     "F16": _shift("i2", 13, 0x8FFFE000, 15),
     "F8_E5M2": _shift("i1", 21, 0x8FE00000, 15),
     "F8_E4M3": _shift("i1", 20, 0x87F00000, 7),
-    "F8_E5M2FNUZ": _shift("i1", 21, 0x8FE00000, 16, nan=0x80),
-    "F8_E4M3FNUZ": _shift("i1", 20, 0x87F00000, 8, nan=0x80),
+    "F8_E5M2FNUZ": _shift("i1", 21, 0x8FE00000, 16),
+    "F8_E4M3FNUZ": _shift("i1", 20, 0x87F00000, 8),
     "F32": _plain("f4"),
     "I8": _plain("i1"),
     "U8": _plain("u1"),

@@ -11,7 +11,7 @@ from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.delta import Difference, Rule, compare_values
 from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
-from diffai.tensors.fast import compare_rows, summarise_row
+from diffai.tensors.fast import compare_rows, known_from_codes, summarise_row
 from diffai.tensors.rounding import is_lossless, round32
 from diffai.tensors.statistics import Moments, Segments, Side
 
@@ -106,11 +106,12 @@ class Comparer:
         """Figures of a chunk known to be the same on both sides, from the old one alone."""
         pair = self._pairs[chunk.index]
         side = Moments()
-        step = _block(pair, self._rules[chunk.index], space)
+        fast = _is_fast(pair, self._rules[chunk.index])
+        step = space.sizes.block if fast else space.sizes.exact_block
         with np.errstate(all="ignore"):
             for start in range(chunk.start, chunk.stop, step):
                 stop = min(start + step, chunk.stop)
-                raw = self._read(0, pair[0], (start, stop), space)
+                raw = self._read(0, pair[0], (start, stop), space, fast=fast)
                 side.add(summarise_block(pair[0].values_dtype, raw, stop - start, space))
         return Figures.of_same(side)
 
@@ -119,11 +120,12 @@ class Comparer:
     def _chunk(self, chunk: Chunk, space: Workspace) -> Figures:
         pair, rule = self._pairs[chunk.index], self._rules[chunk.index]
         may_be_same = not rule.target and pair[0].values_dtype == pair[1].values_dtype
-        step = _block(pair, rule, space)
+        fast = _is_fast(pair, rule)
+        step = space.sizes.block if fast else space.sizes.exact_block
         total: Figures | None = None
         for start in range(chunk.start, chunk.stop, step):
             stop = min(start + step, chunk.stop)
-            raws = [self._read(side, pair[side], (start, stop), space) for side in (0, 1)]
+            raws = [self._read(side, pair[side], (start, stop), space, fast=fast) for side in (0, 1)]
             if may_be_same and same_bytes(raws[0], raws[1]):
                 if total is None and not self._read_once:
                     continue
@@ -140,10 +142,13 @@ class Comparer:
                 total.add(figures)
         return Figures(True) if total is None else total
 
-    def _read(self, side: int, spec: TensorSpec, elements: tuple[int, int], space: Workspace) -> Array:
+    def _read(self, side: int, spec: TensorSpec, elements: tuple[int, int], space: Workspace, *, fast: bool) -> Array:
         """Raw bytes of some elements, where the fast route wants them."""
         offset, size = span(unit_bits(spec), *elements)
-        raw = space.raw(side, size)
+        if fast and spec.values_dtype == "F32":
+            raw: Array = space.lanes().rows(elements[1] - elements[0], 2)[side].view(np.uint8)[:size]
+        else:
+            raw = space.raw(side, size)
         self._checkpoints[side].read_into(spec, offset, raw.data)
         return raw
 
@@ -193,11 +198,6 @@ def _is_fast(pair: Pair, rule: Rule) -> bool:
     return not rule.target or is_lossless(source, rule.target) or round32(source, rule.target) is not None
 
 
-def _block(pair: Pair, rule: Rule, space: Workspace) -> int:
-    """Elements to read at once."""
-    return space.sizes.block if _is_fast(pair, rule) else space.sizes.exact_block
-
-
 def compare_block(pair: Pair, raws: Sequence[Array], count: int, rule: Rule, space: Workspace) -> Figures:
     """Figures of one block of differing bytes."""
     if _is_fast(pair, rule):
@@ -214,14 +214,16 @@ def _compare_fast(pair: Pair, raws: Sequence[Array], count: int, rule: Rule, spa
     dtypes = [spec.values_dtype for spec in pair]
     lanes = space.lanes()
     rows = lanes.rows(count, 2)
-    if not all(decode32(dtypes[s], raws[s], rows[s, :count]) for s in (0, 1)):
+    if not all([_decode_row(dtypes[side], raws[side], rows[side, :count]) for side in (0, 1)]):
         return None
     unrounded = 0
     rounding = round32(dtypes[0], rule.target) if rule.target else None
     if rounding is not None:
         unrounded = rounding(rows[0, :count], rows[1, :count], rows[2, :count])
     mask = lanes.mask((3, count))
-    result = compare_rows(rows, count, min(FAST_LIMITS[dtypes[0]], FAST_LIMITS[dtypes[1]]), mask)
+    known = None if rule.target else known_from_codes(dtypes[0], raws, mask)
+    limit = min(FAST_LIMITS[dtypes[0]], FAST_LIMITS[dtypes[1]])
+    result = compare_rows(rows, count, limit, mask, known)
     if result is None:
         return None
     difference = result[0]
@@ -232,12 +234,22 @@ def _compare_fast(pair: Pair, raws: Sequence[Array], count: int, rule: Rule, spa
     return Figures(False, *result)
 
 
+def _decode_row(dtype: str, raw: Array, row: Array) -> bool:
+    """Decode to float32; False where that would hide a NaN."""
+    if dtype == "F32" and np.may_share_memory(raw, row):
+        return True  # it was read where it is needed
+    if dtype.endswith("FNUZ") and (raw == 0x80).any():
+        return False
+    decode32(dtype, raw, row)
+    return True
+
+
 def summarise_block(dtype: str, raw: Array, count: int, space: Workspace) -> Moments:
     """Moments of one block of one side."""
     if dtype in FAST_LIMITS:
         lanes = space.lanes()
         rows = lanes.rows(count, 1)
-        if decode32(dtype, raw, rows[0, :count]):
+        if _decode_row(dtype, raw, rows[0, :count]):
             moments = summarise_row(rows, count, FAST_LIMITS[dtype], lanes.mask((1, count)))
             if moments is not None:
                 return moments

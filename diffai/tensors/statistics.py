@@ -85,6 +85,8 @@ class Moments:
                 std = rescale(math.sqrt(max(self.m2, 0.0) / self.finite), self.exponent)
             if dtype in INTEGERS:
                 low, high = int(low), int(high)
+            else:
+                low, high, mean = low + 0.0, high + 0.0, mean + 0.0  # no minus zero
         return Statistics(mean, std, low, high, elements, self.zeros, self.nans,
                           self.positive_infs, self.negative_infs)  # fmt: skip
 
@@ -160,10 +162,11 @@ class Side:
         size: real values themselves or complex moduli, scaled.
         low: second halves of 64-bit integers, or None.
         finite: mask of the finite elements, or None when all are.
+        low_high: least and greatest finite value of each segment, not scaled.
         exponents: one a segment, or None for all zero.
     """
 
-    __slots__ = ("_unscaled", "exponents", "finite", "low", "parts", "segments", "size", "values")
+    __slots__ = ("exponents", "finite", "low", "low_high", "parts", "segments", "size", "values")
 
     def __init__(self, values: Values, segments: Segments) -> None:
         """Decide on masks and scales; copies only where something is masked or scaled."""
@@ -174,15 +177,21 @@ class Side:
             self.parts = (values.high, values.imag)
             self.size = np.hypot(values.high, values.imag)
         self.finite: Array | None = None
-        # A sum is finite unless a value is not, or (rarely) it overflows: one pass instead of a mask.
-        if not math.isfinite(float(np.add.reduce(self.size))):
+        self.low_high = segments.min(self.size), segments.max(self.size)
+        largest = np.maximum(-self.low_high[0], self.low_high[1])
+        # NaN and infinity show in the extremes: no mask is made where there are none.
+        if not np.isfinite(largest).all():
             finite = values.finite()
             if not finite.all():
                 self.finite = finite
+                self.low_high = (
+                    segments.min(np.where(finite, self.size, np.inf)),
+                    segments.max(np.where(finite, self.size, -np.inf)),
+                )
                 self.parts = tuple(np.where(finite, part, 0.0) for part in self.parts)
                 self.size = np.where(finite, self.size, 0.0)
-        self._unscaled = self.size
-        self.exponents = scaling(segments.max(np.abs(self.size)))
+                largest = segments.max(np.abs(self.size))
+        self.exponents = scaling(largest)
         if self.exponents is not None:
             back = segments.spread(-self.exponents)
             self.parts = tuple(np.ldexp(part, back) for part in self.parts)
@@ -208,17 +217,10 @@ class Side:
         return [Moments(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def _extremes(self) -> tuple[Array, Array]:
-        """Least and greatest finite value of each segment, not scaled, 64-bit integers as such."""
-        segments = self.segments
+        """Least and greatest finite value of each segment, 64-bit integers as such."""
         if self.values.integers is not None:
-            return segments.min(self.values.integers), segments.max(self.values.integers)
-        size = self._unscaled
-        if self.finite is None:
-            return segments.min(size), segments.max(size)
-        return (
-            segments.min(np.where(self.finite, size, np.inf)),
-            segments.max(np.where(self.finite, size, -np.inf)),
-        )
+            return self.segments.min(self.values.integers), self.segments.max(self.values.integers)
+        return self.low_high
 
     def _specials(self) -> tuple[Array, Array, Array]:
         """Counts of NaN, +inf and -inf in each segment."""
