@@ -142,3 +142,36 @@ def print_first_bad(request: Request, check: str, format_: str) -> int:
         else:
             write_lines(first_bad_lines(found, color=request.color))
     return 0
+
+
+def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Where the tensors of one model come from; ``paths`` are the model and globs of tensor names.
+
+    Raises:
+        SourceError: no repository, no such revision, or it does not have the model.
+    """
+    from diffai.history.blame import blame_model
+    from diffai.history.blame_text import blame_lines, blame_report
+
+    settings = settings_for({"threads": given["threads"]}, given["config_file"])
+    repository = Repository()
+    chosen = Range((rev,) if rev else ())
+    model = model_path(repository, paths[0], chosen)
+    if given["fetch"]:
+        from diffai.history.fetch import fetch_models
+
+        fetch_models(repository, (model,), chosen)
+    store = open_store(repository.place(), 0 if given["no_cache"] else settings.cache_size)
+    color = wants_color(settings, given["no_color"])
+    with paged():
+        with CountBar(f"blaming {model.path}") as progress:
+            blame = blame_model(
+                repository, model, rev, store, globs=paths[1:], limits=limits_for(settings),
+                first_parent=given["first_parent"], threads=settings.threads, progress=progress,
+            )  # fmt: skip
+        if given["format_"] == "json":
+            from diffai.render.values import dump
+
+            write(dump(blame_report([blame]), "json"))
+        else:
+            write_lines(blame_lines(blame, depth=given["depth"] or 0, color=color))

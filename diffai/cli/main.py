@@ -18,6 +18,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show one model: tensors, dtypes, shapes, statistics."),
     "check": ("check", "Validate without comparing: structure, unsafe pickles, NaN/Inf."),
     "log": ("log", "Say what each commit did to a model."),
+    "blame": ("blame", "Say which commit each tensor comes from."),
+    "gate": ("gate", "Refuse model changes that the policy forbids; for pre-commit, pre-push and CI."),
+    "ci": ("ci", "Judge and describe every model that changed between two revisions, for CI."),
     "cache": ("cache", "Show or clear what is remembered of this repository's models."),
     "install": ("install", "Register diffai in git, so that git diff and git log -p show tensors."),
     "uninstall": ("uninstall", "Undo install, byte for byte."),
@@ -119,6 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return 0
+    except OSError as error:  # standard output on a full disk, a temporary folder that is gone
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{(error.strerror or str(error)).lower()}", EXIT_TROUBLE)
     except MemoryError:
         return _fail("out of memory", EXIT_TROUBLE)
     except Exception:  # the one place where an unexpected error ends: versions and traceback, ready for an issue

@@ -178,7 +178,7 @@ def group_of(name: str, depth: int = 0) -> str:
     """
     parts = name.split(".")
     if depth:
-        return ".".join(parts[:depth])
+        return ".".join(parts[: max(1, min(depth, len(parts) - 1))])
     for place, part in enumerate(parts[:-1]):
         if part.isdigit():
             return ".".join(parts[: place + 1])

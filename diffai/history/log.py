@@ -110,9 +110,23 @@ class _Chain:
 
 
 def log_model(
-    repository: Repository, model: ModelPath, options: LogOptions, store: Store, progress: Progress | None = None
+    repository: Repository,
+    model: ModelPath,
+    options: LogOptions,
+    store: Store,
+    progress: Progress | None = None,
+    *,
+    until: Callable[[LogEntry], bool] = lambda _: False,
 ) -> ModelLog:
     """The history of a model.
+
+    Args:
+        repository: where.
+        model: which.
+        options: what is asked.
+        store: where figures are remembered.
+        progress: called with (versions done, versions in all).
+        until: ends the walk, which goes from the oldest version on, at the entry for which it holds.
 
     Raises:
         SourceError: no such revision, or no commit in the range has the model.
@@ -123,7 +137,7 @@ def log_model(
         raise SourceError(_nothing(repository, model, options))
     try:
         walk = _Walk(repository, versions, options, store, steps)
-        entries = walk.run(progress)
+        entries = walk.run(progress, until)
     finally:
         versions.close()
     kept = [entry for entry in entries if _wanted(entry, options)]
@@ -213,13 +227,15 @@ class _Walk:
             raise SourceError(f"{newest.model.path}: {word} (--compare-to) does not have it")
         return found
 
-    def run(self, progress: Progress | None) -> list[LogEntry]:
-        """All entries, newest first."""
+    def run(self, progress: Progress | None, until: Callable[[LogEntry], bool]) -> list[LogEntry]:
+        """All entries up to the one for which ``until`` holds, newest first."""
         entries = []
         for done, step in enumerate(reversed(self._steps)):
             if progress is not None:
                 progress(done, len(self._steps))
             entries.append(self._entry(step))
+            if until(entries[-1]):
+                break
         if progress is not None:
             progress(len(self._steps), len(self._steps))
         entries.reverse()

@@ -90,7 +90,8 @@ class Versions:
     """
 
     def __init__(self, repository: Repository, limits: Limits, store: Store) -> None:
-        self._repository, self._limits, self._store = repository, limits, store
+        self._repository, self._store = repository, store
+        self.limits = limits
         self._open: dict[str, Input] = {}
         self._blobs: dict[str, Blob] = {}
 
@@ -98,20 +99,23 @@ class Versions:
 
     def steps(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
         """Both sides of every commit, in the order given; commits that touched something else are left out."""
+        return [step for step in self.sides(model, logged) if _touches(step)]
+
+    def sides(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
+        """Both sides of every commit, one step for each."""
         if any(_is_sharded(model, touch) for each in logged for touch in each.touches):
             pairs = self._from_trees(model, logged)
         else:
             pairs = [_from_touches(model, each.touches) for each in logged]
         self._look_at(part for pair in pairs for side in pair for part in side)
-        steps = []
-        for each, (old, new) in zip(logged, pairs, strict=True):
-            before = self._version(model, f"{each.commit.hash}^1", old)
-            after = self._version(model, each.commit.hash, new)
-            same = before is not None and after is not None and before.content and before.content == after.content
-            if (before is None and after is None) or (same and before and after and before.holder == after.holder):
-                continue
-            steps.append(Step(each, before, after))
-        return steps
+        return [
+            Step(
+                each,
+                self._version(model, f"{each.commit.hash}^1", old),
+                self._version(model, each.commit.hash, new),
+            )
+            for each, (old, new) in zip(logged, pairs, strict=True)
+        ]
 
     def at(self, model: ModelPath, commits: Sequence[str]) -> list[Version | None]:
         """What some commits (or trees) hold."""
@@ -272,8 +276,8 @@ class Versions:
             if keep and not isinstance(found, (State, Directory)):
                 from diffai.sources.spool import spool
 
-                found = spool(found, self._limits.max_spool)
-            opened = as_input(found, self._limits, label=label)
+                found = spool(found, self.limits.max_spool)
+            opened = as_input(found, self.limits, label=label)
         except (SourceError, FormatError) as error:
             return Input(label, state=unreadable(error))
         size = version.size if version.size >= 0 else opened.size
@@ -337,6 +341,14 @@ class _Shards(Directory):
     def open(self, name: str) -> Source:
         """One of them, or what the index asks for beside it."""
         return self._folder.open(name)
+
+
+def _touches(step: Step) -> bool:
+    """Whether a commit did anything to the model: gave, took or changed its bytes, or what holds them."""
+    old, new = step.old, step.new
+    if old is None or new is None:
+        return old is not new
+    return not old.content or old.content != new.content or old.holder != new.holder
 
 
 def close(side: Input) -> None:

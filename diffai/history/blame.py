@@ -1,0 +1,345 @@
+"""Which commit each tensor comes from: its values, its shape and dtype, its name.
+
+Three questions a tensor are handed from a commit to the first parent that has the same answer, newest to oldest,
+until every one has stopped somewhere; a merge asks all its parents. Headers are enough for most of it; digests are
+computed once a version and kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from diffai.cache.codec import RecordedCheckpoint, record
+from diffai.cache.store import Store
+from diffai.compare.names import natural_key
+from diffai.compare.pairing import pair_tensors
+from diffai.errors import SourceError
+from diffai.formats.base import Limits
+from diffai.history.digests import Digested, digest_version, same_tensor
+from diffai.history.model_path import ModelPath, entries_at, near_models
+from diffai.history.versions import Version, Versions
+from diffai.history.walk import Commit, Range, is_shallow, list_commits, renamed_from
+from diffai.model import State, TensorSpec, TensorSummary, Unreadable
+from diffai.sources.git_program import Repository
+
+Question = Literal["values", "structure", "introduced"]
+QUESTIONS: tuple[Question, ...] = ("values", "structure", "introduced")
+NOT_COMMITTED = Commit("0" * 40, (), "Not Committed Yet", "", "", "")
+_MOST_RENAMES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an answer was found.
+
+    Attributes:
+        commit: the commit; :data:`NOT_COMMITTED` for the work tree.
+        name: what the tensor is called there.
+        boundary: older history is not here, so it may come from further back (a shallow clone).
+        skipped: commits between it and its nearest readable ancestor, whose versions could not be read: the change
+            may be theirs.
+    """
+
+    commit: Commit
+    name: str
+    boundary: bool = False
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBlame:
+    """One tensor of the model and where it comes from: last change of values, of shape or dtype, introduction."""
+
+    spec: TensorSpec
+    values: Origin
+    structure: Origin
+    introduced: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBlame:
+    """All tensors that were asked for, in natural order. ``at`` names the version; ``left_out`` counts the others."""
+
+    path: str
+    at: str
+    tensors: tuple[TensorBlame, ...]
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One commit of the graph; its version is None where the model is not in it."""
+
+    commit: Commit
+    parents: tuple[str, ...]
+    version: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A question about a tensor of the final version, under the name that it has at some commit."""
+
+    question: Question
+    tensor: str
+    name: str
+
+
+def blame_model(
+    repository: Repository,
+    model: ModelPath,
+    rev: str,
+    store: Store,
+    *,
+    globs: Sequence[str] = (),
+    limits: Limits = Limits(),
+    first_parent: bool = False,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ModelBlame:
+    """Where each tensor of a model comes from.
+
+    Args:
+        repository: where.
+        model: which.
+        rev: a revision; "" is the work tree over HEAD.
+        store: where digests are remembered.
+        globs: names of tensors; empty means all.
+        limits: of reading.
+        first_parent: whether merges are seen from their first parent only.
+        threads: 0 = as many as help.
+        progress: called with (tensors answered, tensors).
+
+    Raises:
+        SourceError: the revision does not have the model, or it cannot be read there.
+    """
+    chosen = Range((rev,) if rev else (), first_parent=first_parent)
+    versions = Versions(repository, limits, store)
+    try:
+        nodes = _graph(repository, versions, model, chosen)
+        newest = next((node for node in nodes.values() if node.version is not None), None)
+        blame = _Blame(versions, store, nodes, is_shallow(repository), threads)
+        top = "" if rev else _work_tree(repository, versions, model, blame, newest)
+        start = top or next(iter(nodes), "")
+        tip = blame.digested(start) if start else None
+        if tip is None or (start and start == next(iter(nodes), "") and nodes[start].version is None):
+            where = rev or "HEAD"
+            raise SourceError(f"{model.path}: {where} does not have it{near_models(repository, chosen, model.path)}")
+        if tip.header is None:
+            assert tip.state is not None
+            from diffai.compare.summary import NotOpenedError
+
+            raise NotOpenedError(f"{model.path} at {rev or ('the work tree' if top else 'HEAD')}", tip.state)
+        names = [n for n in tip.header.tensors if not globs or any(fnmatchcase(n, glob) for glob in globs)]
+        answers = blame.run(start, names, progress)
+    finally:
+        versions.close()
+    rows = [
+        TensorBlame(tip.header.tensors[name], *(answers[question, name] for question in QUESTIONS))
+        for name in sorted(names, key=natural_key)
+    ]
+    left_out = len(tip.header.tensors) - len(names)
+    return ModelBlame(model.path, rev or ("work tree" if top else "HEAD"), tuple(rows), left_out)
+
+
+def _graph(repository: Repository, versions: Versions, model: ModelPath, chosen: Range) -> dict[str, _Node]:
+    """The commits that touched the model, newest first, joined where the file was renamed."""
+    nodes: dict[str, _Node] = {}
+    seen = set[str]()
+    while True:
+        seen.add(model.path)
+        logged = list_commits(repository, chosen, model.pathspecs())
+        steps = versions.sides(model, logged)
+        if nodes and steps:
+            last = next(reversed(nodes))
+            nodes[last] = dataclasses.replace(nodes[last], parents=(steps[0].logged.commit.hash,))
+        for step in steps:
+            commit = step.logged.commit
+            nodes.setdefault(commit.hash, _Node(commit, commit.parents, step.new))
+        if not steps or steps[-1].old is not None or steps[-1].new is None or len(seen) > _MOST_RENAMES:
+            return nodes
+        part = steps[-1].new.parts[0]
+        earlier = renamed_from(repository, steps[-1].logged.commit, part.oid)
+        if not earlier or earlier in seen:
+            return nodes
+        model = ModelPath(earlier.removesuffix(".dvc") if part.path.endswith(".dvc") else earlier)
+        chosen = dataclasses.replace(chosen, revisions=(f"{steps[-1].logged.commit.hash}^1",))
+
+
+def _work_tree(
+    repository: Repository, versions: Versions, model: ModelPath, blame: _Blame, newest: _Node | None
+) -> str:
+    """Put the work tree above the newest commit when it holds something else; the node's name, else ""."""
+    from diffai.compare.inputs import open_input
+    from diffai.sources.changed import WORK_TREE, changed_files, top_of_work_tree
+    from diffai.sources.git_program import GitError
+
+    top = top_of_work_tree(repository)
+    paths = [path for path in (model.path, model.index) if path and os.path.isfile(os.path.join(top, path))]
+    if not top or not paths:
+        return ""
+    dvc = newest is not None and newest.version is not None and newest.version.holder == "dvc"
+    if not dvc:
+        try:
+            shards = entries_at(os.listdir(os.path.join(top, model.folder)), model)
+            files = [*paths, *(posixpath.join(model.folder, name) for name in shards)]
+            if newest is not None and not changed_files(Repository(top), repository.commit("HEAD"), WORK_TREE, files):
+                return ""
+        except (GitError, OSError):
+            pass
+    side = open_input(os.path.join(top, paths[0]), versions.limits)
+    if side.checkpoint is None:
+        return ""
+    name = NOT_COMMITTED.hash
+    try:
+        blame.add_open(name, record(side.checkpoint, side.size), side.checkpoint)
+    finally:
+        side.checkpoint.close()
+    blame.nodes = {name: _Node(NOT_COMMITTED, (newest.commit.hash,) if newest else (), None)} | blame.nodes
+    return name
+
+
+class _Blame:
+    """One walk down the graph."""
+
+    def __init__(
+        self, versions: Versions, store: Store, nodes: dict[str, _Node], cut: frozenset[str], threads: int
+    ) -> None:
+        self.nodes = nodes
+        self._versions, self._store, self._cut, self._threads = versions, store, cut, threads
+        self._known: dict[str, Digested] = {}
+        self._headers: dict[str, RecordedCheckpoint | State] = {}
+
+    def add_open(self, name: str, header: RecordedCheckpoint, checkpoint: object) -> None:
+        """Take in a version that is open already."""
+        from diffai.tensors.engine import summarise
+
+        specs = list(header.tensors.values())
+        found = summarise(checkpoint, specs, statistics=False, digest=True, threads=self._threads)  # type: ignore[arg-type]
+        self._headers[name] = header
+        self._known[name] = Digested(header, {s.name: f for s, f in zip(specs, found, strict=True)})
+
+    def header(self, name: str) -> RecordedCheckpoint | State | None:
+        """What a commit's version says of itself; None where the model is not in the commit."""
+        if name not in self._headers:
+            version = self.nodes[name].version
+            if version is None:
+                return None
+            side = self._versions.header(version)
+            assert side.checkpoint is None or isinstance(side.checkpoint, RecordedCheckpoint)
+            state = side.state or Unreadable("not read")
+            self._headers[name] = side.checkpoint if side.checkpoint is not None else state
+        return self._headers[name]
+
+    def digested(self, name: str) -> Digested | None:
+        """Digests of a commit's version; None where the model is not in the commit."""
+        if name not in self._known:
+            version = self.nodes[name].version
+            if version is None:
+                return None
+            self._known[name] = digest_version(self._versions, version, self._store, threads=self._threads)
+            self._versions.keep_only(())
+        return self._known[name]
+
+    def run(
+        self, start: str, names: Sequence[str], progress: Callable[[int, int], None] | None
+    ) -> dict[tuple[Question, str], Origin]:
+        """The origin of every question about every tensor."""
+        answers: dict[tuple[Question, str], Origin] = {}
+        pending = {start: [_Query(question, name, name) for name in names for question in QUESTIONS]}
+        for name in self.nodes:
+            queries = pending.pop(name, [])
+            if not queries:
+                continue
+            for parent, left, handed in self._hand_on(name, queries):
+                if parent:
+                    pending.setdefault(parent, []).extend(handed)
+                else:
+                    for query in handed:
+                        boundary = name in self._cut
+                        origin = Origin(self.nodes[name].commit, query.name, boundary, left)
+                        answers[query.question, query.tensor] = origin
+            # Two versions are looked at together; what lies behind is not needed again.
+            self._forget(name)
+            if progress is not None:
+                progress(len(answers), len(names) * len(QUESTIONS))
+            if not pending:
+                break
+        return answers
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+        self._headers.pop(name, None)
+
+    def _hand_on(self, name: str, queries: list[_Query]) -> list[tuple[str, tuple[str, ...], list[_Query]]]:
+        """(parent, (), queries it takes over), and ("", skipped commits, queries that stop here)."""
+        result: list[tuple[str, tuple[str, ...], list[_Query]]] = []
+        skipped_here: tuple[str, ...] = ()
+        for parent, skipped in self._readable_parents(name):
+            skipped_here += skipped
+            if not parent or not queries:
+                continue
+            try:
+                taken = self._taken(name, parent, queries)
+            except SourceError:  # its header is sound, its values are not: as if it could not be read at all
+                self._headers[parent] = Unreadable("its values cannot be read")
+                return self._hand_on(name, queries)
+            rest = [query for query in queries if query not in taken]
+            if taken:
+                result.append((parent, (), list(taken.values())))
+            queries = rest
+        return [*result, ("", skipped_here, queries)]
+
+    def _readable_parents(self, name: str) -> list[tuple[str, tuple[str, ...]]]:
+        """The nearest ancestors whose versions can be read, each with the unreadable commits on the way to it."""
+        found = []
+        stack = [(parent, ()) for parent in reversed(self.nodes[name].parents)]
+        seen = set[str]()
+        while stack:
+            parent, skipped = stack.pop()
+            if parent in seen or parent not in self.nodes:
+                continue
+            seen.add(parent)
+            header = self.header(parent)
+            if isinstance(header, RecordedCheckpoint):
+                found.append((parent, skipped))
+            elif header is not None:
+                further = (*skipped, parent)
+                above = self.nodes[parent].parents
+                stack += [(each, further) for each in reversed(above)]
+                if not above:
+                    found.append(("", further))
+        return found
+
+    def _taken(self, name: str, parent: str, queries: list[_Query]) -> dict[_Query, _Query]:
+        """The questions that a parent answers in the same way, as they are asked there."""
+        new, old = self.header(name), self.header(parent)
+        assert isinstance(new, RecordedCheckpoint) and isinstance(old, RecordedCheckpoint)
+
+        def summaries(of: str, specs: Sequence[TensorSpec]) -> list[TensorSummary]:
+            known = self.digested(of)
+            assert known is not None
+            if known.header is None:
+                raise SourceError(str(known.state))
+            return [known.summaries[spec.name] for spec in specs]
+
+        pairing = pair_tensors(old.tensors, new.tensors, lambda a, b: (summaries(parent, a), summaries(name, b)))
+        before: Mapping[str, TensorSpec] = {b.name: a for a, b in pairing.same_name} | {
+            b.name: a for a, b, _ in pairing.renamed
+        }
+        taken: dict[_Query, _Query] = {}
+        for query in queries:
+            spec, was = new.tensors[query.name], before.get(query.name)
+            if was is None:
+                continue
+            same = (was.dtype, was.shape) == (spec.dtype, spec.shape)
+            if query.question == "values":
+                same = same and same_tensor(was, spec, summaries(parent, [was])[0], summaries(name, [spec])[0])
+            if same or query.question == "introduced":
+                taken[query] = dataclasses.replace(query, name=was.name)
+        return taken

@@ -1,0 +1,147 @@
+"""Blame for people and for programs: one line a tensor or a module, or one object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffai.history.blame import NOT_COMMITTED, ModelBlame, Origin, TensorBlame
+from diffai.history.figures import group_of
+from diffai.history.walk import Commit
+from diffai.render import values
+from diffai.render.style import escape, paint, plural, shape
+from diffai.render.values import Json
+
+SCHEMA = "diffai.blame/1"
+_COLOR, _OFF = "\x1b[33m", "\x1b[m"
+_WIDEST_AUTHOR, _WIDEST_NAME = 20, 60
+
+
+def blame_lines(blame: ModelBlame, *, depth: int = 0, color: bool = False) -> list[str]:
+    """A line for each tensor, or for each commit of each module of ``depth`` name parts, and a count."""
+    rows = _module_rows(blame, depth) if depth else _tensor_rows(blame)
+    width = min(_WIDEST_AUTHOR, max((len(_author(row[0])) for row in rows), default=0))
+    names = min(_WIDEST_NAME, max((len(row[1]) for row in rows), default=0))
+    lines = []
+    for origin, name, rest in rows:
+        head = f"{_COLOR}{_hash(origin)}{_OFF}" if color else _hash(origin)
+        lines.append(f"{head} {_day(origin.commit)} {_author(origin):{width}}  {name:{names}}  {rest}".rstrip())
+    lines += _notes(blame, color)
+    return lines
+
+
+def _tensor_rows(blame: ModelBlame) -> list[tuple[Origin, str, str]]:
+    rows = []
+    for tensor in blame.tensors:
+        spec = tensor.spec
+        facts = f"{escape(spec.dtype)} {shape(spec.shape)}"
+        rows.append((tensor.values, escape(spec.name), facts + _older(tensor)))
+    return rows
+
+
+def _older(tensor: TensorBlame) -> str:
+    """What is older than the last change of values, in brackets."""
+    words = []
+    if tensor.structure.commit not in (tensor.values.commit, tensor.introduced.commit):
+        words.append(f"shape {_place(tensor.structure)}")
+    if tensor.introduced.commit != tensor.values.commit:
+        also = " with this shape" if tensor.structure.commit == tensor.introduced.commit else ""
+        words.append(f"introduced {_place(tensor.introduced)}{also if words else ''}")
+    if tensor.introduced.name != tensor.spec.name:
+        words.append(f"as {escape(tensor.introduced.name)}")
+    return f"  ({', '.join(words)})" if words else ""
+
+
+def _place(origin: Origin) -> str:
+    return f"{_hash(origin)} {_day(origin.commit)}"
+
+
+def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str]]:
+    """The commits that a module's tensors were last changed by, most tensors first."""
+    groups: dict[str, dict[str, list[TensorBlame]]] = {}
+    for tensor in blame.tensors:
+        name = group_of(tensor.spec.name, depth)
+        groups.setdefault(name, {}).setdefault(tensor.values.commit.hash, []).append(tensor)
+    rows = []
+    for name, by_commit in groups.items():
+        total = sum(len(tensors) for tensors in by_commit.values())
+        for tensors in sorted(by_commit.values(), key=lambda each: each[0].values.commit.date, reverse=True):
+            share = (
+                plural(total, "tensor") if len(tensors) == total else f"{len(tensors):,} of {plural(total, 'tensor')}"
+            )
+            rows.append((tensors[0].values, escape(name), share))
+    return rows
+
+
+def _notes(blame: ModelBlame, color: bool) -> list[str]:
+    commits = {tensor.values.commit.hash for tensor in blame.tensors}
+    lines = []
+    if len(blame.tensors) > 1:
+        text = f"{plural(len(blame.tensors), 'tensor')} last changed by {plural(len(commits), 'commit')}"
+        lines.append(paint(f"({text})", "…", color))
+    if blame.left_out:
+        lines.append(paint(f"({plural(blame.left_out, 'tensor')} not asked for)", "…", color))
+    origins = [origin for t in blame.tensors for origin in (t.values, t.structure, t.introduced)]
+    if any(origin.boundary for origin in origins):
+        lines.append(paint("(^ marks the oldest commit of a shallow clone: the change may be older)", "…", color))
+    skipped = dict.fromkeys(name for origin in origins for name in origin.skipped)
+    if skipped:
+        names = ", ".join(name[:10] for name in list(skipped)[:5]) + (" …" if len(skipped) > 5 else "")
+        text = f"? marks a change that may be that of a version which could not be read: {names}"
+        lines.append(paint(f"({text})", "…", color))
+    return lines
+
+
+def _hash(origin: Origin) -> str:
+    mark = "^" if origin.boundary else "?" if origin.skipped else ""
+    return f"{mark}{origin.commit.short}"[:10]
+
+
+def _day(commit: Commit) -> str:
+    return commit.day or " " * 10
+
+
+def _author(origin: Origin) -> str:
+    name = escape(origin.commit.author)
+    return name if len(name) <= _WIDEST_AUTHOR else name[: _WIDEST_AUTHOR - 1] + "…"
+
+
+def blame_report(blames: Sequence[ModelBlame]) -> Json:
+    """The same as one object a model (a list where there are several)."""
+    reports = [
+        {
+            "schema": SCHEMA,
+            "path": values.text(blame.path),
+            "at": values.text(blame.at),
+            "tensors": [_record(tensor) for tensor in blame.tensors],
+            "left_out": blame.left_out,
+        }
+        for blame in blames
+    ]
+    return reports[0] if len(reports) == 1 else reports
+
+
+def _record(tensor: TensorBlame) -> dict[str, Json]:
+    spec = tensor.spec
+    return {
+        "name": values.text(spec.name),
+        "dtype": values.text(spec.dtype),
+        "shape": list(spec.shape),
+        "values": _origin(tensor.values),
+        "structure": _origin(tensor.structure),
+        "introduced": _origin(tensor.introduced),
+    }
+
+
+def _origin(origin: Origin) -> dict[str, Json]:
+    commit = origin.commit
+    committed = commit != NOT_COMMITTED
+    return {
+        "commit": commit.hash if committed else None,
+        "author": values.text(commit.author) if committed else None,
+        "email": values.text(commit.email) if committed else None,
+        "date": commit.date if committed else None,
+        "subject": values.text(commit.subject) if committed else None,
+        "name": values.text(origin.name),
+        "boundary": origin.boundary,
+        "unreadable_between": list(origin.skipped),
+    }

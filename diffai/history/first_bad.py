@@ -1,0 +1,147 @@
+"""The first commit at which something holds: a NaN, a new structure, too far a drift, a tensor that should have stayed.
+
+Every version is looked at, oldest first: what goes bad may come good again, so that halving would not find it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from diffai.cache.store import Store
+from diffai.errors import UsageError
+from diffai.history.log import LogEntry, LogOptions, ModelLog, Progress, log_model
+from diffai.history.log_records import entry_record
+from diffai.history.log_text import entry_lines
+from diffai.history.model_path import ModelPath
+from diffai.render import values
+from diffai.render.style import escape, paint, plural
+from diffai.sources.git_program import Repository
+
+CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB"
+_LIMIT = re.compile(r"(drift|update)\s*>\s*(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What makes a version bad; ``limit`` of a drift or an update is a relative L2, ``glob`` names tensors."""
+
+    text: str
+    kind: Literal["nonfinite", "structure", "drift", "update", "changed"]
+    limit: float = 0.0
+    glob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstBad:
+    """The answer: the first bad entry, None when there is none; and how many versions were looked at, or could not be."""
+
+    path: str
+    check: Check
+    entry: LogEntry | None
+    looked_at: int
+    unreadable: int
+
+
+def parse_check(text: str) -> Check:
+    """A check as the user writes it.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> parse_check("drift>0.5").limit, parse_check("changed:*.bias").glob
+    (0.5, '*.bias')
+    """
+    word = text.strip()
+    if word in ("nonfinite", "nan"):
+        return Check(word, "nonfinite")
+    if word in ("structure", "shape"):
+        return Check(word, "structure")
+    if word.startswith("changed:") and len(word) > len("changed:"):
+        return Check(word, "changed", glob=word.removeprefix("changed:"))
+    limited = _LIMIT.fullmatch(word)
+    if limited:
+        try:
+            limit = float(limited[2])
+        except ValueError:
+            limit = math.nan
+        if limit >= 0:
+            return Check(word, "drift" if limited[1] == "drift" else "update", limit)
+    raise UsageError(f"{text!r} is no check (known: {CHECKS}; X is a relative L2 such as 0.5)")
+
+
+def is_bad(entry: LogEntry, check: Check) -> bool:
+    """Whether a readable entry is bad."""
+    figures = entry.figures
+    if figures is None or entry.kind == "removed":
+        return False
+    moved = figures.movement
+    if check.kind == "nonfinite":
+        return moved is not None and moved.nonfinite > 0
+    if entry.kind == "added":
+        return False  # there is nothing that it changed
+    if check.kind == "structure":
+        return figures.structural
+    if check.kind == "changed":
+        return figures.structural or figures.changed > 0
+    value = None if moved is None else moved.drift if check.kind == "drift" else moved.relative_l2
+    return value is not None and value > check.limit
+
+
+def find_first_bad(
+    repository: Repository,
+    model: ModelPath,
+    options: LogOptions,
+    store: Store,
+    check: Check,
+    progress: Progress | None = None,
+) -> FirstBad:
+    """The first version, oldest first, at which ``check`` holds.
+
+    Raises:
+        SourceError: as :func:`diffai.history.log.log_model`.
+    """
+    level = {"structure": "header", "changed": "digest"}.get(check.kind, "values")
+    wanted = dataclasses.replace(
+        options,
+        level=level,
+        limit=0,
+        only_structure=False,
+        tensor=check.glob or options.tensor,  # type: ignore[arg-type]
+    )
+    log: ModelLog = log_model(repository, model, wanted, store, progress, until=lambda entry: is_bad(entry, check))
+    found = next((entry for entry in reversed(log.entries) if is_bad(entry, check)), None)
+    unreadable = sum(entry.kind == "unreadable" for entry in log.entries)
+    return FirstBad(log.path, check, found, log.versions, unreadable)
+
+
+def first_bad_lines(found: FirstBad, *, color: bool = False) -> list[str]:
+    """The answer for people."""
+    seen = plural(found.looked_at, "version")
+    if found.entry is None:
+        lines = [f"{escape(found.path)}: {escape(found.check.text)} holds at none of {seen}"]
+    else:
+        lines = [f"{escape(found.path)}: {escape(found.check.text)} holds first at"]
+        lines += entry_lines(found.entry, color=color, detail=True, verbose=False)
+    if found.unreadable:
+        text = f"({plural(found.unreadable, 'version')} could not be read and may be bad as well)"
+        lines.append(paint(text, "…", color))
+    return lines
+
+
+def first_bad_json(found: FirstBad) -> str:
+    """The answer for programs; ``first_bad`` is null when there is none."""
+    return values.dump(
+        {
+            "schema": "diffai.first-bad/1",
+            "path": values.text(found.path),
+            "check": values.text(found.check.text),
+            "first_bad": entry_record(found.entry) if found.entry is not None else None,
+            "versions": found.looked_at,
+            "unreadable": found.unreadable,
+        },
+        "json",
+    )

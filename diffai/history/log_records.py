@@ -1,0 +1,187 @@
+"""A model's history for programs and documents: JSON, CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from diffai.history.figures import Figures
+from diffai.history.log import LogEntry, ModelLog
+from diffai.render import values
+from diffai.render.lines import cosine
+from diffai.render.report import report
+from diffai.render.state import describe_state
+from diffai.render.style import escape, plural, ratio, size
+from diffai.render.values import Json, dump
+
+SCHEMA = "diffai.log/1"
+
+
+def as_json(logs: Sequence[ModelLog]) -> str:
+    """One object; a list of such where there are several models."""
+    reports = [log_report(log) for log in logs]
+    return dump(reports[0] if len(reports) == 1 else reports, "json")
+
+
+def log_report(log: ModelLog) -> dict[str, Json]:
+    """A history as one object, entries newest first."""
+    return {
+        "schema": SCHEMA,
+        "path": values.text(log.path),
+        "level": log.level,
+        "compare_to": values.text(log.compare_to),
+        "versions": log.versions,
+        "left_out": log.left_out,
+        "earlier_path": values.text(log.earlier_path) or None,
+        "entries": [entry_record(entry) for entry in log.entries],
+    }
+
+
+def entry_record(entry: LogEntry) -> dict[str, Json]:
+    """One commit. Figures that were not looked at, or are not defined, are null."""
+    commit, version = entry.commit, entry.version
+    record: dict[str, Json] = {
+        "commit": commit.hash,
+        "parents": list(commit.parents),
+        "author": values.text(commit.author),
+        "email": values.text(commit.email),
+        "date": commit.date,
+        "subject": values.text(commit.subject),
+        "kind": entry.kind,
+        "path": values.text(version.path) if version is not None else None,
+        "holder": version.holder if version is not None else None,
+        "content": values.text(version.content) if version is not None else None,
+        "renamed_from": values.text(entry.renamed_from) or None,
+        "moved_from": entry.moved_from or None,
+        "compared_with": values.text(entry.compared_with) or None,
+        "history_cut": entry.cut,
+        "state": type(entry.state).__name__ if entry.state is not None else "opened",
+        "reason": describe_state(entry.state) if entry.state is not None else "",
+        **_figures(entry.figures),
+    }
+    if entry.diff is not None:
+        record["report"] = report(entry.diff)
+    return record
+
+
+def _figures(figures: Figures | None) -> dict[str, Json]:
+    if figures is None:
+        return {"figures": None}
+    moved = figures.movement
+    return {
+        "figures": {
+            "level": figures.level,
+            "format": figures.format,
+            "size": figures.size if figures.size >= 0 else None,
+            "tensors": figures.tensors,
+            "parameters": figures.parameters,
+            "param_diff": figures.parameters - figures.parameters_before,
+            "dtypes": {values.text(name): count for name, count in figures.dtypes},
+            "added": figures.added,
+            "removed": figures.removed,
+            "changed": figures.changed if figures.level != "header" else None,
+            "renamed": figures.renamed,
+            "reshaped": figures.reshaped,
+            "cast": figures.cast,
+            "dtype_changes": [{"old": o, "new": n, "tensors": count} for o, n, count in figures.casts],
+            "shape_changes": [
+                {"name": values.text(name), "old": list(old), "new": list(new)} for name, old, new in figures.reshapes
+            ],
+            "metadata": figures.metadata,
+            "training": figures.training,
+            "parameters_modified": figures.modified if figures.level == "values" else None,
+            "parameters_compared": figures.compared if figures.level == "values" else None,
+            "relative_l2": values.finite(moved.relative_l2) if moved else None,
+            "cosine": values.finite(moved.cosine) if moved else None,
+            "norm": values.finite(moved.norm) if moved else None,
+            "drift": values.finite(moved.drift) if moved else None,
+            "update_cosine": values.finite(moved.update_cosine) if moved else None,
+            "nonfinite": moved.nonfinite if moved else None,
+            "largest": _group(moved.largest.name, moved.largest.relative) if moved and moved.largest else None,
+            "groups": [_group(group.name, group.relative) for group in moved.groups] if moved else [],
+        }
+    }
+
+
+def _group(name: str, relative: float | None) -> dict[str, Json]:
+    return {"name": values.text(name), "relative_l2": values.finite(relative)}
+
+
+_COLUMNS = (
+    "path", "commit", "date", "author", "subject", "kind", "holder", "size", "tensors", "parameters", "added",
+    "removed", "changed", "renamed", "reshaped", "cast", "relative_l2", "cosine", "drift", "update_cosine", "norm",
+    "nonfinite", "largest", "reason",
+)  # fmt: skip
+
+
+def as_csv(logs: Sequence[ModelLog]) -> str:
+    """One row a commit, with a heading; empty where there is no figure."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for log in logs:
+        for entry in log.entries:
+            record = entry_record(entry)
+            flat = record | (record["figures"] or {})
+            flat["path"] = flat["path"] or log.path
+            flat["largest"] = flat["largest"]["name"] if flat.get("largest") else None
+            writer.writerow([_cell(flat.get(column)) for column in _COLUMNS])
+    return out.getvalue()
+
+
+def _cell(value: Json) -> Json:
+    """A cell that no spreadsheet takes for a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        text = escape(value, longest=0)
+        return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    return value
+
+
+def as_markdown(logs: Sequence[ModelLog]) -> str:
+    """One table a model."""
+    lines: list[str] = []
+    for log in logs:
+        lines += [f"### {_mark(log.path)}", ""]
+        lines.append("| commit | date | author | subject | tensors | relative L2 | cosine | drift | size |")
+        lines.append("|---|---|---|---|---|--:|--:|--:|--:|")
+        lines += [_row(entry) for entry in log.entries]
+        if log.left_out:
+            lines += ["", f"{plural(log.left_out, 'commit')} left out."]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(entry: LogEntry) -> str:
+    figures, commit = entry.figures, entry.commit
+    cells = [f"`{commit.short}`", commit.day, _mark(commit.author), _mark(commit.subject)]
+    if figures is None:
+        why = describe_state(entry.state) if entry.state is not None else "not read"
+        return f"| {' | '.join([*cells, _mark(why), '', '', '', ''])} |"
+    moved = figures.movement
+    cells += [
+        _what(entry, figures),
+        ratio(moved.relative_l2) if moved and moved.relative_l2 is not None else "",
+        cosine(moved.cosine) if moved and moved.cosine is not None else "",
+        ratio(moved.drift) if moved and moved.drift is not None else "",
+        size(figures.size) if figures.size >= 0 else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _what(entry: LogEntry, figures: Figures) -> str:
+    if entry.kind in ("added", "removed"):
+        return f"{entry.kind} ({figures.tensors:,})"
+    marks = (("~", figures.changed), ("+", figures.added), ("-", figures.removed), ("&gt;", figures.renamed))
+    text = " ".join(f"{mark}{count:,}" for mark, count in marks if count)
+    return f"{text} of {figures.tensors:,}" if text else "="
+
+
+def _mark(text: str) -> str:
+    """Text that means nothing to Markdown or HTML."""
+    safe = escape(text, longest=200)
+    for character in "\\`*_{}[]<>|#~!":
+        safe = safe.replace(character, f"\\{character}")
+    return safe
