@@ -33,9 +33,11 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       diffai show model.pt --format json | jq '.tensors[] | select(.nan_count > 0)'
     """
     from diffai.cli.main import Words
-    from diffai.compare.summary import show_model
+    from diffai.compare.summary import NotOpenedError, show_model
     from diffai.errors import UsageError
     from diffai.render.show import show_report, show_text
+    from diffai.render.state import describe_state
+    from diffai.render.style import escape
 
     words = [*files, *(ctx.obj.after if isinstance(ctx.obj, Words) else ())]
     if not words:
@@ -53,10 +55,12 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
                 word, limits_for(settings), input_format=input_format, pattern=given["filter_"],
                 statistics=not settings.shape_only, digests=given["digests"], threads=settings.threads,
             )  # fmt: skip
+        except NotOpenedError as error:
+            click.echo(f"diffai: {escape(error.label)}: {describe_state(error.state)}", err=True)
+            code = error.exit_code
+            continue
         except DiffaiError as error:
-            if len(words) == 1:
-                raise
-            click.echo(f"diffai: {error}", err=True)
+            click.echo(f"diffai: {escape(str(error), longest=2000)}", err=True)
             code = error.exit_code
             continue
         if kind == "text":
