@@ -17,6 +17,12 @@ def main() -> None:
         from diffai.git import textconv
 
         raise SystemExit(textconv.main(argv[1:]))
+    if word == "gate":  # most commits change no model, and that is known before anything else is loaded
+        from diffai.gate import quick
+
+        status = quick.main(argv[1:])
+        if status is not None:
+            raise SystemExit(status)
     from diffai.cli.main import main as run
 
     raise SystemExit(run(argv))

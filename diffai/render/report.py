@@ -46,6 +46,11 @@ def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) 
     }
 
 
+def comparison_of(diff: ModelDiff) -> dict[str, Json]:
+    """The ``comparison`` of one model diff: its counts, and nothing of single tensors."""
+    return _comparison([diff])
+
+
 def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
     diffs = [file.diff for file in diff.files if file.diff is not None]
     comparison = _comparison(diffs)

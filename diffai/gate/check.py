@@ -1,0 +1,130 @@
+"""Run the gate: find what changed, judge each model by its policy, collect one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from diffai.gate import sides
+from diffai.gate.approvals import Approval, read_approvals, read_work_file
+from diffai.gate.changes import APPROVALS_FILE, changed_entries, read_texts, within, work_prefix
+from diffai.gate.judgement import Request, find_approval, judge_sides
+from diffai.gate.policies import load_named, load_policy, policy_changed
+from diffai.gate.ranges import Range, Words, find_range, from_framework
+from diffai.gate.units import Unit, units_of
+from diffai.policy.rules import Effective, OnMissing, Policy, on_missing
+from diffai.policy.verdicts import GateReport, Verdict
+from diffai.render.style import plural
+from diffai.sources.git_program import GitError, Repository
+
+
+def run_gate(request: Request) -> GateReport:
+    """Judge the index, or a range.
+
+    Raises:
+        UsageError: the policy or the approvals are wrong.
+        SourceError: no repository, no such revision, a shallow clone.
+    """
+    repository = Repository()
+    words = from_framework(request.words)
+    found = find_range(repository, words)
+    policy = load_named(request.config_file) if request.config_file else load_policy(repository, found.policy)
+    notes = [found.note] if found.note else []
+    changed = policy_changed(repository, found.old, found.new)
+    if changed:
+        used = "it is judged by the new one" if found.staged else f"it is judged by that of {found.policy.label}"
+        notes.append(f"the policy itself changes ({changed}): {used}")
+    prefix = work_prefix(repository) if request.paths else ""
+    units = units_of(within(found.changes, request.paths, prefix), policy.include)
+    if found.staged:
+        units, merged = _without_merged(repository, units)
+        if merged:
+            notes.append(f"{plural(merged, 'model')} taken unchanged from the merged branch: not judged again")
+    hooked = found.staged or bool(words.hook)
+    judge_one = _Gate(repository, request, found, policy, "warn" if hooked else "fail")
+    verdicts = tuple(verdict for unit in units if (verdict := judge_one.verdict(unit)) is not None)
+    compare = f"diffai {found.old.word('{path}')} {found.new.word('{path}')}"
+    if not found.staged:
+        compare = f"diffai {_cut(found.old.tree)} {_cut(found.new.tree)} -- {{path}}"
+    return GateReport(
+        found.old.label, found.new.label, policy.source, verdicts, tuple(notes), compare,
+        _commands(words, found, policy), ask=policy.ask and hooked,
+    )  # fmt: skip
+
+
+def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
+    """What the advice of a refusal names."""
+    base = "" if found.staged else f" --base {words.base if words.hook == '' else _cut(found.old.tree)}"
+    commands = {"approve": f"diffai gate approve {{path}} --why '...'{base}"}
+    if found.staged:
+        commands["skip"] = "DIFFAI_GATE=off git commit ..."
+    elif words.hook:
+        commands["skip"] = "DIFFAI_GATE=off git push ..."
+    commands["policy"] = policy.source or ".diffai.toml"
+    return commands
+
+
+def _without_merged(repository: Repository, units: Sequence[Unit]) -> tuple[list[Unit], int]:
+    """A merge in the making brings in what was committed, and judged, on the other branch."""
+    try:
+        heads = repository.ask("rev-parse", "-q", "--verify", "MERGE_HEAD").decode("ascii").split()
+    except GitError:
+        return list(units), 0
+    differing = {change.path for head in heads for change in changed_entries(repository, head, "")}
+    kept = [unit for unit in units if unit.sharded or unit.path in differing]
+    return kept, len(units) - len(kept)
+
+
+class _Gate:
+    """Judges the models of one range."""
+
+    def __init__(
+        self, repository: Repository, request: Request, found: Range, policy: Policy, missing: OnMissing
+    ) -> None:
+        self._repository, self._request, self._range, self._policy = repository, request, found, policy
+        self._missing: OnMissing = "fail" if request.on_missing == "fail" else missing
+        if request.on_missing == "warn":
+            self._missing = "warn"
+        self._opener = sides.Opener(repository, request.limits)
+        self._known: tuple[Approval, ...] | None = None
+
+    def verdict(self, unit: Unit) -> Verdict | None:
+        """What the policy says of one model; None when it is a model on neither side."""
+        effective = self._policy.for_path(unit.old_path, unit.new_path)
+        blank = Verdict(unit.path, unit.status, unit.old_path, must_judge=self._fails(effective))
+        if unit.unmerged:
+            return replace(blank, not_judged="it is in conflict: resolve it and git add it", must_judge=True)
+        if unit.path.endswith((".dvc", "dvc.lock")) and not self._names_models(unit):
+            return None
+        old = self._opener.old(unit, self._range.old)
+        try:
+            new = self._opener.new(unit, self._range.new)
+            try:
+                return judge_sides(blank, old, new, effective, self._request, self._approval)
+            finally:
+                sides.closing(new)
+        finally:
+            sides.closing(old)
+
+    def _fails(self, effective: Effective) -> bool:
+        chosen = on_missing(effective, self._missing) if not self._request.on_missing else self._missing
+        return chosen == "fail"
+
+    def _names_models(self, unit: Unit) -> bool:
+        words = [point.word(path) for point, path in
+                 ((self._range.old, unit.old_path), (self._range.new, unit.new_path)) if path]  # fmt: skip
+        return any(sides.dvc_models(text) for text in read_texts(self._repository, words))
+
+    def _approval(self, verdict: Verdict) -> tuple[str, str]:
+        if self._known is None:
+            self._known = read_approvals(self._repository, self._range.new)
+        approval, note = find_approval(verdict, self._known)
+        if not approval and verdict.refusing and self._range.staged:
+            on_disk, _ = find_approval(verdict, read_work_file(self._repository))
+            if on_disk:
+                note = f"it is approved in {APPROVALS_FILE}, which is not staged: git add {APPROVALS_FILE}"
+        return approval, note
+
+
+def _cut(oid: str) -> str:
+    return oid[:12] if len(oid) >= 40 else oid

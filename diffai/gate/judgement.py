@@ -1,0 +1,141 @@
+"""Judge two opened sides: what can be compared, what can only be judged by the new side, what cannot be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from diffai.compare.models import Input, Progress, compare_models
+from diffai.compare.result import CompareOptions
+from diffai.errors import SourceError
+from diffai.formats.base import Limits
+from diffai.gate import sides
+from diffai.gate.approvals import Approval
+from diffai.gate.changes import APPROVALS_FILE
+from diffai.gate.ranges import Words
+from diffai.model import Absent, LfsPointer, NotPulled, State, Unreadable
+from diffai.policy.judging import Case, judge, judge_size
+from diffai.policy.rules import Effective
+from diffai.policy.structure import structure_change
+from diffai.policy.verdicts import Verdict, Violation
+from diffai.render.state import describe_state
+from diffai.render.style import plural
+
+# A gate answers by the policy alone: no tolerance, no ignored names, whatever [compare] in a clone says.
+HEADERS = CompareOptions(shape_only=True, find_renames=True, statistics="none")
+VALUES = CompareOptions(statistics="all")
+
+Approve = Callable[[Verdict], tuple[str, str]]
+"""(who approved the change of a verdict, what else to say); each "" where there is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be judged, and how.
+
+    Attributes:
+        words: which sides.
+        paths: limit to these, relative to the working directory; empty = everything.
+        on_missing: what the command line says; "" = as the policy says, else warn in hooks and fail in CI.
+        config_file: a policy file named by the user; "" = the one of the repository.
+        threads: worker threads, 0 = as many as help.
+        full: compare values even where the policy can be judged by headers (for summaries).
+    """
+
+    words: Words = field(default_factory=Words)
+    paths: tuple[str, ...] = ()
+    on_missing: str = ""
+    config_file: str = ""
+    threads: int = 0
+    full: bool = False
+    limits: Limits = field(default_factory=lambda: Limits(allow_torch=False))
+    progress: Progress | None = None
+
+
+def find_approval(verdict: Verdict, approvals: Sequence[Approval]) -> tuple[str, str]:
+    """(who approved this change, what else to say of approvals of this model); each "" where there is nothing."""
+    change = verdict.structure
+    mine = [entry for entry in approvals if entry.path == verdict.path]
+    if change is None or not mine:
+        return "", ""
+    for entry in mine:
+        if entry.covers(verdict.path, change):
+            return entry.shown, ""
+    stale = [entry for entry in mine if entry.new not in (change.old, change.new)]
+    if not stale:
+        return "", ""
+    are = "is" if len(stale) == 1 else "are"
+    return "", f"{plural(len(stale), 'approval')} of this model in {APPROVALS_FILE} {are} for another change (stale)"
+
+
+def judge_sides(
+    blank: Verdict, old: Input, new: Input, policy: Effective, request: Request, approve: Approve
+) -> Verdict | None:
+    """Judge two opened sides; what cannot be compared is judged as far as it can be."""
+    if sides.is_nothing(old.state) and sides.is_nothing(new.state):
+        return None
+    if new.state is not None and not sides.is_nothing(new.state):
+        return _unjudged(blank, new, policy)
+    if new.checkpoint is None:
+        if new.state is not None and not isinstance(new.state, Absent):
+            reason = f"it was a model and is none any more: {describe_state(new.state)}"
+            return replace(blank, not_judged=reason, must_judge=True)
+        blank = replace(blank, status="deleted")
+        if old.state is not None:
+            return _deleted_unseen(blank, old.state, policy)
+    alone = old.state is not None and not sides.is_nothing(old.state)
+    if old.checkpoint is None and not alone:
+        blank = replace(blank, status="added", old_path="")
+    before = Input(old.label, state=Absent()) if old.checkpoint is None else old
+    after = new if new.checkpoint is not None else Input(new.label, state=Absent())
+    options = VALUES if (policy.needs_values or request.full) and blank.status != "deleted" else HEADERS
+    try:
+        diff = compare_models(before, after, replace(options, threads=request.threads), request.progress)
+    except SourceError as error:
+        return replace(blank, not_judged=str(error), must_judge=True)
+    metadata = new.checkpoint.metadata if new.checkpoint is not None else {}
+    violations = judge(Case(diff, blank.status, metadata, alone=alone), policy)
+    verdict = replace(blank, diff=diff, violations=violations)
+    if alone:
+        assert old.state is not None
+        foreign = _explicit(policy) if isinstance(old.state, Unreadable) else blank.must_judge
+        reason = f"only the new side was judged, not the change; the old side: {describe_state(old.state)}"
+        return replace(verdict, not_judged=reason, missing=old.state, must_judge=foreign)
+    return _with_approval(replace(verdict, structure=structure_change(diff)), approve)
+
+
+def _with_approval(verdict: Verdict, approve: Approve) -> Verdict:
+    if not any(violation.approvable for violation in verdict.violations):
+        return verdict
+    approval, note = approve(verdict)
+    if not approval:
+        return replace(verdict, note=note)
+    violations = tuple(replace(v, approved=True) if v.approvable else v for v in verdict.violations)
+    return replace(verdict, violations=violations, approval=approval)
+
+
+def _deleted_unseen(blank: Verdict, state: State, policy: Effective) -> Verdict:
+    """A deleted pointer: that it is gone can be judged without its bytes, unless tensors in it are guarded."""
+    nothing = compare_models(Input("", state=Absent()), Input("", state=Absent()))
+    violations = judge(Case(nothing, "deleted", {}), policy)
+    if not (policy.frozen or policy.protected):
+        return replace(blank, violations=violations)
+    reason = f"whether it held frozen or protected tensors: {describe_state(state)}"
+    return replace(blank, violations=violations, not_judged=reason, missing=state)
+
+
+def _unjudged(blank: Verdict, new: Input, policy: Effective) -> Verdict:
+    """The new side is not here, or cannot be read."""
+    state = new.state
+    assert state is not None
+    violations: tuple[Violation, ...] = ()
+    if isinstance(state, LfsPointer | NotPulled) and state.size >= 0:
+        violations = judge_size(state.size, policy)
+    here = sides.is_missing(state) or sides.is_foreign(state)
+    must = blank.must_judge if here else _explicit(policy)
+    return replace(blank, not_judged=describe_state(state), missing=state, violations=violations, must_judge=must)
+
+
+def _explicit(policy: Effective) -> bool:
+    """A broken file must be judged, unless the policy itself says that it need not be."""
+    return bool(policy.values["on_missing"] != "warn")

@@ -1,0 +1,78 @@
+"""The gate's first question: does this change touch a model at all? Mostly it does not, and then nothing else loads.
+
+``diffai gate`` comes here before the command line's libraries are imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from diffai.errors import DiffaiError
+
+OFF = "diffai gate: switched off by DIFFAI_GATE=off; nothing was judged"
+_VALUED = ("--base", "--head", "--hook", "--remote", "--on-missing")
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """0 when nothing is to be judged; None when the whole gate is needed (or its help, or its error messages).
+
+    Args:
+        argv: the words after ``gate``.
+    """
+    if is_off() and argv[:1] != ["approve"]:
+        sys.stderr.write(f"{OFF}\n")
+        return 0
+    parsed = _parse(argv)
+    if parsed is None:
+        return None
+    options, paths = parsed
+    try:
+        return 0 if _nothing_to_judge(options, paths) else None
+    except DiffaiError:
+        return None  # the whole gate meets it again, and says it as every error is said
+
+
+def is_off() -> bool:
+    """Whether the environment switches the gate off."""
+    return os.environ.get("DIFFAI_GATE", "").lower() in ("off", "0", "false", "no")
+
+
+def _parse(argv: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
+    """Options and paths of the plain forms that hooks use; None for any other."""
+    if argv[:1] == ["approve"]:
+        return None
+    options: dict[str, str] = {}
+    paths: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            paths.extend(words)
+        elif word in _VALUED:
+            options[word] = next(words, "")
+        elif word.startswith(tuple(f"{name}=" for name in _VALUED)):
+            name, _, options[name] = word.partition("=")
+        elif word.startswith("-") and word not in ("-q", "--quiet"):
+            return None
+        elif not word.startswith("-"):
+            paths.append(word)
+    return options, paths
+
+
+def _nothing_to_judge(options: dict[str, str], paths: list[str]) -> bool:
+    from diffai.gate.changes import POLICY_FILES, is_candidate, within, work_prefix
+    from diffai.gate.policies import load_policy
+    from diffai.gate.ranges import Words, find_range, from_framework
+    from diffai.sources.git_program import Repository
+
+    words = Words(**{name.lstrip("-"): options[name] for name in _VALUED[:4] if name in options})
+    repository = Repository()
+    found = find_range(repository, from_framework(words))
+    changes = within(found.changes, paths, work_prefix(repository) if paths else "")
+    if any(is_candidate(change) for change in changes):
+        return False
+    if any(change.path in POLICY_FILES for change in found.changes):
+        return False  # a changed policy is checked and reported, also without a model
+    policy = load_policy(repository, found.policy)
+    return not any(is_candidate(change, policy.include) for change in changes)
