@@ -82,7 +82,12 @@ def numbers(*items: int) -> bytes:
 
 
 def tensor(
-    key: str, elements: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, kind: str = "FloatStorage"
+    key: str,
+    elements: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    offset: int = 0,
+    kind: str = "FloatStorage",
 ) -> bytes:
     """Opcodes that rebuild one tensor."""
     storage = b"(" + text("storage") + global_("torch", kind) + text(key) + text("cpu") + integer(elements) + b"tQ"

@@ -231,9 +231,10 @@ def _set(machine: Machine, args: Args) -> object:
 
 
 def _complex(machine: Machine, args: Args) -> object:
-    if not all(isinstance(part, (int, float)) for part in args):
+    numbers = [part for part in args if isinstance(part, (int, float))]
+    if len(numbers) != len(args) or len(numbers) > 2:
         raise ValueError
-    return "+".join(repr(part) for part in args) + "j"
+    return complex(*numbers)
 
 
 def _scalar_of(kind: type) -> Constructor:

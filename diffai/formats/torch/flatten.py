@@ -27,11 +27,11 @@ from diffai.formats.torch.objects import (
     shown,
 )
 from diffai.formats.torch.regions import COPY_BLOCK, BytesRegion, Region, read
-from diffai.formats.torch.sections import MODULE_INTERNALS, MODULE_TENSORS, Role, Section, sections_of
+from diffai.formats.torch.sections import MODULE_INTERNALS, MODULE_TENSORS, TENSOR_INTERNALS, Role, Section, sections_of
 from diffai.model import Problem, Scalar
 
 MAX_DEPTH = 200
-MAX_STEPS = 4_000_000
+MAX_STEPS = 2_000_000
 MAX_SCALARS = 20_000
 LONG_SEQUENCE = 64
 LONG_STRING = 256
@@ -96,6 +96,9 @@ def children(value: object) -> Iterator[tuple[str, object]]:
         yield from _numbered(value.data if isinstance(value.data, (list, tuple)) else ())
     elif isinstance(value, Stub):
         yield from _stub_children(value)
+    elif isinstance(value, Tensor):
+        attributes = _state_children(value.state)
+        yield from (item for item in attributes if item[0] not in TENSOR_INTERNALS)
 
 
 def _numbered(items: list[object] | tuple[object, ...]) -> Iterator[tuple[str, object]]:
@@ -106,9 +109,17 @@ def _numbered(items: list[object] | tuple[object, ...]) -> Iterator[tuple[str, o
 def _stub_children(stub: Stub) -> Iterator[tuple[str, object]]:
     if _deep_args(stub):
         yield from _numbered(stub.args)
-    states = stub.state if isinstance(stub.state, tuple) and len(stub.state) == 2 else (stub.state,)
-    if isinstance(stub.state, tuple) and not all(part is None or isinstance(part, dict) for part in states):
-        states = (stub.state,)
+    yield from _state_children(stub.state)
+    yield from _numbered(stub.items)
+    for key, item in stub.pairs.items():
+        yield key_text(key), item
+
+
+def _state_children(whole: object) -> Iterator[tuple[str, object]]:
+    """What BUILD was given: attributes, (attributes, slots), or whatever a class's own ``__getstate__`` made."""
+    states: tuple[object, ...] = (whole,)
+    if isinstance(whole, tuple) and len(whole) == 2 and all(part is None or isinstance(part, dict) for part in whole):
+        states = whole
     for state in states:
         if isinstance(state, dict):
             yield from _attributes(state)
@@ -116,9 +127,6 @@ def _stub_children(stub: Stub) -> Iterator[tuple[str, object]]:
             yield from _numbered(state)
         elif state is not None:
             yield "state", state
-    yield from _numbered(stub.items)
-    for key, item in stub.pairs.items():
-        yield key_text(key), item
 
 
 def _attributes(state: dict[object, object]) -> Iterator[tuple[str, object]]:
@@ -179,7 +187,8 @@ class _Walker:
         """All leaves of one section, depth first, in file order."""
         if kind_of(section.value) != "container":
             self._leaf(section.name, section.value, section.role)
-            return
+            if not (isinstance(section.value, Tensor) and section.value.state is not None):
+                return
         path = [section.name] if section.name else []
         frames: list[tuple[Iterator[tuple[str, object]], int, Role]] = []
         open_ids: set[int] = set()
@@ -197,12 +206,13 @@ class _Walker:
             if self._steps > MAX_STEPS:
                 raise LimitError(f"holds more than {MAX_STEPS:,} values", code="PT12")
             name, value = step
-            if kind_of(value) == "container":
+            kind = kind_of(value)
+            if kind != "container":
+                self._leaf(".".join((*path, name)), value, role)
+            if kind == "container" or (isinstance(value, Tensor) and value.state is not None):
                 path.append(name)
                 if not self._enter(value, path, role, frames, open_ids):
                     path.pop()
-            else:
-                self._leaf(".".join((*path, name)), value, role)
 
     def _enter(
         self,
@@ -331,6 +341,8 @@ def scalar_of(value: object) -> Scalar:
         return f"<{value.region.size:,} bytes {_digest(value.region)}>"
     if isinstance(value, bytes):
         return f"<{len(value):,} bytes {_digest(BytesRegion(value))}>"
+    if isinstance(value, complex):
+        return str(value)
     if isinstance(value, DType):
         return f"torch.{value.torch_name}"
     return described(value)
@@ -341,8 +353,8 @@ def described(value: object) -> str:
     if isinstance(value, Global):
         return value.full if len(value.full) <= LONG_STRING else shown(value.full)
     if isinstance(value, Stub):
-        inside = ", ".join(str(scalar_of(part)) for part in value.args[:8] if not isinstance(part, Stub))
-        return f"<{shown(value.of.full)}({shown(inside, 400)})>"
+        inside = ", ".join(str(scalar_of(part)) for part in value.args)
+        return f"<{shown(value.of.full)}({inside if len(inside) <= LONG_STRING else scalar_of(inside)})>"
     if isinstance(value, Array):
         region = region_of(value.data)
         return f"<numpy array {_sizes(value.shape)} of no numbers {_digest(region) if region else ''}>"

@@ -150,7 +150,7 @@ def _words(values: Values, view: View) -> Values:
 
 
 def _decoded(values: Values, view: View, shape: tuple[int, ...], corner: list[int]) -> Values:
-    """(q - zero_point) * scale in float32, as torch's dequantize does."""
+    """(q - zero_point) * scale as torch's dequantize: in float32 per tensor, in float64 and rounded per channel."""
     import numpy as np
 
     quantizer = view.quantizer
@@ -170,9 +170,9 @@ def _decoded(values: Values, view: View, shape: tuple[int, ...], corner: list[in
         part = slice(first, first + shape[position])
         along = [shape[position] if index == position else 1 for index in range(len(shape))]
     grid = stored.reshape(shape)
-    centred = grid.astype(np.float32) - points[part].astype(np.float32).reshape(along)
-    decoded: Values = centred.astype(np.float32) * scales[part].astype(np.float32).reshape(along)
-    return decoded
+    shifted = grid.astype(np.float64) - points[part].astype(np.float64).reshape(along)
+    per_channel: Values = (shifted * scales[part].astype(np.float64).reshape(along)).astype(np.float32)
+    return per_channel
 
 
 def _numbers(view: View) -> Values:

@@ -20,8 +20,11 @@ MODULE_INTERNALS = frozenset(
     ("_non_persistent_buffers_set", "_backward_pre_hooks", "_backward_hooks", "_is_full_backward_hook",
      "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
      "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
-     "_load_state_dict_post_hooks", "_backend")
+     "_load_state_dict_post_hooks", "_backend", "_flat_weights", "_flat_weight_refs",
+     "_flat_weights_names", "_all_weights")
 )  # fmt: skip
+
+TENSOR_INTERNALS = ("persistent", "_is_buffer", "_is_param")  # what torch itself writes on a Buffer or Parameter
 
 # Keys under which programs keep the weights; the first word of the checkpoint dialects that are met in the wild.
 MAIN = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "module", "weights", "params",

@@ -68,7 +68,8 @@ def test_big_endian_storages_are_swapped() -> None:
     members = {
         "data.pkl": state({
             "f": tensor("0", 2, (2,), (1,)), "h": tensor("1", 2, (2,), (1,), kind="HalfStorage"),
-            "c": tensor("2", 1, (1,), (1,), kind="ComplexFloatStorage"), "b": tensor("3", 2, (2,), (1,), kind="ByteStorage"),
+            "c": tensor("2", 1, (1,), (1,), kind="ComplexFloatStorage"),
+            "b": tensor("3", 2, (2,), (1,), kind="ByteStorage"),
             "t": tensor("4", 4, (2, 2), (1, 2), kind="LongStorage"),
         }),
         "byteorder": b"big", "data/0": struct.pack(">2f", 1, 2), "data/1": struct.pack(">2e", 1, 2),
@@ -203,8 +204,8 @@ def test_other_torch_archives_are_named(member: str) -> None:
 
 
 def test_check_finds_all_tensors_that_are_wrong() -> None:
-    pickled = state({"a": tensor("0", 4, (9,), (1,)), "b": tensor("7", 4, (4,), (1,)), "ok": tensor("0", 4, (4,), (1,))})
-    found = checked(zipped({"data.pkl": pickled, "data/0": FLOATS}))
+    tensors = {"a": tensor("0", 4, (9,), (1,)), "b": tensor("7", 4, (4,), (1,)), "ok": tensor("0", 4, (4,), (1,))}
+    found = checked(zipped({"data.pkl": state(tensors), "data/0": FLOATS}))
     assert [(problem.code, problem.tensor) for problem in found] == [("PT09", "a"), ("PT07", "b")]
 
 

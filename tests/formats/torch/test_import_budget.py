@@ -15,7 +15,8 @@ from diffai.formats.base import Limits
 from diffai.sources.local import LocalFile
 checkpoint = reader.open_checkpoint(LocalFile(sys.argv[1]), Limits())
 assert checkpoint.tensors
-print(*[name for name in ("numpy", "torch", "click", "pickle", "zipfile", "tempfile", "tarfile") if name in sys.modules])
+heavy = ("numpy", "torch", "click", "pickle", "zipfile", "tempfile", "tarfile")
+print(*[name for name in heavy if name in sys.modules])
 """
 
 
