@@ -58,7 +58,8 @@ class ArrayCheckpoint:
             return
         if isinstance(value, np.generic):
             value = np.asarray(value)
-        dtype = _BY_NAME.get(str(getattr(value, "dtype", "")).removeprefix("torch."))
+        kind = getattr(value, "dtype", "")  # a numpy dtype's name leaves the byte order out
+        dtype = _BY_NAME.get(str(getattr(kind, "name", kind)).removeprefix("torch."))
         if not isinstance(value, np.ndarray) and not hasattr(value, "data_ptr"):
             reason = f"{type(value).__name__} is no tensor (numpy array or torch tensor expected)"
             raise FormatError(reason, tensor=name, format=FORMAT)
