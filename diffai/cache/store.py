@@ -5,7 +5,9 @@ nothing in it ever becomes wrong: it is only ever missing. Entries are written b
 whatever is damaged, half there or of another making is removed and counts as missing. A folder that cannot be
 written is read only, without a word.
 
-Standard library only: the diff driver, which starts once a file, looks here before it loads anything heavy.
+An entry carries the whole of its key, so that two keys of one file name are not taken for each other. The diff
+driver, which starts once a file, looks here before it loads anything heavy; so nothing heavy is loaded here (hashlib
+would bring OpenSSL).
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal
 
 SCHEMA = 1
@@ -28,7 +29,7 @@ DEFAULT_LIMIT = 256 << 20
 Kind = Literal["side", "pair"]
 
 _MAGIC = b"diffai-cache 1\n"
-_CHECK_BYTES = 16
+_CHECK_BYTES = 4
 _STALE_SECONDS = 3600
 _LARGEST = 64 << 20  # an entry above this is not worth its place
 _AFTER_EVICTION = 0.8
@@ -68,19 +69,21 @@ class Store:
                 data = file.read(_LARGEST + 1)
         except OSError:
             return None
-        value = _decoded(data)
-        if value is None:
+        entry = _decoded(data)
+        if entry is None:
             self._discard(path)
+            return None
+        if entry["key"] != list(key):
             return None
         with suppress(OSError):
             os.utime(path)  # the oldest go first: what is used is young
-        return value
+        return entry["value"]
 
     def put(self, kind: Kind, *key: str, value: Any) -> None:
         """Keep a value; a folder that cannot be written is left as it is."""
         if not self._writable:
             return
-        data = _encoded(value)
+        data = _encoded({"key": list(key), "value": value})
         if len(data) > min(_LARGEST, self.limit // 4):
             return
         path = self._path(kind, key)
@@ -135,10 +138,12 @@ class Store:
         return count
 
     def _path(self, kind: Kind, key: tuple[str, ...]) -> str:
+        import xxhash
+
         from diffai import __version__
 
         text = "\0".join((kind, str(SCHEMA), __version__, *key))
-        name = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
+        name = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
         return os.path.join(self.folder, kind, name[:2], name[2:])
 
     def _files(self) -> Iterator[tuple[float, int, str]]:
@@ -167,21 +172,22 @@ class Store:
         return True
 
 
-def _encoded(value: Any) -> bytes:
-    body = zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 1)
-    return _MAGIC + blake2b(body, digest_size=_CHECK_BYTES).digest() + body
+def _encoded(entry: dict[str, Any]) -> bytes:
+    body = zlib.compress(json.dumps(entry, separators=(",", ":")).encode("ascii"), 1)
+    return _MAGIC + zlib.crc32(body).to_bytes(_CHECK_BYTES, "big") + body
 
 
-def _decoded(data: bytes) -> Any:
-    """The value; None when a single bit of the entry is not as it was written."""
+def _decoded(data: bytes) -> dict[str, Any] | None:
+    """Key and value; None when the entry is not as it was written."""
     start = len(_MAGIC) + _CHECK_BYTES
     body = data[start:]
-    if not data.startswith(_MAGIC) or blake2b(body, digest_size=_CHECK_BYTES).digest() != data[len(_MAGIC) : start]:
+    if not data.startswith(_MAGIC) or zlib.crc32(body).to_bytes(_CHECK_BYTES, "big") != data[len(_MAGIC) : start]:
         return None
     try:
-        return json.loads(zlib.decompress(body))
+        entry = json.loads(zlib.decompress(body))
     except (zlib.error, ValueError, RecursionError):
         return None
+    return entry if isinstance(entry, dict) and entry.keys() == {"key", "value"} else None
 
 
 def _write_whole(path: str, data: bytes) -> None:

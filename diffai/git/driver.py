@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from diffai.compare.models import Input
-from diffai.compare.result import CompareOptions
+from diffai.compare.result import CompareOptions, ModelDiff
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.git.environment import GitEnvironment, quote_path, read_environment
@@ -156,6 +156,17 @@ def _body(change: Change, environment: GitEnvironment) -> None:
 
         _print(index_diff(change, environment))
         return
+    from diffai.git.remember import RememberedDiff
+
+    files = (
+        ("" if change.old_absent else change.old_file, change.old_path),
+        ("" if change.new_absent else change.new_file, change.new_path),
+    )
+    remembered = RememberedDiff(files, compare_options(environment), environment)
+    known = remembered.get()
+    if known is not None:
+        _print(_rendered(known, environment))
+        return
     limits = limits_of(environment)
     old = _open(change.old_file, change.old_path, change.old_absent, limits)
     new = _open(change.new_file, change.new_path, change.new_absent, limits)
@@ -163,7 +174,9 @@ def _body(change: Change, environment: GitEnvironment) -> None:
         if not any(_is_model(side) for side in (old, new)):
             _print(plain_diff(change, environment))
             return
-        _print(_compared(old, new, environment))
+        diff = _compared(old, new, environment)
+        _print(_rendered(diff, environment))
+        remembered.put(diff)
         if any(side.state is not None and not isinstance(side.state, Absent) for side in (old, new)):
             _print(_sizes(change))
     finally:
@@ -172,11 +185,15 @@ def _body(change: Change, environment: GitEnvironment) -> None:
                 side.checkpoint.close()
 
 
-def _compared(old: Input, new: Input, environment: GitEnvironment) -> list[str]:
+def _compared(old: Input, new: Input, environment: GitEnvironment) -> ModelDiff:
     from diffai.compare.models import compare_models
+
+    return compare_models(old, new, compare_options(environment))
+
+
+def _rendered(diff: ModelDiff, environment: GitEnvironment) -> list[str]:
     from diffai.render.text import render_text
 
-    diff = compare_models(old, new, compare_options(environment))
     return render_text(diff, text_options(environment))
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from diffai.cache.places import digest_of
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment, read_environment
 from diffai.model import Checkpoint, LfsPointer, NotAModel, State
@@ -16,7 +17,6 @@ from diffai.sources.base import Source
 from diffai.sources.directory import Directory
 from diffai.sources.dvc_names import is_pointer_name
 
-_BLOCK = 1 << 20
 _TEXT_LIMIT = 50_000_000
 
 
@@ -79,8 +79,15 @@ def _print_source(path: str, source: Source, environment: GitEnvironment) -> Non
     from diffai.compare.inputs import unreadable
     from diffai.formats.registry import open_checkpoint
     from diffai.git.driver import limits_of
+    from diffai.git.remember import RememberedText
     from diffai.render.state import describe_state
+    from diffai.render.textconv import SCHEMA
 
+    remembered = RememberedText(source, path, SCHEMA, environment)
+    known = remembered.get()
+    if known is not None:
+        _print(known)
+        return
     try:
         checkpoint = open_checkpoint(source, limits_of(environment))
     except FormatError as error:
@@ -90,7 +97,9 @@ def _print_source(path: str, source: Source, environment: GitEnvironment) -> Non
         _print([f"diffai: {describe_state(state)}, {source.size} bytes, xxh3:{digest_of(source)}"])
         return
     try:
-        _print(checkpoint_text(checkpoint, source, environment))
+        lines = checkpoint_text(checkpoint, source, environment)
+        _print(lines)
+        remembered.put(lines)
     finally:
         checkpoint.close()
 
@@ -142,21 +151,6 @@ def _print_text(path: str) -> bool:
         sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
     return True
-
-
-def digest_of(source: Source) -> str:
-    """xxh3-128 of all bytes of a source, 32 hexadecimal digits."""
-    import xxhash
-
-    state = xxhash.xxh3_128()
-    buffer = memoryview(bytearray(min(_BLOCK, max(source.size, 1))))
-    offset = 0
-    while offset < source.size:
-        part = buffer[: min(len(buffer), source.size - offset)]
-        source.read_into(offset, part)
-        state.update(part)
-        offset += len(part)
-    return state.hexdigest()
 
 
 def _fingerprint(path: str) -> str:
