@@ -103,6 +103,8 @@ def _behind_dvc(listing: Listing, path: str, label: str) -> Opened:
     """What a path holds that git does not keep, but a DVC pointer at the same revision speaks of."""
     from diffai.sources.dvc_tracked import DvcHistory
 
+    if path.startswith("/"):  # no path of a tree, and the walk up from it would have no end
+        return Absent()
     with DvcHistory(listing.repository.directory) as history:
         tracked = history.find(listing.oid if isinstance(listing, Tree) else "", path)
         found = history.open(tracked, label=label) if tracked is not None else None
