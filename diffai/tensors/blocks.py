@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -105,52 +105,43 @@ def span(bits: int, start: int, stop: int) -> tuple[int, int]:
 
 
 def plan(
-    specs: Sequence[Sequence[TensorSpec]], counts: Sequence[int], order: Sequence[int], sizes: Sizes, *, join: bool
+    counts: Sequence[int], groups: Sequence[Hashable | None], order: Sequence[int], sizes: Sizes, *, join: bool
 ) -> list[Piece]:
     """Cut pairs (or single tensors) into pieces.
 
     Args:
-        specs: one row a pair or a tensor.
-        counts: elements of each row, or bytes where its dtype has no values; rows of 0 get no piece.
-        order: in which order to go through the rows.
+        counts: elements of each, or bytes where its dtype has no values; those of 0 get no piece.
+        groups: small ones of the same group may be joined; None is joined with nothing.
+        order: in which order to go through them.
         sizes: how large pieces may be.
-        join: small ones of equal dtypes may be joined although others lie between them.
+        join: small ones may be joined although others lie between them.
     """
     pieces: list[Piece] = []
-    open_batches: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+    waiting: dict[Hashable, list[int]] = {}
+    totals: dict[Hashable, int] = {}
 
-    def flush(keys: Iterable[tuple[str, ...]]) -> None:
-        for key in tuple(keys):
-            indices, _ = open_batches.pop(key)
-            pieces.append(Batch(tuple(indices)))
+    def flush(some: Sequence[Hashable]) -> None:
+        for group in some:
+            pieces.append(Batch(tuple(waiting.pop(group))))
 
     for index in order:
-        row = specs[index]
-        count = counts[index]
+        count, group = counts[index], groups[index]
         if not count:
             continue
-        key = tuple(spec.values_dtype for spec in row) + tuple(spec.dtype for spec in row)
-        if count > sizes.small or not all(_joinable(spec) for spec in row):
+        if group is None or count > sizes.small:
             if not join:
-                flush(open_batches)
+                flush(tuple(waiting))
             pieces.extend(
                 Chunk(index, start, min(start + sizes.chunk, count)) for start in range(0, count, sizes.chunk)
             )
-            continue
-        if not join and key not in open_batches:
-            flush(open_batches)
-        if key in open_batches and open_batches[key][1][0] + count > sizes.batch:
-            flush((key,))
-        indices, total = open_batches.setdefault(key, ([], [0]))
-        indices.append(index)
-        total[0] += count
-    flush(open_batches)
+        elif group in waiting and totals[group] + count <= sizes.batch:
+            waiting[group].append(index)
+            totals[group] += count
+        else:
+            flush((group,) if join and group in waiting else () if join else tuple(waiting))
+            waiting[group], totals[group] = [index], count
+    flush(tuple(waiting))
     return pieces
-
-
-def _joinable(spec: TensorSpec) -> bool:
-    """Whether values of several such tensors can lie one after the other (F4 may end in half a byte)."""
-    return has_values(spec.values_dtype) and spec.values_dtype != "F4"
 
 
 def file_order(checkpoint: Checkpoint, specs: Sequence[TensorSpec]) -> list[int]:

@@ -93,20 +93,17 @@ class Difference:
     def delta(self, elements: int) -> Delta:
         """The figures people see; ``elements`` of the tensor, non-finite ones included."""
         l2 = math.sqrt(self.sum_squares)
-        joint = max(self.joint, 1)
-        norms = math.sqrt(self.old_squares) * math.sqrt(self.new_squares)
-        return Delta(
-            element_count=elements,
-            changed_count=self.changed,
-            tolerated_count=self.tolerated,
-            nonfinite_count=self.nonfinite,
-            max_abs=self.max_abs,
-            mean_abs=rescale(self.sum_abs / joint, self.exponent),
-            rms=rescale(math.sqrt(self.sum_squares / joint), self.exponent),
-            l2=rescale(l2, self.exponent),
-            relative_l2=self._relative(l2),
-            cosine=max(-1.0, min(1.0, self.dot / norms)) if norms else None,
-        )
+        joint = self.joint or 1
+        cosine = None
+        if self.old_squares and self.new_squares:
+            cosine = self.dot / (math.sqrt(self.old_squares) * math.sqrt(self.new_squares))
+            cosine = max(-1.0, min(1.0, cosine))
+        mean_abs, rms = self.sum_abs / joint, math.sqrt(self.sum_squares / joint)
+        relative = self._relative(l2)
+        if self.exponent:
+            l2, mean_abs, rms = (rescale(value, self.exponent) for value in (l2, mean_abs, rms))
+        return Delta(elements, self.changed, self.tolerated, self.nonfinite, self.max_abs, mean_abs, rms, l2,
+                     relative, cosine)  # fmt: skip
 
     def _relative(self, l2: float) -> float | None:
         """l2 / L2(old), None from zero."""

@@ -60,6 +60,8 @@ FLOATS: Mapping[str, FloatFormat] = {
     "F4": FloatFormat(2, 0, 6.0, has_inf=False, has_nan=False),
 }
 
+_WITH_VALUES = INTEGERS | COMPLEX | FLOATS.keys()
+
 # numpy dtypes whose memory is the dtype's bytes (for a complex dtype, of one of its two parts).
 _PLAIN: Mapping[str, str] = {
     "I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8",
@@ -69,7 +71,7 @@ _PLAIN: Mapping[str, str] = {
 
 def has_values(dtype: str) -> bool:
     """Whether the bytes of ``dtype`` are defined to mean numbers; others are compared as bytes."""
-    return dtype in FLOATS or dtype in INTEGERS or dtype in COMPLEX
+    return dtype in _WITH_VALUES
 
 
 @dataclass(slots=True)

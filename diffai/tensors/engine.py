@@ -16,7 +16,7 @@ from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace
 from diffai.tensors.delta import Difference
 from diffai.tensors.digest import Summariser, Summary, empty_summary
 from diffai.tensors.dtypes import has_values
-from diffai.tensors.pairs import Comparer, Figures, compares_bytes, unit_count
+from diffai.tensors.pairs import Comparer, Figures, Kind
 from diffai.tensors.statistics import Moments
 from diffai.tensors.workers import run, thread_count
 
@@ -62,14 +62,13 @@ def compare_pairs(
     """
     sizes = blocks.SIZES
     random_access = old.random_access and new.random_access
-    counts = [unit_count(pair) for pair in pairs]
+    comparer = Comparer(old, new, pairs, options.epsilon, options.rtol)
     # A stream decides the order; two of them are taken to be in the same order.
     leader = 1 if old.random_access and not new.random_access else 0
     order = blocks.file_order((old, new)[leader], [pair[leader] for pair in pairs])
-    pieces = blocks.plan(pairs, counts, order, sizes, join=random_access)
-    total = sum(spec.nbytes for pair in pairs for spec in pair)
-    threads = thread_count(options.threads, total) if random_access else 1
-    comparer = Comparer(old, new, pairs, options.epsilon, options.rtol)
+    groups = [id(kind) if kind.joinable else None for kind in comparer.kinds]
+    pieces = blocks.plan(comparer.counts, groups, order, sizes, join=random_access)
+    threads = thread_count(options.threads, _threadable(pieces, pairs)) if random_access else 1
     done = run(pieces, comparer.compare, lambda: Workspace(sizes), threads, _reporter(pairs, progress))
 
     parts: list[list[tuple[Chunk | None, Figures]]] = [[] for _ in pairs]
@@ -93,18 +92,18 @@ def compare_pairs(
     for (_, part), known in zip(owed, paid, strict=True):
         part.difference, part.old, part.new = known.difference, known.old, known.new
     return [
-        _finish(pair, [figures for _, figures in row], options.statistics)
-        for pair, row in zip(pairs, parts, strict=True)
+        _finish(pair, kind, [figures for _, figures in row], statistics=options.statistics)
+        for pair, kind, row in zip(pairs, comparer.kinds, parts, strict=True)
     ]
 
 
-def _finish(pair: Pair, parts: list[Figures], statistics: bool) -> PairFigures:
+def _finish(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: bool) -> PairFigures:
     """Merge the pieces of one pair."""
     old, new = pair
-    if old.dtype == new.dtype and old.nbytes == new.nbytes and all(part.same for part in parts):
+    if kind.may_be_same and old.nbytes == new.nbytes and all(part.same for part in parts):
         return PairFigures(identical=True)
-    if compares_bytes(pair):
-        return _finish_bytes(pair, parts, statistics)
+    if kind.as_bytes:
+        return _finish_bytes(pair, parts, statistics=statistics)
     total = parts[0] if parts else Figures(True, Difference(), Moments(), Moments())
     for part in parts[1:]:
         total.add(part)
@@ -113,13 +112,13 @@ def _finish(pair: Pair, parts: list[Figures], statistics: bool) -> PairFigures:
     return PairFigures(
         identical=False,
         delta=total.difference.delta(elements),
-        cast=None if old.dtype == new.dtype else total.difference.cast(),
-        old_statistics=total.old.statistics(old.values_dtype, elements) if statistics else None,
-        new_statistics=total.new.statistics(new.values_dtype, elements) if statistics else None,
+        cast=total.difference.cast() if kind.rule.target else None,
+        old_statistics=total.old.statistics(kind.old, elements) if statistics else None,
+        new_statistics=total.new.statistics(kind.new, elements) if statistics else None,
     )
 
 
-def _finish_bytes(pair: Pair, parts: list[Figures], statistics: bool) -> PairFigures:
+def _finish_bytes(pair: Pair, parts: list[Figures], *, statistics: bool) -> PairFigures:
     """A pair without values: bytes that differ, and those that only one side has."""
     changed = sum(part.difference.changed for part in parts if part.difference is not None)
     sizes = [spec.nbytes for spec in pair]
@@ -160,9 +159,12 @@ def summarise(
     counts = [spec.elements if has_values(spec.values_dtype) else spec.nbytes for spec in specs]
     # A digest runs through a tensor from its first byte to its last.
     cut = dataclasses.replace(sizes, chunk=max(counts, default=1) or 1) if digest else sizes
-    pieces = blocks.plan(rows, counts, blocks.file_order(checkpoint, specs), cut, join=checkpoint.random_access)
-    total = sum(spec.nbytes for spec in specs)
-    used = thread_count(threads, total) if checkpoint.random_access else 1
+    groups = [
+        spec.values_dtype if has_values(spec.values_dtype) and spec.values_dtype != "F4" else None for spec in specs
+    ]
+    order = blocks.file_order(checkpoint, specs)
+    pieces = blocks.plan(counts, groups, order, cut, join=checkpoint.random_access)
+    used = thread_count(threads, _threadable(pieces, rows)) if checkpoint.random_access else 1
     summariser = Summariser(checkpoint, specs, statistics=statistics, digest=digest)
     done = run(pieces, summariser.summarise, lambda: Workspace(sizes), used, _reporter(rows, progress))
 
@@ -184,6 +186,12 @@ def summarise(
 
 def _indices(piece: Piece) -> tuple[int, ...]:
     return piece.indices if isinstance(piece, Batch) else (piece.index,)
+
+
+def _threadable(pieces: Sequence[Piece], rows: Sequence[Sequence[TensorSpec]]) -> int:
+    """Bytes that several threads would do faster than one: those of large arrays. Joined tensors are mostly Python."""
+    large = {piece.index for piece in pieces if isinstance(piece, Chunk)}
+    return sum(spec.nbytes for index in large for spec in rows[index])
 
 
 def _reporter(rows: Sequence[Sequence[TensorSpec]], progress: Progress | None) -> Callable[[Piece], None]:

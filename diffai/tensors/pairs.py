@@ -49,21 +49,41 @@ class Figures:
         return cls(True, Difference.of_same(side), copies[0], copies[1])
 
 
-def compares_bytes(pair: Pair) -> bool:
-    """Whether a side's dtype defines no values."""
-    return not all(has_values(spec.values_dtype) for spec in pair)
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What all pairs of the same dtypes have in common.
 
+    Attributes:
+        old, new: dtypes of the values as read.
+        rule: by which they are compared.
+        as_bytes: a side's dtype defines no values.
+        may_be_same: equal bytes mean equal tensors.
+        fast: the float32 route serves them.
+    """
 
-def unit_count(pair: Pair) -> int:
-    """Elements to compare, or bytes that both sides have where there are no values."""
-    old, new = pair
-    return min(old.nbytes, new.nbytes) if compares_bytes(pair) else old.elements
+    old: str
+    new: str
+    rule: Rule
+    as_bytes: bool
+    may_be_same: bool
+    fast: bool
 
+    @classmethod
+    def of(cls, pair: Pair, epsilon: float, rtol: float) -> Kind:
+        """The kind of this pair under this tolerance."""
+        old, new = (spec.values_dtype for spec in pair)
+        cast = pair[0].dtype != pair[1].dtype
+        rule = Rule(epsilon, rtol, pair[1].dtype if cast else "")
+        as_bytes = not (has_values(old) and has_values(new))
+        fast = rule.exact and old in FAST_LIMITS and new in FAST_LIMITS
+        if cast:
+            fast = fast and (is_lossless(old, rule.target) or round32(old, rule.target) is not None)
+        return cls(old, new, rule, as_bytes, not cast and old == new, fast)
 
-def rule_for(pair: Pair, epsilon: float, rtol: float) -> Rule:
-    """The rule by which this pair is compared."""
-    old, new = pair
-    return Rule(epsilon, rtol, "" if old.dtype == new.dtype else new.dtype)
+    @property
+    def joinable(self) -> bool:
+        """Whether values of several such tensors can lie one after the other (F4 may end in half a byte)."""
+        return not self.as_bytes and "F4" not in (self.old, self.new)
 
 
 def same_bytes(left: Array, right: Array) -> bool:
@@ -87,9 +107,21 @@ class Comparer:
     """
 
     def __init__(self, old: Checkpoint, new: Checkpoint, pairs: Sequence[Pair], epsilon: float, rtol: float) -> None:
+        """Find out the kind and the size of each pair."""
         self._checkpoints = (old, new)
         self._pairs = pairs
-        self._rules = [rule_for(pair, epsilon, rtol) for pair in pairs]
+        known: dict[tuple[str, str, str, str], Kind] = {}
+        self.kinds: list[Kind] = []
+        for pair in pairs:
+            key = (pair[0].dtype, pair[0].values, pair[1].dtype, pair[1].values)
+            if key not in known:
+                known[key] = Kind.of(pair, epsilon, rtol)
+            self.kinds.append(known[key])
+        # Elements to compare, or bytes that both sides have where there are no values.
+        self.counts = [
+            min(pair[0].nbytes, pair[1].nbytes) if kind.as_bytes else pair[0].elements
+            for pair, kind in zip(pairs, self.kinds, strict=True)
+        ]
         # Where a second reading is dear, equal blocks are summarised while they are here.
         self._read_once = not (old.random_access and new.random_access)
 
@@ -98,7 +130,7 @@ class Comparer:
         with np.errstate(all="ignore"):
             if isinstance(piece, Batch):
                 return self._batch(piece, space)
-            if compares_bytes(self._pairs[piece.index]):
+            if self.kinds[piece.index].as_bytes:
                 return [self._bytes(piece, space)]
             return [self._chunk(piece, space)]
 
@@ -106,7 +138,7 @@ class Comparer:
         """Figures of a chunk known to be the same on both sides, from the old one alone."""
         pair = self._pairs[chunk.index]
         side = Moments()
-        fast = _is_fast(pair, self._rules[chunk.index])
+        fast = self.kinds[chunk.index].fast
         step = space.sizes.block if fast else space.sizes.exact_block
         with np.errstate(all="ignore"):
             for start in range(chunk.start, chunk.stop, step):
@@ -118,21 +150,19 @@ class Comparer:
     # ------------------------------------------------------------ chunks
 
     def _chunk(self, chunk: Chunk, space: Workspace) -> Figures:
-        pair, rule = self._pairs[chunk.index], self._rules[chunk.index]
-        may_be_same = not rule.target and pair[0].values_dtype == pair[1].values_dtype
-        fast = _is_fast(pair, rule)
-        step = space.sizes.block if fast else space.sizes.exact_block
+        pair, kind = self._pairs[chunk.index], self.kinds[chunk.index]
+        step = space.sizes.block if kind.fast else space.sizes.exact_block
         total: Figures | None = None
         for start in range(chunk.start, chunk.stop, step):
             stop = min(start + step, chunk.stop)
-            raws = [self._read(side, pair[side], (start, stop), space, fast=fast) for side in (0, 1)]
-            if may_be_same and same_bytes(raws[0], raws[1]):
+            raws = [self._read(side, pair[side], (start, stop), space, fast=kind.fast) for side in (0, 1)]
+            if kind.may_be_same and same_bytes(raws[0], raws[1]):
                 if total is None and not self._read_once:
                     continue
-                side = summarise_block(pair[0].values_dtype, raws[0], stop - start, space)
+                side = summarise_block(kind.old, raws[0], stop - start, space)
                 figures = Figures.of_same(side)
             else:
-                figures = compare_block(pair, raws, stop - start, rule, space)
+                figures = compare_block(kind, raws, stop - start, space)
             if total is None and start > chunk.start:
                 # The first difference: what came before is equal, and is read again now that it matters.
                 total = self.summarise_same(Chunk(chunk.index, chunk.start, start), space)
@@ -168,66 +198,58 @@ class Comparer:
 
     def _batch(self, batch: Batch, space: Workspace) -> list[Figures]:
         pairs = [self._pairs[index] for index in batch.indices]
-        rule = self._rules[batch.indices[0]]
+        kind = self.kinds[batch.indices[0]]
         raws = []
         for side in (0, 1):
             specs = [pair[side] for pair in pairs]
             raw = space.raw(side, sum(spec.nbytes for spec in specs))
             read_joined(self._checkpoints[side], specs, raw)
             raws.append(raw)
-        may_be_same = not rule.target and pairs[0][0].values_dtype == pairs[0][1].values_dtype
-        if may_be_same and same_bytes(raws[0], raws[1]):
+        if kind.may_be_same and same_bytes(raws[0], raws[1]):
             return [Figures(True) for _ in pairs]
-        counts = np.array([pair[0].elements for pair in pairs], np.int64)
+        counts = np.array([self.counts[index] for index in batch.indices], np.int64)
         segments = Segments(np.cumsum(counts) - counts, counts)
         total = int(counts.sum())
-        sides = [Side(decode64(pairs[0][s].values_dtype, raws[s], total), segments) for s in (0, 1)]
-        differences = compare_values(sides[0], sides[1], rule)
+        sides = [Side(decode64(d, raw, total), segments) for d, raw in zip((kind.old, kind.new), raws, strict=True)]
+        differences = compare_values(sides[0], sides[1], kind.rule)
         same = [False] * len(pairs)
-        if may_be_same:
+        if kind.may_be_same:
             starts = segments.starts * (len(raws[0]) // total)
             same = (~np.logical_or.reduceat(raws[0] != raws[1], starts)).tolist()
         return [Figures(*row) for row in zip(same, differences, sides[0].moments(), sides[1].moments(), strict=True)]
 
 
-def _is_fast(pair: Pair, rule: Rule) -> bool:
-    """Whether the float32 route can serve this pair."""
-    source, target = (spec.values_dtype for spec in pair)
-    if not rule.exact or source not in FAST_LIMITS or target not in FAST_LIMITS:
-        return False
-    return not rule.target or is_lossless(source, rule.target) or round32(source, rule.target) is not None
-
-
-def compare_block(pair: Pair, raws: Sequence[Array], count: int, rule: Rule, space: Workspace) -> Figures:
+def compare_block(kind: Kind, raws: Sequence[Array], count: int, space: Workspace) -> Figures:
     """Figures of one block of differing bytes."""
-    if _is_fast(pair, rule):
-        figures = _compare_fast(pair, raws, count, rule, space)
+    if kind.fast:
+        figures = _compare_fast(kind, raws, count, space)
         if figures is not None:
             return figures
     one = Segments.one(count)
-    sides = [Side(decode64(pair[s].values_dtype, raws[s], count), one) for s in (0, 1)]
-    return Figures(False, compare_values(sides[0], sides[1], rule)[0], sides[0].moments()[0], sides[1].moments()[0])
+    old, new = Side(decode64(kind.old, raws[0], count), one), Side(decode64(kind.new, raws[1], count), one)
+    return Figures(False, compare_values(old, new, kind.rule)[0], old.moments()[0], new.moments()[0])
 
 
-def _compare_fast(pair: Pair, raws: Sequence[Array], count: int, rule: Rule, space: Workspace) -> Figures | None:
+def _compare_fast(kind: Kind, raws: Sequence[Array], count: int, space: Workspace) -> Figures | None:
     """The same by float32, or None where that cannot be trusted."""
-    dtypes = [spec.values_dtype for spec in pair]
+    dtypes, target = (kind.old, kind.new), kind.rule.target
     lanes = space.lanes()
     rows = lanes.rows(count, 2)
-    if not all([_decode_row(dtypes[side], raws[side], rows[side, :count]) for side in (0, 1)]):
-        return None
+    for side in (0, 1):
+        if not _decode_row(dtypes[side], raws[side], rows[side, :count]):
+            return None
     unrounded = 0
-    rounding = round32(dtypes[0], rule.target) if rule.target else None
+    rounding = round32(dtypes[0], target) if target else None
     if rounding is not None:
         unrounded = rounding(rows[0, :count], rows[1, :count], rows[2, :count])
     mask = lanes.mask((3, count))
-    known = None if rule.target else known_from_codes(dtypes[0], raws, mask)
+    known = None if target else known_from_codes(dtypes[0], raws, mask)
     limit = min(FAST_LIMITS[dtypes[0]], FAST_LIMITS[dtypes[1]])
     result = compare_rows(rows, count, limit, mask, known)
     if result is None:
         return None
     difference = result[0]
-    if rule.target:
+    if target:
         # Within both sides' limits nothing overflows; a value exact in the new dtype is rounded to itself.
         difference.unrounded = difference.changed if rounding is None else unrounded
         difference.underflows = int(np.count_nonzero(mask[1] > mask[0]))

@@ -81,8 +81,10 @@ class Moments:
             if low == high:
                 mean, std = float(low), 0.0  # a constant is told exactly
             else:
-                mean = rescale(self.mean, self.exponent)
-                std = rescale(math.sqrt(max(self.m2, 0.0) / self.finite), self.exponent)
+                mean = self.mean
+                std = math.sqrt(self.m2 / self.finite) if self.m2 > 0 else 0.0
+                if self.exponent:
+                    mean, std = rescale(mean, self.exponent), rescale(std, self.exponent)
             if dtype in INTEGERS:
                 low, high = int(low), int(high)
             else:

@@ -44,7 +44,8 @@ def decode(dtype: str, raw: bytes, count: int) -> list[Number]:
     array = np.frombuffer(raw, np.uint8).view(NUMPY[dtype])
     if dtype in INTEGER or dtype in COMPLEX:
         return array.tolist()
-    return array.astype(np.float64).tolist()
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return array.astype(np.float64).tolist()
 
 
 def is_nan(value: Number) -> bool:
@@ -173,7 +174,8 @@ def _small_floats(dtype: str) -> tuple[list[Fraction], list[int]]:
     else:
         kind = np.dtype(NUMPY[dtype])
         codes = np.arange(256**kind.itemsize, dtype=f"u{kind.itemsize}")
-        values = codes.view(kind).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            values = codes.view(kind).astype(np.float64)
     found = {Fraction(v): int(c) for v, c in zip(values.tolist(), codes.tolist(), strict=True) if math.isfinite(v)}
     ordered = sorted(found)
     return ordered, [found[v] for v in ordered]
