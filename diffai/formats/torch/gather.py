@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     Values = np.ndarray[Any, np.dtype[Any]]
 
-BLOCK = 16 << 20
+BLOCK = 32 << 20
 WINDOW = 8 << 20
 CACHE = 32 << 20
+SPARSE = 4  # a window with less than one element in so many is read run by run
+PAGE = 16 << 10  # below this, reading more is as cheap as reading less
 
 
 class Gatherer:
@@ -29,7 +31,7 @@ class Gatherer:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._blocks: OrderedDict[tuple[str, int], memoryview] = OrderedDict()
         self._held = 0
 
     def read_into(self, name: str, view: View, offset: int, buffer: memoryview) -> None:
@@ -38,23 +40,24 @@ class Gatherer:
         while done < len(buffer):
             start, block = self._block(name, view, (offset + done) // view.item)
             skip = offset + done - start * view.item
-            part = memoryview(block)[skip : skip + len(buffer) - done]
+            part = block[skip : skip + len(buffer) - done]
             if not part:
                 raise FormatError("read beyond the end of a tensor", code="PT09", tensor=name)
             buffer[done : done + len(part)] = part
             done += len(part)
 
-    def _block(self, name: str, view: View, element: int) -> tuple[int, bytes]:
+    def _block(self, name: str, view: View, element: int) -> tuple[int, memoryview]:
         """First element and bytes of the block that holds ``element``."""
         start, leading, row, rows, axis = _plan(view, element)
         with self._lock:
             found = self._blocks.get((name, start))
             if found is None:
-                found = _make(view, leading, row, rows, axis)
+                wanted = min(view.nbytes, BLOCK)
+                while self._blocks and self._held + wanted > CACHE:
+                    self._held -= len(self._blocks.popitem(last=False)[1])
+                found = _make(view, leading, row, rows, axis).view("u1").data
                 self._blocks[name, start] = found
                 self._held += len(found)
-                while self._held > CACHE and len(self._blocks) > 1:
-                    self._held -= len(self._blocks.popitem(last=False)[1])
             else:
                 self._blocks.move_to_end((name, start))
         return start, found
@@ -81,7 +84,8 @@ def _plan(view: View, element: int) -> tuple[int, int, int, int, int]:
     return (leading * size + row) * inner, leading, row, min(step, size - row), axis
 
 
-def _make(view: View, leading: int, row: int, rows: int, axis: int) -> bytes:
+def _make(view: View, leading: int, row: int, rows: int, axis: int) -> Values:
+    """One block, one-dimensional."""
     import numpy as np
 
     shape, strides, start = view.shape, view.strides, 0
@@ -102,7 +106,7 @@ def _make(view: View, leading: int, row: int, rows: int, axis: int) -> bytes:
     values = _words(out.reshape(-1), view)
     if view.quantizer is not None:
         values = _decoded(values, view, shape, corner)
-    return values.tobytes()
+    return np.ascontiguousarray(values).reshape(-1)
 
 
 def _fill(out: Values, region: Region, base: int, start: int, strides: list[int]) -> None:
@@ -112,18 +116,40 @@ def _fill(out: Values, region: Region, base: int, start: int, strides: list[int]
     item = out.dtype.itemsize
     spans = [(size - 1) * stride for size, stride in zip(out.shape, strides, strict=True)]
     span = sum(spans) + 1
-    if span * item <= WINDOW:
+    dense = out.size * SPARSE >= span or span * item <= PAGE
+    if span * item <= WINDOW and dense:
         data = np.frombuffer(read(region, base + start * item, span * item), out.dtype)
         out[...] = np.lib.stride_tricks.as_strided(data, out.shape, [stride * item for stride in strides])
         return
     axis = max(range(len(strides)), key=lambda position: strides[position])
     rest = span - spans[axis]
+    if not dense and out.ndim == 2 and rest * item <= WINDOW:
+        _fill_runs(np.moveaxis(out, axis, 0), region, base + start * item, (strides[axis], strides[1 - axis]))
+        return
     step = max(1, (WINDOW // item - rest) // strides[axis] + 1) if rest * item < WINDOW else 1
     for first in range(0, out.shape[axis], step):
         index: list[slice | int] = [slice(None)] * out.ndim
         index[axis] = first if step == 1 else slice(first, first + step)
         inner = [stride for position, stride in enumerate(strides) if step > 1 or position != axis]
         _fill(out[tuple(index)], region, base, start + first * strides[axis], inner)
+
+
+def _fill_runs(out: Values, region: Region, base: int, strides: tuple[int, int]) -> None:
+    """Copy short runs that lie far apart (columns of a block of rows), reading no more than the runs."""
+    import numpy as np
+
+    item, (far, near) = out.dtype.itemsize, strides
+    run = (out.shape[1] - 1) * near + 1
+    rows = max(1, min(out.shape[0], WINDOW // (run * item)))
+    buffer = np.empty((rows, run), out.dtype)
+    view, width = buffer.view("u1").reshape(-1).data, run * item
+    for first in range(0, out.shape[0], rows):
+        count = min(rows, out.shape[0] - first)
+        at = base + first * far * item
+        for position in range(0, count * width, width):
+            region.read_into(at, view[position : position + width])
+            at += far * item
+        out[first : first + count] = buffer[:count, ::near] if near else buffer[:count]
 
 
 def _words(values: Values, view: View) -> Values:
@@ -177,10 +203,7 @@ def _decoded(values: Values, view: View, shape: tuple[int, ...], corner: list[in
 
 def _numbers(view: View) -> Values:
     """All values of a small one-dimensional view."""
-    import numpy as np
-
     codes = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
     if view.dtype.name not in codes:
         raise FormatError(f"quantizer scales are {view.dtype.name}", code="PT10")
-    data = _make(view, 0, 0, 1, -1)
-    return np.frombuffer(data, codes[view.dtype.name])
+    return _make(view, 0, 0, 1, -1).view(codes[view.dtype.name])

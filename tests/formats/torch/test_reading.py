@@ -141,7 +141,8 @@ def test_large_transposed_tensor_is_gathered_in_blocks() -> None:
     assert values(checkpoint, "t") == array.T.tobytes()
 
 
-def test_three_dimensional_permutations_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sparse", "page"), [(4, 16384), (1, 0), (2, 8)])
+def test_permutations_across_blocks_and_windows(monkeypatch: pytest.MonkeyPatch, sparse: int, page: int) -> None:
     import itertools
 
     import numpy as np
@@ -150,6 +151,8 @@ def test_three_dimensional_permutations_across_blocks(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(gather, "BLOCK", 96)
     monkeypatch.setattr(gather, "WINDOW", 64)
+    monkeypatch.setattr(gather, "SPARSE", sparse)
+    monkeypatch.setattr(gather, "PAGE", page)
     array = np.arange(4 * 5 * 6, dtype="<i2").reshape(4, 5, 6)
     full = (30, 6, 1)
     for order in itertools.permutations(range(3)):
@@ -157,6 +160,11 @@ def test_three_dimensional_permutations_across_blocks(monkeypatch: pytest.Monkey
         pickled = state({"t": tensor("0", 120, shape, strides, kind="ShortStorage")})
         got = everything(zipped({"data.pkl": pickled, "data/0": array.tobytes()}))["t"]
         assert got == array.transpose(order).tobytes(), order
+        sliced = array.transpose(order)[::2, 1:, ::-1][:, :, ::-1][:, :, ::3]
+        steps = tuple(step // 2 for step in sliced.strides)
+        offset = strides[1]
+        ops = tensor("0", 120, sliced.shape, steps, offset, kind="ShortStorage")
+        assert everything(zipped({"data.pkl": state({"t": ops}), "data/0": array.tobytes()}))["t"] == sliced.tobytes()
 
 
 def test_reading_outside_a_tensor_is_refused() -> None:
