@@ -23,9 +23,22 @@ SCOPE_HELP = {
     "--include", multiple=True, metavar="GLOB",
     help="A further glob of model files, in addition to the default ones; repeatable, or several at once.",
 )  # fmt: skip
+@click.option(
+    "--hook", "hooks", multiple=True, type=click.Choice(["pre-commit", "pre-push"]),
+    help="Install the gate as this hook of git, and nothing else; repeatable.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="With --hook: block when diffai is gone, in place of only saying so.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @click.argument("more", nargs=-1, metavar="")
-def command(scope: str, commit_attributes: bool, include: tuple[str, ...], dry_run: bool, more: tuple[str, ...]) -> int:
+def command(
+    scope: str,
+    commit_attributes: bool,
+    include: tuple[str, ...],
+    hooks: tuple[str, ...],
+    strict: bool,
+    dry_run: bool,
+    more: tuple[str, ...],
+) -> int:
     """Make `git diff`, `git log -p` and `git show` understand model files.
 
     Writes the section `[diff "diffai"]` to git's configuration and a marked block of `GLOB diff=diffai` lines to
@@ -40,6 +53,7 @@ def command(scope: str, commit_attributes: bool, include: tuple[str, ...], dry_r
     \b
     Example:
       diffai install --include '*.weights' --include 'models/*.bin'
+      diffai install --hook pre-commit
     """
     from diffai.errors import UsageError
     from diffai.git.install import install
@@ -48,8 +62,26 @@ def command(scope: str, commit_attributes: bool, include: tuple[str, ...], dry_r
 
     if more and not include:
         raise UsageError(f"unexpected {more[0]!r}; a glob of model files is given as: --include {more[0]!r}")
+    if strict and not hooks:
+        raise UsageError("--strict goes with --hook")
+    if hooks:
+        if commit_attributes or include:
+            raise UsageError("--hook installs the gate alone: give --commit-attributes and --include without it")
+        return _install_hooks(scope, hooks, strict=strict, dry_run=dry_run)
     globs = (*include, *more)
     report = install(as_scope(scope), commit_attributes=commit_attributes, include=globs, dry_run=dry_run)
     for line in install_lines(report, dry_run=dry_run):
+        click.echo(line)
+    return 0
+
+
+def _install_hooks(scope: str, hooks: tuple[str, ...], *, strict: bool, dry_run: bool) -> int:
+    from diffai.git.hook_report import installed_lines
+    from diffai.git.hook_scripts import HOOKS
+    from diffai.git.hooks import as_hook_scope, install_hook
+
+    where = as_hook_scope(scope)
+    changes = [install_hook(hook, strict=strict, scope=where, dry_run=dry_run) for hook in HOOKS if hook in hooks]
+    for line in installed_lines(changes, dry_run=dry_run):
         click.echo(line)
     return 0

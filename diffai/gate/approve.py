@@ -48,24 +48,24 @@ def approve(request: Request, why: str) -> list[str]:
             f"{report.verdicts[0].path}: nothing to approve: the policy does not forbid a change of structure in it"
             " (what is no structure, such as NaN or a size, is allowed by the policy alone)"
         )
-    who, when = author(repository)
-    add_approvals(repository, [_entry(verdict, who, when, why) for verdict in open_])
+    who, day = author(repository)
+    add_approvals(repository, [_entry(verdict, who, day, why) for verdict in open_])
     lines = [f"approved: {escape(verdict.shown)}" for verdict in open_]
     for verdict in open_:
         rest = [v for v in verdict.refusing if not v.approvable]
         lines += [f"  ! still refused: {v.rule}: {escape(v.message, longest=300)}" for v in rest]
-    add = "git add :/" + APPROVALS_FILE
-    return [*lines, f"written to {APPROVALS_FILE}; it counts once it is staged: {add}"]
+    when = "committed" if request.words.base else "staged"
+    return [*lines, f"written to {APPROVALS_FILE}; it counts once it is {when}: git add :/{APPROVALS_FILE}"]
 
 
-def _entry(verdict: Verdict, who: str, when: str, why: str) -> Approval:
+def _entry(verdict: Verdict, who: str, day: str, why: str) -> Approval:
     assert verdict.structure is not None
     changes = [change for v in verdict.violations if v.approvable for change in v.changes]
     unique = list(dict.fromkeys(tensor_line(change) for change in changes))
     what = "; ".join(unique[:_MOST_CHANGES])
     if len(unique) > _MOST_CHANGES:
         what += f"; and {len(unique) - _MOST_CHANGES:,} more"
-    return Approval(verdict.path, verdict.structure.old, verdict.structure.new, who, when, why, what or verdict.status)
+    return Approval(verdict.path, verdict.structure.old, verdict.structure.new, who, day, why, what or verdict.status)
 
 
 def list_lines(request: Request) -> list[str]:

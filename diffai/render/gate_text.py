@@ -29,10 +29,16 @@ def gate_lines(report: GateReport, *, color: bool = False, verbose: bool = False
     if len(loud) > _MOST_MODELS:
         lines += ["", f"... and {plural(len(loud) - _MOST_MODELS, 'more model')} (--format json lists all)"]
     for verdict in quiet if verbose else [v for v in quiet if v.outcome == "approved"]:
-        lines.append(f"  {escape(verdict.shown)}: {_WORDS[verdict.outcome]}"
+        lines.append(f"  {_shown(verdict)}: {_WORDS[verdict.outcome]}"
                      + (f" ({escape(verdict.approval, longest=300)})" if verdict.approval else ""))  # fmt: skip
     advice = _advice(report)
     return [*lines, "", *advice] if advice else lines
+
+
+def _shown(verdict: Verdict) -> str:
+    """Its path; one that begins like a command to GitHub's log (``::error``, ``##[group]``) is made harmless."""
+    text = escape(verdict.shown)
+    return f"./{text}" if text.startswith(("::", "##[")) else text
 
 
 def headline(report: GateReport) -> str:
@@ -58,7 +64,7 @@ def headline(report: GateReport) -> str:
 def _model(verdict: Verdict, color: bool) -> list[str]:
     words = _WORDS[verdict.outcome]
     loud = verdict.outcome in ("refused", "not judged")
-    lines = [paint(f"{escape(verdict.shown)}: {words}", "!" if loud else "#", color)]
+    lines = [paint(f"{_shown(verdict)}: {words}", "!" if loud else "#", color)]
     if verdict.not_judged:
         line = f"  ! NOT JUDGED: {escape(verdict.not_judged, longest=600)}"
         lines.append(paint(line, "!", color))

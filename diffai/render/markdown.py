@@ -37,8 +37,8 @@ def code(text: str, *, cell: bool = False) -> str:
 
 
 def plain(text: str) -> str:
-    """A sentence outside of a code span: what would be markup is escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#@!~])", r"\\\1", escape(text, longest=600))
+    """A sentence outside of a code span: what would be markup is escaped, and nobody is mentioned."""
+    return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", escape(text, longest=600)).replace("@", "@\u200b")
 
 
 def model_lines(diff: ModelDiff) -> list[str]:
@@ -135,7 +135,7 @@ def tensor_table(changes: tuple[TensorChange, ...]) -> list[str]:
     for change in changes:
         name = f"{change.old.name} -> {change.name}" if change.status[0] == "renamed" and change.old else change.name
         rest = _after_name(change)
-        lines.append(f"| {symbol(change)} | {code(name, cell=True)} | {rest.replace('|', '&#124;')} |")
+        lines.append(f"| {symbol(change)} | {code(name, cell=True)} | {code(rest, cell=True) if rest else ''} |")
     return [*lines, ""]
 
 
@@ -145,7 +145,7 @@ def _after_name(change: TensorChange) -> str:
     name = escape(change.name)
     if change.status[0] == "renamed" and change.old:
         name = f"{escape(change.old.name)} -> {name}"
-    return plain(line.removeprefix(name).removeprefix(":").strip())
+    return line.removeprefix(name).removeprefix(":").strip()
 
 
 def _values(diff: ModelDiff) -> list[str]:

@@ -1,0 +1,106 @@
+"""What a CI run leaves behind: a summary, a comment, annotations, output values, JSON, a code-quality report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diffai.errors import DiffaiError, UsageError
+from diffai.policy.verdicts import GateReport
+from diffai.render.gate_markdown import limited
+from diffai.render.gate_records import code_quality, gate_record
+
+#: GitHub drops a whole step summary above 1 MiB; what other commands of the step wrote counts, too.
+MOST_SUMMARY = 900_000
+#: GitHub refuses a comment above 65,536 characters.
+MOST_COMMENT = 60_000
+MARKER = "<!-- diffai-ci -->"
+_TITLE = "Model changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where to write what; "" = not at all.
+
+    Attributes:
+        summary: Markdown, appended (``$GITHUB_STEP_SUMMARY``).
+        comment: Markdown, replaced; begins with ``MARKER``, by which a script finds its earlier comment.
+        outputs: ``name=value`` lines, appended (``$GITHUB_OUTPUT``).
+        json: the whole report, replaced.
+        code_quality: GitLab's format, replaced.
+    """
+
+    summary: str = ""
+    comment: str = ""
+    outputs: str = ""
+    json: str = ""
+    code_quality: str = ""
+
+
+def base_from_environment(environment: Mapping[str, str] = os.environ) -> str:
+    """The base of a merge request or pull request, as GitLab and GitHub name it; "" elsewhere."""
+    if environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA"):
+        return environment["CI_MERGE_REQUEST_DIFF_BASE_SHA"]
+    branch = environment.get("GITHUB_BASE_REF", "")
+    return f"origin/{branch}" if branch else ""
+
+
+def write_files(report: GateReport, files: Files) -> None:
+    """Write every file that is asked for.
+
+    Raises:
+        DiffaiError: one cannot be written.
+    """
+    if files.summary:
+        room = MOST_SUMMARY - _size(files.summary)
+        if room > 1000:
+            _write(files.summary, limited(report, room, title=_TITLE) + "\n", append=True)
+    if files.comment:
+        _write(files.comment, limited(report, MOST_COMMENT, title=_TITLE, marker=MARKER))
+    if files.outputs:
+        text = "".join(f"{name}={value}\n" for name, value in output_values(report).items())
+        _write(files.outputs, text, append=True)
+    if files.json:
+        _write(files.json, _json(gate_record(report)))
+    if files.code_quality:
+        _write(files.code_quality, _json(code_quality(report)))
+
+
+def output_values(report: GateReport) -> dict[str, str | int]:
+    """Few values for later steps; integers and fixed words only, so that nothing in a model can add a line."""
+    record = gate_record(report)
+    counts = record["counts"]
+    diffs = [verdict.diff for verdict in report.verdicts if verdict.diff is not None]
+    return {
+        "result": str(record["result"]).replace(" ", "-"),
+        "models": counts["models"],
+        "refused": counts["refused"],
+        "warned": counts["warned"],
+        "approved": counts["approved"],
+        "not-judged": counts["not_judged"],
+        "structure-changes": sum(diff.structure_changes for diff in diffs),
+        "param-diff": sum(diff.new.parameters - diff.old.parameters for diff in diffs),
+    }
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _write(path: str, text: str, *, append: bool = False) -> None:
+    if os.path.isdir(path):
+        raise UsageError(f"{path}: is a directory")
+    try:
+        with open(path, "a" if append else "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise DiffaiError(f"cannot write {path}: {error.strerror}") from error
