@@ -69,8 +69,12 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         from diffai.cli.history import print_first_bad
 
         return print_first_bad(request, given["first_bad"], given["format_"])
-    if given["plot"] and len(request.models) != 1:
-        raise UsageError("--plot draws one model; name one PATH")
+    if given["plot"]:
+        from diffai.history.plot import check_plot
+
+        check_plot(given["plot"])
+        if len(request.models) != 1:
+            raise UsageError("--plot draws one model; name one PATH")
     from diffai.cli.history import print_logs
 
     print_logs(request, given["format_"], given["plot"], verbose=given["verbose"])

@@ -1,4 +1,4 @@
-"""What was computed for the same bytes before: looked up by content, so that a second ``git log -p`` does no arithmetic.
+"""What was computed for the same bytes before, by content: a second ``git log -p`` does no arithmetic.
 
 Keys are made of the bytes that git handed over (or of the object that a pointer among them led to), never of an
 object name that may be a pointer's. A hit loads no numpy.

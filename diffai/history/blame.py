@@ -297,8 +297,8 @@ class _Blame:
 
     def _readable_parents(self, name: str) -> list[tuple[str, tuple[str, ...]]]:
         """The nearest ancestors whose versions can be read, each with the unreadable commits on the way to it."""
-        found = []
-        stack = [(parent, ()) for parent in reversed(self.nodes[name].parents)]
+        found: list[tuple[str, tuple[str, ...]]] = []
+        stack: list[tuple[str, tuple[str, ...]]] = [(parent, ()) for parent in reversed(self.nodes[name].parents)]
         seen = set[str]()
         while stack:
             parent, skipped = stack.pop()

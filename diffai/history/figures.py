@@ -133,14 +133,17 @@ def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> Figure
     )  # fmt: skip
 
 
-def movement_of(rows: Sequence[tuple[str, Sequence[float]]]) -> Movement:
-    """Figures out of each tensor's name and sums (see :mod:`diffai.history.trajectory`)."""
+def movement_of(rows: Sequence[tuple[str, Sequence[float]]], buffers: Sequence[Sequence[float]] = ()) -> Movement:
+    """Figures out of each parameter's name and sums (see :mod:`diffai.history.trajectory`).
+
+    Of ``buffers``, which do not learn, only the non-finite values count.
+    """
     groups: dict[str, list[list[float]]] = {}
     for name, sums in rows:
         groups.setdefault(group_of(name), []).append(list(sums))
     columns: list[list[float]] = [list(column) for column in zip(*(sums for _, sums in rows), strict=True)]
     if not columns:
-        return Movement()
+        return Movement(nonfinite=int(math.fsum(sums[-1] for sums in buffers)))
     update, previous, current, dot, drift, first, turn, earlier, later, shared, strange = (
         math.fsum(column) for column in columns
     )
@@ -150,7 +153,7 @@ def movement_of(rows: Sequence[tuple[str, Sequence[float]]]) -> Movement:
         math.sqrt(current),
         ratio_of(drift, first),
         _cosine(turn, later, earlier),
-        int(strange),
+        int(strange + math.fsum(sums[-1] for sums in buffers)),
         tuple(
             Group(name, math.fsum(s[0] for s in all_sums), math.fsum(s[1] for s in all_sums),
                   math.fsum(s[2] for s in all_sums))

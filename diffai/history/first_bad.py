@@ -13,7 +13,7 @@ from typing import Literal
 
 from diffai.cache.store import Store
 from diffai.errors import UsageError
-from diffai.history.log import LogEntry, LogOptions, ModelLog, Progress, log_model
+from diffai.history.log import Level, LogEntry, LogOptions, ModelLog, Progress, log_model
 from diffai.history.log_records import entry_record
 from diffai.history.log_text import entry_lines
 from diffai.history.model_path import ModelPath
@@ -37,7 +37,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class FirstBad:
-    """The answer: the first bad entry, None when there is none; and how many versions were looked at, or could not be."""
+    """The first bad entry, None when there is none; versions looked at, and those that could not be read."""
 
     path: str
     check: Check
@@ -104,13 +104,13 @@ def find_first_bad(
     Raises:
         SourceError: as :func:`diffai.history.log.log_model`.
     """
-    level = {"structure": "header", "changed": "digest"}.get(check.kind, "values")
+    level: Level = {"structure": "header", "changed": "digest"}.get(check.kind, "values")  # type: ignore[assignment]
     wanted = dataclasses.replace(
         options,
         level=level,
         limit=0,
         only_structure=False,
-        tensor=check.glob or options.tensor,  # type: ignore[arg-type]
+        tensor=check.glob or options.tensor,
     )
     log: ModelLog = log_model(repository, model, wanted, store, progress, until=lambda entry: is_bad(entry, check))
     found = next((entry for entry in reversed(log.entries) if is_bad(entry, check)), None)

@@ -345,7 +345,10 @@ class _Walk:
         names = self._first_names(old) if first is not None else {}
         rows = []
         for change in diff.tensors:
-            if change.new is None or not change.new.is_parameter:
+            if change.new is None or change.new.role != "weight" or change.new.alias_of:
+                continue
+            if not change.new.is_parameter:
+                rows.append(Row(change.name, change.new))
                 continue
             name = change.old.name if change.old is not None else change.name
             rows.append(Row(
@@ -356,7 +359,11 @@ class _Walk:
             ))  # fmt: skip
         sums = measure(rows, Checkpoints(current, previous, earlier, origin), threads=self._options.threads)
         self._versions.keep_only((new, old, self._first, self._fixed))
-        return movement_of([(row.name, each) for row, each in zip(rows, sums, strict=True)])
+        pairs = list(zip(rows, sums, strict=True))
+        return movement_of(
+            [(row.name, each) for row, each in pairs if row.current.is_parameter],
+            [each for row, each in pairs if not row.current.is_parameter],
+        )
 
     def _opened(self, version: Version) -> Checkpoint:
         opened = self._versions.open(version, keep=True)

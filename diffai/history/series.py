@@ -1,0 +1,58 @@
+"""A model's history as columns of numbers, oldest first: what every drawing of it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffai.history.log import ModelLog
+
+MOST_GROUPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One value a commit in every column; None where there is none.
+
+    Attributes:
+        title: path of the model.
+        commits, days, subjects: of the commits, oldest first.
+        update, drift: relative L2 of the update, and from the first version.
+        norm: L2 of all parameters.
+        groups: layers or modules, in the order of the model (the most moved ones, where there are very many).
+        heat: for each group the relative L2 of its update at each commit.
+        left_out: groups that are not shown.
+    """
+
+    title: str
+    commits: tuple[str, ...]
+    days: tuple[str, ...]
+    subjects: tuple[str, ...]
+    update: tuple[float | None, ...]
+    drift: tuple[float | None, ...]
+    norm: tuple[float | None, ...]
+    groups: tuple[str, ...]
+    heat: tuple[tuple[float | None, ...], ...]
+    left_out: int = 0
+
+
+def series_of(log: ModelLog) -> Series:
+    """The columns of a history."""
+    entries = list(reversed(log.entries))
+    moves = [entry.figures.movement if entry.figures is not None else None for entry in entries]
+    maps = [{g.name: g.relative for g in move.groups} if move is not None else {} for move in moves]
+    names = list(dict.fromkeys(name for each in maps for name in each))
+    most = {name: max((each.get(name) or 0.0 for each in maps), default=0.0) for name in names}
+    kept = set(sorted(names, key=lambda name: -most[name])[:MOST_GROUPS])
+    shown = tuple(name for name in names if name in kept)
+    return Series(
+        log.path,
+        tuple(entry.commit.short for entry in entries),
+        tuple(entry.commit.day for entry in entries),
+        tuple(entry.commit.subject for entry in entries),
+        tuple(move.relative_l2 if move is not None else None for move in moves),
+        tuple(move.drift if move is not None else None for move in moves),
+        tuple(move.norm if move is not None else None for move in moves),
+        shown,
+        tuple(tuple(each.get(name) for each in maps) for name in shown),
+        len(names) - len(shown),
+    )
