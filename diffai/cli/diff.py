@@ -27,6 +27,7 @@ Examples:
   diffai HEAD~1:model.safetensors model.safetensors
   diffai HEAD~3 HEAD -- model.safetensors      two revisions; one revision = against the work tree
   diffai runs/a runs/b --include '*.safetensors'
+  diffai a.pt b.pt --format markdown > changes.md
   diffai a.pt b.pt --output json | jq '.[] | select(.TensorShapeChanged)'
 
 \b
@@ -64,7 +65,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     split = ctx.obj if isinstance(ctx.obj, Words) else Words()
     settings = settings_for(_options(given), given["config_file"])
     kind, encoding, input_format = resolve_output(
-        given["output"], given["format_"], given["input_format"], settings.format
+        given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
     compare_options = _compare_options(settings, given, machine=kind != "text")
     diff = _compare(words, split, settings, compare_options, input_format)
@@ -142,6 +143,11 @@ def _write(
         from diffai.render.values import dump
 
         write(dump(report(diff, sort_by_magnitude=by_magnitude), encoding))
+        return
+    if kind == "markdown":
+        from diffai.render.markdown import render_markdown
+
+        write_lines(render_markdown(diff))
         return
     from diffai.render.text import TextOptions, render_directory, render_text
 

@@ -64,9 +64,11 @@ def value_options(function: F) -> F:
 
 
 def resolve_output(
-    output: str | None, format_: str | None, input_format: str, settings_format: str
+    output: str | None, format_: str | None, input_format: str, settings_format: str, *, markdown: bool = False
 ) -> tuple[str, str, str]:
     """(kind, encoding, input format): kind is ``text``, ``changes`` or ``report``; encoding ``json`` or ``yaml``.
+
+    With ``markdown`` the command can write that too, and it is a kind of its own.
 
     Raises:
         UsageError: a word is unknown, or both options were given.
@@ -85,14 +87,14 @@ def resolve_output(
     word = format_ or settings_format
     if word in MACHINE_FORMATS:
         return "report", word, input_format
-    if word == "text":
-        return "text", "", input_format
+    if word == "text" or (word == "markdown" and markdown):
+        return word, "", input_format
     aliases = {"pytorch": "torch"}
     if aliases.get(word, word) in input_formats():  # older recipes: --format names the input
         return "text", "", aliases.get(word, word)
     import difflib
 
-    known = ("text", "json", "yaml")
+    known = ("text", "json", "yaml", *(("markdown",) if markdown else ()))
     near = difflib.get_close_matches(word, [*known, *input_formats()], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     later = " (this output comes in a later version)" if word in ("enhanced", "markdown", "html") else ""

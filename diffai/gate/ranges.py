@@ -77,7 +77,8 @@ def find_range(repository: Repository, words: Words) -> Range:
         return Range(old, index, index, changes, staged=True)
     head = repository.commit(words.head or "HEAD")
     new = Point(head, _short(words.head or "HEAD"))
-    base = _pushed_base(repository, words, head) if words.hook == "pre-push" else words.base
+    pushed = words.hook == "pre-push" or is_zero(words.base)
+    base = _pushed_base(repository, words, head) if pushed else words.base
     if not base:
         nothing = Point(empty_tree(repository), "nothing")
         note = "nothing was pushed before, so every model is new and the policy is the one that is pushed"
@@ -99,6 +100,8 @@ def _pushed_base(repository: Repository, words: Words, head: str) -> str:
     for pattern in (f"refs/remotes/{words.remote}/" if words.remote else "", "refs/remotes/"):
         names = repository.ask("for-each-ref", "--format=%(objectname)", pattern).decode("ascii").split()
         if pattern and names:
+            if not words.hook:  # in CI the pushed branch itself is among them
+                names = [name for name in names if name != head]
             try:
                 return repository.ask("merge-base", head, *dict.fromkeys(names)).decode("ascii").split()[0]
             except (GitError, IndexError):
