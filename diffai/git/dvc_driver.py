@@ -65,6 +65,8 @@ def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
     git = _git_place()
     path = _real_path(change, git)
     place = _place_of(path, git)
+    if os.environ.get("GIT_PREFIX"):  # the path may be one of two; see _real_path
+        place = _with_caches_of(place, _place_of(posixpath.join(os.environ["GIT_PREFIX"], change.old_path), git))
     current = _current(git, path)
     old = _side(change.old_file, path, place, git, current, absent=change.old_absent)
     renamed = change.new_path != change.old_path
@@ -211,11 +213,18 @@ def _real_path(change: Change, git: GitPlace | None) -> str:
             return file.replace(os.sep, "/")
     known = _object_names((path, below))
     wanted = {name for name in (change.old_hex, change.new_hex) if set(name) != {"0"}}
-    for candidate in (below, path):
-        if wanted & known.get(candidate, set()):
-            return candidate
+    score = {candidate: len(wanted & known.get(candidate, set())) for candidate in (path, below)}
+    if score[path] != score[below]:
+        return max(score, key=lambda candidate: score[candidate])
     exists = os.path.lexists(os.path.join(git.top, path)) or path in known
     return path if exists or below not in known else below
+
+
+def _with_caches_of(place: DvcPlace | None, other: DvcPlace | None) -> DvcPlace | None:
+    """A place that is also searched in the other's caches: an address means the same content in each."""
+    if place is None or other is None:
+        return place or other
+    return replace(place, caches=tuple(dict.fromkeys((*place.caches, *other.caches))))
 
 
 def _real_name(new: str, old: str, real_old: str) -> str:

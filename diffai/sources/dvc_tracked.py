@@ -64,6 +64,8 @@ def find_tracked(path: str, read: ReadText, names: Callable[[str], list[str]] | 
 
     Pointers that make no sense are passed over: they hold nothing.
     """
+    if path.startswith("/"):
+        return None
     for pointer in pointer_paths(path):
         found = _in_pointer(path, pointer, read)
         if found is not None:
@@ -100,7 +102,10 @@ def _in_pointer(path: str, pointer: str, read: ReadText) -> Tracked | None:
 def _above(path: str) -> Iterator[str]:
     """The folders above a path, the nearest first; the last is "", the top."""
     while path:
-        path = posixpath.dirname(path)
+        above = posixpath.dirname(path)
+        if above == path:  # "/", which has nothing above it
+            return
+        path = above
         yield path
 
 

@@ -9,7 +9,7 @@ import safetensors_writer as writer
 from gitrepo import Repo, lfs_pointer
 
 from diffai.errors import SourceError
-from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled
+from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, Unreadable
 from diffai.sources import resolve
 from diffai.sources.directory import Directory, UnresolvedError
 from diffai.sources.git import GitBlob
@@ -328,8 +328,10 @@ def test_annex_pointers(here: Repo) -> None:
 
 def test_dvc_pointers(here: Repo) -> None:
     here.commit({"m.pt.dvc": "outs:\n- md5: 0f1e\n  size: 5\n  hash: md5\n  path: m.pt\n"})
-    assert open_source("m.pt.dvc") == DvcPointer("m.pt.dvc")
-    assert open_source("HEAD:m.pt.dvc") == DvcPointer("m.pt.dvc")
+    assert open_source("m.pt.dvc") == Unreadable("md5 '0f1e' of m.pt is no content address")
+    assert open_source("HEAD:m.pt.dvc") == Unreadable("md5 '0f1e' of m.pt is no content address")
+    here.commit({"two.dvc": "outs:\n- md5: 0f1e\n  path: a.pt\n- md5: 0f1e\n  path: b.pt\n"})
+    assert open_source("two.dvc") == open_source("HEAD:two.dvc") == DvcPointer("two.dvc")
 
 
 def test_local_directory(lfs: Repo) -> None:
