@@ -17,6 +17,7 @@ from diffai.tensors.dtypes import INTEGERS, Array, Values
 
 # Squares of float64 values outside 2**-SAFE .. 2**SAFE may overflow or lose digits; they are scaled first.
 _SAFE = 400
+_DOT = 8192
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ class Segments:
     def dot(self, left: Array, right: Array) -> Array:
         """float64 sum of products of each segment."""
         if len(self.starts) == 1:
-            return np.array([np.dot(left, right)])
+            return np.array([_dot(left, right)])
         return np.add.reduceat(left * right, self.starts)
 
     def count(self, mask: Array) -> Array:
@@ -146,6 +147,14 @@ class Segments:
         if len(self.starts) == 1:
             return per_segment
         return np.repeat(per_segment, self.counts)
+
+
+def _dot(left: Array, right: Array) -> float:
+    """Sum of products in pieces too small for OpenBLAS to start threads of its own (it does from 10,000 on)."""
+    rows = len(left) // _DOT
+    whole = rows * _DOT
+    parts = np.matmul(left[:whole].reshape(rows, 1, _DOT), right[:whole].reshape(rows, _DOT, 1))
+    return float(np.add.reduce(parts, axis=None) + np.dot(left[whole:], right[whole:]))
 
 
 def scaling(largest: Array) -> Array | None:
