@@ -88,7 +88,7 @@ def _summary(diff: ModelDiff) -> list[str]:
         (totals.renamed, "renamed"), (totals.reshaped, "reshaped"),
     ) if count]  # fmt: skip
     lines += ["", f"**Structure:** {', '.join(structure)}" if structure else "No structural changes"]
-    if totals.comparable:
+    if totals.comparable and (totals.changed or not structure):
         share = percent(totals.modified, totals.comparable)
         pairs = len(diff.tensors) - totals.added - totals.removed
         detail = f" ({totals.changed:,} of {plural(pairs, 'tensor')}, relative L2 {ratio(totals.relative_l2)})"
