@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diffai.model import DTYPE_BITS
 
 Array = NDArray[Any]
 
@@ -167,7 +166,7 @@ def _eight_bit_table(dtype: str) -> Array:
     table: Array = np.ldexp(significand.astype(np.float64), np.maximum(exponent, 1) - bias - mantissa_bits)
     table[128:] *= -1.0
     if dtype.endswith("FNUZ"):
-        table[0x80] = np.nan
+        table[NAN_OF_FNUZ] = np.nan
     elif dtype == "F8_E4M3":
         table[[0x7F, 0xFF]] = np.nan
     else:
@@ -189,13 +188,16 @@ def _four_bit_table() -> Array:
 
 # Beyond these magnitudes decode32 is not to be trusted (NaN compares as beyond any limit). F32 and BF16: squares of
 # larger values, summed, could overflow float32. Others: the greatest finite value, above which the bit trick of
-# _shift gives a finite number where the format means infinity or NaN. The NaN of the FNUZ kinds, 0x80, is not revealed
-# by its magnitude but by code_extremes.
+# _shift gives a finite number where the format means infinity or NaN. The NaN of the FNUZ kinds is not revealed
+# by its magnitude: the caller looks for NAN_OF_FNUZ.
 FAST_LIMITS: Mapping[str, float] = {
     "F32": 2.0**55, "BF16": 2.0**55, "F16": 65504.0, "F8_E4M3": 448.0, "F8_E5M2": 57344.0,
     "F8_E4M3FNUZ": 240.0, "F8_E5M2FNUZ": 57344.0,
     "I8": 128.0, "U8": 255.0, "I16": 32768.0, "U16": 65535.0, "BOOL": 1.0,
 }  # fmt: skip
+
+
+NAN_OF_FNUZ = 0x80
 
 
 def decode32(dtype: str, raw: Array, out: Array) -> None:
@@ -245,36 +247,6 @@ def _shift(kind: str, shift: int, mask: int, bias: int) -> Callable[[Array, Arra
         np.multiply(out, scale, out=out)
 
     return convert
-
-
-class Codes(NamedTuple):
-    """What 8-bit codes tell before they are decoded: least and greatest value, and whether 0x80 is among them."""
-
-    low: float
-    high: float
-    has_0x80: bool
-
-
-def code_extremes(dtype: str, raw: Array) -> Codes | None:
-    """Extremes of the values of 8-bit codes (uint8), NaN or infinite where a code is; None for other dtypes."""
-    if DTYPE_BITS[dtype] != 8 or dtype in ("BOOL", "F8_E8M0"):
-        return None
-    signed = raw.view(np.int8)
-    least, most = int(np.minimum.reduce(signed)), int(np.maximum.reduce(signed))
-    if dtype == "I8":
-        return Codes(least, most, False)
-    last = int(np.maximum.reduce(raw))
-    if dtype == "U8":
-        return Codes(int(np.minimum.reduce(raw)), last, False)
-    # Floats are sign and magnitude: among positive codes, and among negative ones, the value grows with the code's
-    # distance from the first. ``least`` is the first negative code, ``last`` the last, ``most`` the last positive.
-    table = _eight_bit_table(dtype)
-    first = int(np.minimum.reduce(raw)) if last < 0x80 or most < 0 else 0
-    high = table[most] if most >= 0 else table[first]
-    low = table[last] if last >= 0x80 else table[first]
-    if least == -128 and dtype.endswith("FNUZ"):
-        low = high = np.nan
-    return Codes(float(low), float(high), least == -128)
 
 
 _DECODERS: Mapping[str, Callable[[Array, Array], None]] = {

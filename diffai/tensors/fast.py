@@ -10,13 +10,10 @@ so great that squares overflow, or all are so small that squares lose digits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 
 from diffai.tensors.delta import Difference
-from diffai.tensors.dtypes import Array, code_extremes
+from diffai.tensors.dtypes import Array
 from diffai.tensors.statistics import Moments
 
 # OpenBLAS starts threads of its own, which would fight with ours, for matrices of 9,216 elements and dots of 10,000:
@@ -77,62 +74,17 @@ def _squares(rows: Array, other: Array) -> list[float]:
     return sums
 
 
-class Known(NamedTuple):
-    """What is known of a block of 8-bit codes before decoding, for both sides and their pairs."""
-
-    lows: list[float]
-    highs: list[float]
-    zeros: list[int]
-    changed: int
-
-
-def known_from_codes(dtype: str, raws: Sequence[Array], mask: Array) -> Known | None:
-    """Extremes and counts of two sides of an 8-bit dtype from the codes, a quarter of the bytes; None for others.
-
-    Args:
-        dtype: of both sides.
-        raws: uint8 codes of old and new.
-        mask: bool scratch of shape (3, count).
-    """
-    found = [code_extremes(dtype, raw) for raw in raws]
-    if found[0] is None or found[1] is None:
-        return None
-    old, new = raws
-    np.not_equal(old, new, out=mask[2])
-    changed = int(np.count_nonzero(mask[2]))
-    zeros = []
-    for raw, codes in zip(raws, found, strict=True):
-        count = int(np.count_nonzero(np.equal(raw, 0, out=mask[0])))
-        if codes is not None and codes.has_0x80:
-            count += int(np.count_nonzero(np.equal(raw, 0x80, out=mask[0])))
-        zeros.append(count)
-    if found[0].has_0x80 or found[1].has_0x80:
-        # 0 against 0x80 is zero against minus zero: other codes, same value.
-        either = mask[0].view(np.uint8)
-        np.bitwise_or(old, new, out=either)
-        np.equal(either, 0x80, out=mask[1])
-        np.logical_and(mask[1], mask[2], out=mask[1])
-        changed -= int(np.count_nonzero(mask[1]))
-    return Known([found[0].low, found[1].low], [found[0].high, found[1].high], zeros, changed)
-
-
-def compare_rows(
-    rows: Array, count: int, limit: float, mask: Array, known: Known | None = None
-) -> tuple[Difference, Moments, Moments] | None:
+def compare_rows(rows: Array, count: int, limit: float, mask: Array) -> tuple[Difference, Moments, Moments] | None:
     """Figures of a block, or None where it must be done in float64.
 
     Args:
         rows: from :meth:`Lanes.rows` with old and new in the first two; the third is overwritten.
         count: elements of the block, at most the row length.
         limit: greatest magnitude that is to be trusted.
-        mask: bool scratch of shape (3, count); without ``known`` it then tells the zeros of each row.
-        known: what need not be found out again.
+        mask: bool scratch of shape (3, count); it then tells the zeros of each row.
     """
-    if known is not None:
-        lows, highs = known.lows, known.highs
-    else:
-        lows = np.minimum.reduce(rows[:2, :count], axis=1).tolist()
-        highs = np.maximum.reduce(rows[:2, :count], axis=1).tolist()
+    lows = np.minimum.reduce(rows[:2, :count], axis=1).tolist()
+    highs = np.maximum.reduce(rows[:2, :count], axis=1).tolist()
     if not all(_in_range(low, high, limit) for low, high in zip(lows, highs, strict=True)):
         return None
     old, new, distance = rows
@@ -144,14 +96,10 @@ def compare_rows(
     sums = _sums(rows)
     squares = _squares(rows, rows)
     dot = _squares(rows[:1], rows[1:2])[0]
-    if known is not None:
-        zeros, changed = known.zeros, known.changed
-    else:
-        np.equal(rows[:, :count], 0, out=mask)
-        zeros = [int(np.count_nonzero(row)) for row in mask]
-        changed = count - zeros[2]
+    np.equal(rows[:, :count], 0, out=mask)
+    zeros = [int(np.count_nonzero(row)) for row in mask]
     difference = Difference(
-        joint=count, changed=changed, max_abs=greatest, sum_abs=sums[2], sum_squares=squares[2],
+        joint=count, changed=count - zeros[2], max_abs=greatest, sum_abs=sums[2], sum_squares=squares[2],
         dot=dot, old_squares=squares[0], new_squares=squares[1],
     )  # fmt: skip
     sides = [_moments(rows[i, :count], distance, sums[i], squares[i], (lows[i], highs[i]), zeros[i]) for i in (0, 1)]

@@ -10,8 +10,8 @@ import numpy as np
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.delta import Difference, Rule, compare_values
-from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
-from diffai.tensors.fast import compare_rows, known_from_codes, summarise_row
+from diffai.tensors.dtypes import FAST_LIMITS, NAN_OF_FNUZ, Array, decode32, decode64, has_values
+from diffai.tensors.fast import compare_rows, summarise_row
 from diffai.tensors.rounding import is_lossless, round32
 from diffai.tensors.statistics import Moments, Segments, Side
 
@@ -243,9 +243,8 @@ def _compare_fast(kind: Kind, raws: Sequence[Array], count: int, space: Workspac
     if rounding is not None:
         unrounded = rounding(rows[0, :count], rows[1, :count], rows[2, :count])
     mask = lanes.mask((3, count))
-    known = None if target else known_from_codes(dtypes[0], raws, mask)
     limit = min(FAST_LIMITS[dtypes[0]], FAST_LIMITS[dtypes[1]])
-    result = compare_rows(rows, count, limit, mask, known)
+    result = compare_rows(rows, count, limit, mask)
     if result is None:
         return None
     difference = result[0]
@@ -260,7 +259,7 @@ def _decode_row(dtype: str, raw: Array, row: Array) -> bool:
     """Decode to float32; False where that would hide a NaN."""
     if dtype == "F32" and np.may_share_memory(raw, row):
         return True  # it was read where it is needed
-    if dtype.endswith("FNUZ") and (raw == 0x80).any():
+    if dtype.endswith("FNUZ") and (raw == NAN_OF_FNUZ).any():
         return False
     decode32(dtype, raw, row)
     return True

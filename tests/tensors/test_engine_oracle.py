@@ -32,7 +32,8 @@ def make(dtype: str, count: int, kind: str, seed: int) -> bytes:
         return rng.bytes(byte_count(dtype, count))
     values = rng.standard_normal(count)
     values = {
-        "normal": values, "offset": values + 1e4, "huge": values * 1e38, "tiny": values * 1e-40, "small": values * 1e-24,
+        "normal": values, "offset": values + 1e4, "huge": values * 1e38, "tiny": values * 1e-40,
+        "small": values * 1e-24,
         "constant": np.full(count, 0.1),
         "sparse": np.where(rng.random(count) < 0.9, 0.0, values), "zeros": values * 0,
         "vast": values * 1e300, "minute": values * 1e-310,
