@@ -14,6 +14,12 @@ from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, Us
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option("--structure-only", is_flag=True, help="Do not read values: no NaN/Inf counts.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+@click.option("--staged", "--cached", is_flag=True, help="As they are staged to be committed.")
+@click.option(
+    "--bisect", is_flag=True, help="For git bisect run: 0 good, 1 bad, 125 cannot be judged (missing, no model)."
+)
+@click.option("--bad", default="", metavar="CHECK", help="What is bad: nonfinite, structure, update>X, changed:GLOB.")
+@click.option("--against", default="HEAD", metavar="REV", help="With --bad: the good version to compare with.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
 @click.option(
     "--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like."
@@ -26,12 +32,22 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
 
     \b
     Exit codes: 0 all sound; 1 a model is malformed, unsafe or holds NaN/Inf; 2 missing, not pulled, or no model.
+
+    
+    Examples:
+      diffai check v1.0 -- model.pt
+      git bisect run diffai check --bisect model.safetensors
+      git bisect run diffai check --bisect --bad 'update>0.5' --against v1.0 model.safetensors
     """
-    from diffai.cli.main import Words
+    from diffai.cli.words import model_words
     from diffai.compare.checking import CheckResult, check_file
     from diffai.render.check import check_report, check_text
 
-    words = [*files, *(ctx.obj.after if isinstance(ctx.obj, Words) else ())]
+    if given["bisect"] or given["bad"]:
+        from diffai.cli.bisect import check_for_bisect
+
+        return check_for_bisect(model_words(ctx, files, staged=given["staged"]), given)
+    words = model_words(ctx, files, staged=given["staged"])
     if not words:
         raise UsageError("no file given: diffai check FILE...")
     settings = settings_for({"threads": given["threads"]}, given["config_file"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -26,6 +27,8 @@ Examples:
   diffai model.pt model.safetensors            any two formats compare by tensor name
   diffai HEAD~1:model.safetensors model.safetensors
   diffai HEAD~3 HEAD -- model.safetensors      two revisions; one revision = against the work tree
+  diffai --staged                              what would be committed; also: diffai --staged -- PATH
+  diffai v1.0..HEAD                            every model that differs between two revisions
   diffai runs/a runs/b --include '*.safetensors'
   diffai a.pt b.pt --format markdown > changes.md
   diffai a.pt b.pt --output json | jq '.[] | select(.TensorShapeChanged)'
@@ -43,6 +46,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--diff-only", is_flag=True, help="Nothing about what did not change.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; exit 1 when different.")
 @click.option("--exit-code", is_flag=True, help="Exit 1 when different.")
+@click.option("--staged", "--cached", is_flag=True, help="Compare HEAD (or REV) with what is staged to be committed.")
 @click.option("-r", "--recursive", is_flag=True, help="Accepted; directories are always compared recursively.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Directories: only files that match (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Directories: not files that match (repeatable).")
@@ -68,7 +72,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
     compare_options = _compare_options(settings, given, machine=kind != "text")
-    diff = _compare(words, split, settings, compare_options, input_format)
+    diff = _compare(words, split, settings, compare_options, input_format, staged=given["staged"])
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
     return _exit_code(diff, asked=given["exit_code"] or given["quiet"])
@@ -100,16 +104,17 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
 
 
 def _compare(
-    words: tuple[str, ...], split: Any, settings: Settings, options: CompareOptions, input_format: str
+    words: tuple[str, ...], split: Any, settings: Settings, options: CompareOptions, input_format: str, *, staged: bool
 ) -> ModelDiff | DirectoryDiff:
     from diffai.cli.progress import ProgressBar
     from diffai.compare.request import compare_revisions, compare_words
 
     with ProgressBar("comparing") as progress:
-        if split.split:
+        revisions, paths = _revisions_and_paths(words, split, staged=staged)
+        if split.split or staged or revisions:
             return compare_revisions(
-                words, split.after, options, limits_for(settings), progress,
-                include=settings.include, exclude=settings.exclude,
+                revisions, paths, options, limits_for(settings), progress,
+                include=settings.include, exclude=settings.exclude, staged=staged,
             )  # fmt: skip
         if len(words) != 2:
             raise UsageError(_wrong_count(words))
@@ -117,6 +122,18 @@ def _compare(
             *words, options, limits_for(settings), progress,
             include=settings.include, exclude=settings.exclude, input_format=input_format,
         )  # fmt: skip
+
+
+def _revisions_and_paths(
+    words: tuple[str, ...], split: Any, *, staged: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands before and behind ``--``; without it, files of ``--staged``, or one word ``A..B``."""
+    if split.split:
+        return words, split.after
+    if staged:
+        return (), words
+    a_range = len(words) == 1 and ".." in words[0] and not os.path.lexists(words[0])
+    return (words, ()) if a_range and not words[0].startswith(("../", "./", "/")) else ((), ())
 
 
 def _wrong_count(words: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from diffai.errors import EXIT_OK, DiffaiError
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option("--shape-only", is_flag=True, help="Read headers only: names, dtypes and shapes.")
+@click.option("--staged", "--cached", is_flag=True, help="As it is staged to be committed.")
 @click.option("--digests", is_flag=True, help="Add each tensor's xxh3-128.")
 @click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
@@ -24,7 +25,8 @@ from diffai.errors import EXIT_OK, DiffaiError
 def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
     """Show one model: format, tensors, dtypes, shapes, statistics, metadata, training state.
 
-    FILE is a file, a directory of shards, a shard index, or REV:path.
+    FILE is a file, a directory of shards, a shard index, or REV:path. With -- revisions stand before it and paths
+    behind it: diffai show v1.0 -- model.pt.
 
     \b
     Examples:
@@ -32,14 +34,14 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       diffai show HEAD~1:model.pt --shape-only
       diffai show model.pt --format json | jq '.tensors[] | select(.nan_count > 0)'
     """
-    from diffai.cli.main import Words
+    from diffai.cli.words import model_words
     from diffai.compare.summary import NotOpenedError, show_model
     from diffai.errors import UsageError
     from diffai.render.show import show_report, show_text
     from diffai.render.state import describe_state
     from diffai.render.style import escape
 
-    words = [*files, *(ctx.obj.after if isinstance(ctx.obj, Words) else ())]
+    words = model_words(ctx, files, staged=given["staged"])
     if not words:
         raise UsageError("no file given: diffai show FILE")
     settings = settings_for(

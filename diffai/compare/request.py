@@ -14,6 +14,7 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
 from diffai.sources.changed import (
+    INDEX,
     WORK_TREE,
     ChangedFile,
     changed_files,
@@ -71,8 +72,9 @@ def compare_revisions(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    staged: bool = False,
 ) -> ModelDiff | DirectoryDiff:
-    """Compare models between two revisions, or a revision and the work tree.
+    """Compare models between two revisions, or a revision and the work tree (``staged``: and the index).
 
     One path that is one file gives a model diff, anything else a directory diff over the changed files.
 
@@ -82,11 +84,15 @@ def compare_revisions(
     """
     repository = Repository()
     old, new = split_revisions(words, repository)
+    if staged:
+        if new != WORK_TREE:
+            raise SourceError(f"--staged compares one revision with the index, not {' '.join(words)}")
+        new = INDEX
+    view = _Revisions(repository, old, new, limits)
     for path in paths:
         on_disk = os.path.lexists(path) if new == WORK_TREE else exists_at(repository, new, path)
-        if not on_disk and not exists_at(repository, old, path):
+        if not on_disk and not exists_at(repository, old, path) and not view.tracks(path):
             raise SourceError(f"{path}: neither revision has this path")
-    view = _Revisions(repository, old, new, limits)
     pairs = view.models(changed_files(repository, old, new, paths), include, exclude)
     if len(paths) == 1 and not pairs and not os.path.isdir(paths[0]):
         return _unchanged(view, paths[0], options, progress)
@@ -98,7 +104,7 @@ def compare_revisions(
     if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and not os.path.isdir(paths[0]):
         return files[0].diff
     left_out = [LeftOut("files", view.excluded, "left out by --include/--exclude")] if view.excluded else []
-    labels = (old[:12], new[:12] if new else "work tree")
+    labels = (old[:12], {WORK_TREE: "work tree", INDEX: "index"}.get(new, new[:12]))
     return DirectoryDiff(*labels, tuple(files), tuple(left_out), (0, view.not_models, 0, 0))
 
 
@@ -125,6 +131,13 @@ class _Revisions:
     def relative(self, path: str) -> str:
         """A path of the user as one from the top of the work tree."""
         return os.path.relpath(os.path.abspath(path), self._top) if self._top else path
+
+    def tracks(self, path: str) -> bool:
+        """Whether a path that git does not have is known on either side all the same (to DVC)."""
+        sides = [self._open(commit, self.relative(path)) for commit in (self._old, self._new)]
+        for side in sides:
+            _close(side)
+        return not all(isinstance(side.state, Absent) for side in sides)
 
     def models(
         self, changed: Sequence[ChangedFile], include: Sequence[str], exclude: Sequence[str]
@@ -164,7 +177,7 @@ class _Revisions:
     def _open(self, commit: str, path: str) -> Input:
         if not path:
             return Input("", state=Absent())
-        label = f"{commit[:12]}:{path}" if commit else path
+        label = path if commit == WORK_TREE else f":{path}" if commit == INDEX else f"{commit[:12]}:{path}"
         try:
             for candidate in (path, f"{path}.index.json"):
                 side = self._open_exact(commit, candidate, label)
@@ -182,6 +195,10 @@ class _Revisions:
             if not os.path.lexists(full):
                 return Input(label, state=Absent())
             return open_input(full, self._limits, label=label)
+        if commit == INDEX:
+            from diffai.sources.revision import open_staged
+
+            return as_input(open_staged("", path), self._limits, label=label)
         found = resolve_at("", commit, path)
         return as_input(found, self._limits, label=label)
 

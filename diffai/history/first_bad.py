@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from dataclasses import dataclass
+from fnmatch import translate
 from typing import Literal
 
 from diffai.cache.store import Store
-from diffai.errors import UsageError
+from diffai.compare.models import Input
+from diffai.compare.result import CompareOptions
+from diffai.errors import DiffaiError, SourceError, UsageError
+from diffai.formats.base import Limits
+from diffai.history.figures import movement_of
 from diffai.history.log import Level, LogEntry, LogOptions, ModelLog, Progress, log_model
 from diffai.history.log_records import entry_record
 from diffai.history.log_text import entry_lines
 from diffai.history.model_path import ModelPath
+from diffai.history.versions import close
 from diffai.render import values
-from diffai.render.style import escape, paint, plural
+from diffai.render.state import describe_state
+from diffai.render.style import escape, paint, plural, ratio
 from diffai.sources.git_program import Repository
 
 CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB"
@@ -145,3 +153,89 @@ def first_bad_json(found: FirstBad) -> str:
         },
         "json",
     )
+
+
+class Against:
+    """A check of single models against one good revision, for ``git bisect run``.
+
+    Args:
+        check: what is bad.
+        rev: where the good version is.
+        limits, threads: of reading.
+    """
+
+    def __init__(self, check: Check, rev: str, limits: Limits, threads: int) -> None:
+        self._check, self._rev, self._limits, self._threads = check, rev, limits, threads
+
+    def verify(self) -> None:
+        """UsageError when the revision does not exist: no commit could be judged."""
+        if self._check.kind != "nonfinite":
+            try:
+                Repository().commit(self._rev)
+            except SourceError as error:
+                raise UsageError(f"--against: {error}") from error
+
+    def judge(self, word: str) -> tuple[bool, str]:
+        """Whether a model is bad, and why.
+
+        Raises:
+            DiffaiError: it, or the good version, is not here or is no model.
+        """
+        new = self._opened(word)
+        try:
+            if self._check.kind == "nonfinite":
+                return self._nonfinite(new)
+            path = os.path.relpath(word.partition(":")[2] if not os.path.lexists(word) else word)
+            old = self._opened(f"{self._rev}:{path if path.startswith('../') else './' + path}")
+            try:
+                return self._compared(old, new)
+            finally:
+                close(old)
+        finally:
+            close(new)
+
+    def _opened(self, word: str) -> Input:
+        from diffai.compare.inputs import open_input
+
+        side = open_input(word, self._limits)
+        if side.state is not None:
+            raise DiffaiError(f"{word}: {describe_state(side.state)}")
+        return side
+
+    def _nonfinite(self, side: Input) -> tuple[bool, str]:
+        from diffai.tensors.engine import summarise
+
+        assert side.checkpoint is not None
+        specs = list(side.checkpoint.tensors.values())
+        found = summarise(side.checkpoint, specs, statistics=True, digest=False, threads=self._threads)
+        for spec, summary in zip(specs, found, strict=True):
+            s = summary.statistics
+            if s is not None and s.nan_count + s.pos_inf_count + s.neg_inf_count:
+                return True, f"{spec.name} has NaN or infinite values"
+        return False, "all values are finite"
+
+    def _compared(self, old: Input, new: Input) -> tuple[bool, str]:
+        from diffai.compare.models import compare_models
+        from diffai.history.trajectory import Checkpoints, Row, measure
+
+        check = self._check
+        pattern = f"\\A{translate(check.glob)}" if check.glob else ""
+        options = CompareOptions(
+            filter=pattern, shape_only=check.kind == "structure", statistics="none", threads=self._threads
+        )
+        diff = compare_models(old, new, options)
+        if check.kind == "structure":
+            named = next((change for change in diff.tensors if change.status[0] != "uncompared"), None)
+            return named is not None, f"{named.name} is {named.status[0]}" if named else "the same structure"
+        if check.kind == "changed":
+            changed = diff.changes
+            return bool(changed), f"{changed[0].name} is {changed[0].status[0]}" if changed else "not changed"
+        assert old.checkpoint is not None and new.checkpoint is not None
+        rows = [
+            Row(c.name, c.new, c.old)
+            for c in diff.tensors
+            if c.new is not None and c.old is not None and c.new.is_parameter and c.new.shape == c.old.shape
+        ]
+        sums = measure(rows, Checkpoints(new.checkpoint, old.checkpoint), threads=self._threads)
+        far = movement_of([(row.name, each) for row, each in zip(rows, sums, strict=True)]).relative_l2
+        return far is not None and far > check.limit, f"relative L2 {ratio(far)} from {self._rev}"

@@ -12,6 +12,9 @@ from diffai.sources.git_program import GitError, Repository
 WORK_TREE = ""
 """In place of a revision: the files as they are on disk."""
 
+INDEX = ":"
+"""In place of a revision: what would be committed."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
@@ -54,7 +57,7 @@ def changed_files(repository: Repository, old: str, new: str, paths: Sequence[st
 
     Args:
         old: a commit's object name.
-        new: another, or :data:`WORK_TREE`.
+        new: another, :data:`WORK_TREE` or :data:`INDEX`.
         paths: files or folders relative to the working directory, taken literally; empty = everything.
 
     Raises:
@@ -63,7 +66,9 @@ def changed_files(repository: Repository, old: str, new: str, paths: Sequence[st
     """
     # Exact renames only: anything else would make git read every model to measure similarity.
     common = ["--raw", "-z", "--no-abbrev", "--find-renames=100%", "--no-ext-diff", "--no-textconv"]
-    command = ["diff-tree", "-r", *common, old, new] if new else ["diff-index", *common, old]
+    command = ["diff-tree", "-r", *common, old, new]
+    if new in (WORK_TREE, INDEX):
+        command = ["diff-index", *(["--cached"] if new == INDEX else []), *common, old]
     output = repository.ask("--literal-pathspecs", *command, "--", *paths)
     fields = os.fsdecode(output).split("\0")
     found: list[ChangedFile] = []
@@ -83,8 +88,10 @@ def changed_files(repository: Repository, old: str, new: str, paths: Sequence[st
 
 
 def exists_at(repository: Repository, commit: str, path: str) -> bool:
-    """Whether the commit has ``path`` (relative to the working directory) as a file or a folder."""
+    """Whether the commit, or the index, has ``path`` (relative to the working directory) as a file or a folder."""
     try:
+        if commit == INDEX:
+            return bool(repository.ask("--literal-pathspecs", "ls-files", "-z", "--", path.rstrip("/") or "."))
         return bool(repository.ask("--literal-pathspecs", "ls-tree", "-z", commit, "--", path.rstrip("/") or "."))
     except GitError:
         return False

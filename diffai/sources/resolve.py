@@ -167,7 +167,7 @@ class WorkFile(LocalFile):
 
 
 class StoredObject(LocalFile):
-    """A file of an object store (git-LFS) that stands for a path.
+    """A file of an object store (git-LFS, git-annex) that stands for a path.
 
     Args:
         path: the object's own file.
@@ -190,6 +190,15 @@ class StoredObject(LocalFile):
     def sibling(self, name: str) -> LocalFile:
         """As the path it stands for."""
         return cast("LocalFile", self._sibling(name))
+
+
+class AnnexObject(StoredObject):
+    """An object of git-annex's store; ``oid`` is "" where its key does not name its content for certain."""
+
+    @property
+    def identity(self) -> str:
+        """The content's own name, else that of the file as it is now."""
+        return StoredObject.identity.fget(self) if self._oid else LocalFile.identity.fget(self)  # type: ignore[attr-defined, no-any-return]
 
 
 def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Opened:
@@ -271,7 +280,12 @@ def _follow_lfs(pointer: PointerText, at: PointerAt) -> Source | State:
 
 def _follow_annex(pointer: PointerText, at: PointerAt) -> Source | State:
     assert isinstance(pointer, AnnexText)
-    return _annex_state(pointer, at.path)
+    from diffai.sources.annex import find_key, sha256_of
+
+    stored = find_key(pointer.key, pointer.size, at.place)
+    if not stored:
+        return _annex_state(pointer, at.path)
+    return AnnexObject(stored, sha256_of(pointer.key, stored), label=at.label, sibling=at.sibling)
 
 
 def _annex_state(pointer: AnnexText, path: str) -> State:

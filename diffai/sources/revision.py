@@ -78,6 +78,19 @@ def open_at(directory: str, rev: str, path: str) -> Opened:
     return _behind_dvc(listing, inside, label) if isinstance(found, Absent) else found
 
 
+def open_staged(directory: str, path: str) -> Opened:
+    """What the index holds at ``path``, relative to the top of the tree; Absent when it has none.
+
+    Raises:
+        SourceError: no repository; the path is in conflict, a submodule, or a link that leads out.
+
+    """
+    listing = Index(Repository(directory))
+    inside = joined("", path)
+    found = _open_entry(listing, inside, f":{path}")
+    return _behind_dvc(listing, inside, f":{path}") if isinstance(found, Absent) else found
+
+
 def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Opened:
     """The blob ``oid``, known to be a file at ``path`` (out of ``git log --raw``); pointers are followed.
 
