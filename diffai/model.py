@@ -310,7 +310,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class NotAModel:
-    """Content of no model format: text, an image, ...; ``kind`` says what it looks like."""
+    """Content of no model format; ``kind`` says so: ``is an HTML page, not a model``."""
 
     kind: str
 

@@ -180,7 +180,7 @@ def _pair(
     """The change of one path; None when it is a model on neither side (text named ``.bin``)."""
     sides = _open(old, limits), _open(new, limits)
     try:
-        if all(isinstance(side.state, (Absent, NotAModel)) for side in sides) and not _known_unsupported(sides):
+        if all(isinstance(side.state, (Absent, NotAModel)) for side in sides):
             return None
         return compare_files(name, *sides, options, progress)
     finally:
@@ -214,10 +214,6 @@ def _why(diff: ModelDiff) -> str:
                 f"{which}: {getattr(side.state, 'reason', '') or getattr(side.state, 'kind', '') or side.state}"
             )
     return "; ".join(words)
-
-
-def _known_unsupported(sides: tuple[Input, Input]) -> bool:
-    return any(isinstance(side.state, NotAModel) and "does not read" in side.state.kind for side in sides)
 
 
 def _open(path: str | None, limits: Limits) -> Input:

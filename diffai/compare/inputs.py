@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffai.compare.models import Input
-from diffai.errors import DiffaiError, FormatError, LimitError, SourceError, UnsupportedFormatError
+from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Checkpoint, NotAModel, State, Unreadable
 from diffai.sources.base import Source
@@ -86,7 +86,12 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
 
 def unreadable(error: FormatError | SourceError) -> State:
     """The state that an error at opening is."""
-    if isinstance(error, UnsupportedFormatError):
+    from diffai.formats.registry import NotAModelError
+    from diffai.sources.directory import UnresolvedError
+
+    if isinstance(error, UnresolvedError):
+        return error.state
+    if isinstance(error, NotAModelError):
         return NotAModel(error.reason)
     if isinstance(error, FormatError):
         reason = error.reason

@@ -11,7 +11,7 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.gate.changes import MODEL_SUFFIXES, Entry, Point
 from diffai.gate.units import Unit
-from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State
+from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State, Unreadable
 from diffai.sources.git_program import Repository
 from diffai.sources.resolve import Opened
 
@@ -96,12 +96,12 @@ def is_missing(state: State | None) -> bool:
 
 def is_foreign(state: State | None) -> bool:
     """Whether this is a model of a format that is not read."""
-    return isinstance(state, NotAModel) and "does not read" in state.kind
+    return isinstance(state, Unreadable) and not state.code and "does not read" in state.reason
 
 
 def is_nothing(state: State | None) -> bool:
     """Whether there is no model on this side: no file, or a text of such a name."""
-    return isinstance(state, Absent) or (isinstance(state, NotAModel) and not is_foreign(state))
+    return isinstance(state, Absent | NotAModel)
 
 
 def closing(*sides: Input) -> None:

@@ -32,14 +32,16 @@ def describe_state(state: State) -> str:
         case Unreadable():
             return describe_unreadable(state)
         case NotAModel(kind):
-            return f"not a model file: {escape(kind)}"
+            return escape(kind, longest=500)
         case TooLarge(limit, key):
             return f"over the limit: {escape(limit)} (lift it with {escape(key)})"
     raise AssertionError(state)
 
 
 def describe_unreadable(state: Unreadable) -> str:
-    """``unreadable safetensors: REASON (tensor 'x', ST07) at offset 8``."""
+    """``unreadable safetensors: REASON at offset 8 (tensor 'x', ST07)``; the bare reason of an unknown format."""
+    if not state.format and not state.code:
+        return escape(state.reason, longest=500)
     kind = f" {state.format}" if state.format else ""
     details = [f"tensor {escape(state.tensor)!r}"] if state.tensor else []
     if state.code:

@@ -93,7 +93,7 @@ def test_names_of_any_length_and_kind_stay_one_line(tmp_path: Path) -> None:
         (ONE[:-5], r"^diffai: unreadable safetensors: .* at offset \d+ \(.*\), \d+ bytes, xxh3:[0-9a-f]{32}\n$"),
         (b"", r"^$"),
         (b"plain text\nsecond", r"^plain text\nsecond\n$"),
-        (b"\x89PNG\r\n\x1a\n\0\0", r"^diffai: not a model file: .*, 10 bytes, xxh3:[0-9a-f]{32}\n$"),
+        (b"\x89PNG\r\n\x1a\n\0\0", r"^diffai: is .*, not a model.*, 10 bytes, xxh3:[0-9a-f]{32}\n$"),
     ],
 )
 def test_what_is_no_model_still_differs_when_its_content_does(tmp_path: Path, content: bytes, expected: str) -> None:

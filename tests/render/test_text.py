@@ -152,7 +152,7 @@ def compare_states(old: Input, new: Input) -> ModelDiff:
     [
         (LfsPointer("ab" * 32, 4_100_000_000, "m.pt"), 'LFS object not downloaded (4.1 GB, sha256:abababababab); bring it with: git lfs pull --include "m.pt"'),
         (Unreadable("header is cut", "safetensors", "ST02", "", 8), "unreadable safetensors: header is cut at offset 8 (ST02)"),
-        (NotAModel("is empty (0 bytes)"), "not a model file: is empty (0 bytes)"),
+        (NotAModel("is empty (0 bytes)"), "is empty (0 bytes)"),
     ],
 )  # fmt: skip
 def test_a_side_without_checkpoint_is_named_and_nothing_is_invented(state: Any, text: str) -> None:
