@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from diffai.errors import DiffaiError
 
 OFF = "diffai gate: switched off by DIFFAI_GATE=off; nothing was judged"
+_ALLOWED = {"--hook": ("", "pre-commit", "pre-push"), "--on-missing": ("", "warn", "fail")}
 _VALUED = ("--base", "--head", "--hook", "--remote", "--on-missing")
 
 
@@ -57,7 +58,10 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
             return None
         elif not word.startswith("-"):
             paths.append(word)
-    return options, paths
+    wrong = ("--head" in options and not options.get("--base")) or any(
+        options.get(name, "") not in allowed for name, allowed in _ALLOWED.items()
+    )
+    return None if wrong else (options, paths)
 
 
 def _nothing_to_judge(options: dict[str, str], paths: list[str]) -> bool:

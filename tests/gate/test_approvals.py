@@ -1,0 +1,99 @@
+"""Approval of exactly one change, in a file that people review."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from gating import gate, gate_json, model, staged
+from gitrepo import Repo
+
+
+@pytest.fixture
+def base(repo: Repo) -> Repo:
+    repo.commit({"m.safetensors": model(4)})
+    return repo
+
+
+def test_an_approval_passes_this_change_and_no_other(base: Repo) -> None:
+    staged(base, {"m.safetensors": model(5)})
+    done = gate(base, "approve", "m.safetensors", "--why", 'the "fifth" class\n')
+    assert done.returncode == 0 and "git add :/.diffai-approvals" in done.stdout
+    not_yet = gate(base)
+    assert not_yet.returncode == 1 and "which is not staged" in not_yet.stdout
+    base.git("add", ".diffai-approvals")
+    passed = gate(base)
+    assert passed.returncode == 0
+    assert 'approved by A U Thor <author@example.com> on 2024-01-01: the "fifth" class' in passed.stdout
+    staged(base, {"m.safetensors": model(5, scale=3)})
+    assert gate(base).returncode == 0  # the same structure with other values
+    staged(base, {"m.safetensors": model(6)})
+    other = gate(base)
+    assert other.returncode == 1 and "1 approval of this model in .diffai-approvals is for another change" in other.stdout
+
+
+def test_the_file_is_reviewable_text(base: Repo) -> None:
+    staged(base, {"m.safetensors": model(5)})
+    gate(base, "approve", "m.safetensors", "--why", "5 classes")
+    gate(base, "approve", "m.safetensors", "--why", "again")
+    text = (base.top / ".diffai-approvals").read_text()
+    (entry,) = tomllib.loads(text)["approval"]
+    assert entry["who"] == "A U Thor <author@example.com>" and entry["why"] == "5 classes"
+    assert entry["old"].startswith("sha256:") and len(entry["new"]) == 71
+    assert "head.weight: shape=[4, 2] -> [5, 2]" in entry["what"]
+
+
+def test_what_is_no_structure_cannot_be_approved(base: Repo) -> None:
+    staged(base, {"m.safetensors": model(4, nan=True)})
+    done = gate(base, "approve", "m.safetensors", "--why", "x")
+    assert done.returncode == 2 and "nothing to approve" in done.stderr
+    staged(base, {"m.safetensors": model(5, nan=True)})
+    done = gate(base, "approve", "m.safetensors", "--why", "x")
+    assert "still refused: forbid_nan" in done.stdout
+    base.git("add", ".diffai-approvals")
+    assert gate(base).returncode == 1
+
+
+def test_a_range_reads_the_approvals_of_its_head(base: Repo) -> None:
+    base.git("checkout", "-q", "-b", "work")
+    base.commit({"m.safetensors": model(5)})
+    assert gate(base, "--base", "main").returncode == 1
+    done = gate(base, "approve", "m.safetensors", "--why", "5", "--base", "main")
+    assert done.returncode == 0 and "once it is committed" in done.stdout
+    assert gate(base, "--base", "main").returncode == 1
+    base.git("add", ".diffai-approvals")
+    base.git("commit", "-q", "-m", "approve")
+    assert gate_json(base, "--base", "main")["models"][0]["outcome"] == "approved"
+
+
+def test_the_list_tells_open_used_and_stale(base: Repo) -> None:
+    assert "no approvals" in gate(base, "approve", "--list").stdout
+    staged(base, {"m.safetensors": model(5)})
+    gate(base, "approve", "m.safetensors", "--why", "5")
+    assert "m.safetensors: open" in gate(base, "approve", "--list").stdout
+    base.git("commit", "-q", "-m", "5")
+    assert "m.safetensors: used" in gate(base, "approve", "--list").stdout
+    base.commit({"m.safetensors": model(7)})
+    assert "m.safetensors: STALE" in gate(base, "approve", "--list").stdout
+
+
+def test_a_deleted_model_with_frozen_tensors_stays_refused(base: Repo) -> None:
+    base.commit({".diffai.toml": '[gate]\nmodels = {deleted = "forbid"}\n'})
+    base.git("rm", "-q", "m.safetensors")
+    assert gate(base).returncode == 1
+    assert gate(base, "approve", "m.safetensors", "--why", "retired").returncode == 0
+    base.git("add", ".diffai-approvals")
+    assert gate(base).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["[[approval", "x = 1\n", '[[approval]]\npath = "m"\n',
+                                  '[[approval]]\npath = "m"\nold = "a"\nnew = "b"\nwhoo = "c"\n'])  # fmt: skip
+def test_a_broken_approvals_file_is_an_error(base: Repo, text: str) -> None:
+    staged(base, {"m.safetensors": model(5), ".diffai-approvals": text})
+    done = gate(base)
+    assert done.returncode == 2 and ".diffai-approvals: " in done.stderr
+
+
+def test_nothing_staged_says_how_to_go_on(base: Repo) -> None:
+    done = gate(base, "approve", "m.safetensors", "--why", "x")
+    assert done.returncode == 2 and "stage it with git add, or name a range: --base REV" in done.stderr
