@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("gate", "Refuse model changes that the policy forbids; for pre-commit, pre-push and CI."),
     "ci": ("ci", "Judge and describe every model that changed between two revisions, for CI."),
     "cache": ("cache", "Show or clear what is remembered of this repository's models."),
+    "dvc": ("dvc", "Models kept in DVC: dvc diff with tensors, the shell alias, pipeline stages."),
     "install": ("install", "Register diffai in git, so that git diff and git log -p show tensors."),
     "uninstall": ("uninstall", "Undo install, byte for byte."),
     "doctor": ("doctor", "Explain which diff driver wins for each model file, and what to do."),

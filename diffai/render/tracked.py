@@ -15,7 +15,7 @@ INDENT = "  "
 def render_out(change: OutChange, options: TextOptions = TextOptions(), *, heading: bool = True) -> list[str]:
     """The lines of one output, each indented, so that ``git apply`` and readers tell them from a diff."""
     lines = [INDENT + paint(_heading(change), "#", options.color)] if heading else []
-    lines += [INDENT * 2 + line if line else "" for line in _body(change, options)]
+    lines += [INDENT * 2 + line if line else "" for line in body_lines(change, options)]
     while lines and not lines[-1]:
         lines.pop()
     return lines
@@ -47,7 +47,8 @@ def _facts(change: OutChange) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def _body(change: OutChange, options: TextOptions) -> list[str]:
+def body_lines(change: OutChange, options: TextOptions) -> list[str]:
+    """What is said of one output below its name, not indented."""
     lines: list[str] = []
     if change.files is not None:
         lines += render_directory(change.files, options)

@@ -69,6 +69,7 @@ class DvcOut:
     remote: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     model: bool = False
+    cached: bool = True
 
     @property
     def is_directory(self) -> bool:
@@ -174,6 +175,26 @@ def stage_folders(data: bytes) -> Mapping[str, str]:
     return found
 
 
+@lru_cache(maxsize=256)
+def uncached_paths(data: bytes) -> frozenset[tuple[str, str]]:
+    """(stage, path) of every output with ``cache: false`` in a ``dvc.yaml``; DVC leaves those to git."""
+    try:
+        document = _load_yaml(data, typed=True)
+    except DvcTextError:
+        return frozenset()
+    stages = document.get("stages") if isinstance(document, dict) else None
+    found = set[tuple[str, str]]()
+    for name, stage in stages.items() if isinstance(stages, dict) else ():
+        body = stage.get("do", stage) if isinstance(stage, dict) else None
+        for kind in ("outs", "metrics", "plots"):
+            items = body.get(kind) if isinstance(body, dict) else None
+            for item in items if isinstance(items, list) else ():
+                for path, facts in item.items() if isinstance(item, dict) else ():
+                    if isinstance(facts, dict) and facts.get("cache") is False:
+                        found.add((str(name), str(path)))
+    return frozenset(found)
+
+
 def stage_folder(data: bytes, stage: str) -> str:
     """The ``wdir`` of a stage; ``train@a`` and ``train@b`` are items of ``train``. "" when it has none."""
     return stage_folders(data).get(stage.partition("@")[0], "")
@@ -250,6 +271,7 @@ def _outs(items: object, stage: str) -> Iterator[DvcOut]:
             remote=_text(item.get("remote")),
             versions=_versions(cloud),
             model=_text(item.get("type")) == "model",
+            cached=_text(item.get("cache")) != "false",
         )
 
 
@@ -301,4 +323,5 @@ def _number(value: object) -> int:
 __all__ = [
     "MAX_MANIFEST_BYTES", "MAX_POINTER_BYTES", "DvcEntry", "DvcFile", "DvcImport", "DvcOut", "DvcTextError", "inside",
     "is_pointer_name", "parse_dvc_file", "parse_manifest", "stage_folder", "stage_folders",
+    "uncached_paths",
 ]  # fmt: skip

@@ -218,6 +218,10 @@ class DvcHistory:
         """
         return find_tracked(path, lambda inside: self._read(f"{commit}:{inside}"), lambda at: self._names(commit, at))
 
+    def read(self, commit: str, path: str) -> bytes | None:
+        """The content of a file at a commit; None when it has none."""
+        return self._read(f"{commit}:{path}")
+
     def open(self, tracked: Tracked, *, label: str = "") -> Found | None:
         """The bytes of what was found, or its state; None when its directory has no such file."""
         return open_tracked(tracked, self.place(tracked.pointer), label=label)

@@ -1,0 +1,1 @@
+"""What diffai does for users of DVC: ``diffai dvc diff``, the shell alias, pipeline stages, and reading of remotes."""

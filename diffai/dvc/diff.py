@@ -1,0 +1,148 @@
+"""``diffai dvc diff``: what ``dvc diff`` prints, and under each model what changed in its tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from diffai.compare.tracked import OutChange, Pairs, TrackedOptions, compare_outs
+from diffai.dvc.changes import STATES, Changes, Entry
+from diffai.model import Absent
+from diffai.render.records import change_list
+from diffai.render.state import describe_state
+from diffai.render.style import escape, paint
+from diffai.render.text import TextOptions, describe_side
+from diffai.render.tracked import body_lines
+
+_COLORS = {"added": "+", "deleted": "-", "renamed": "+", "modified": "~", "not in cache": "~"}
+_INDENT = " " * 8
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the output looks; the first three are options of ``dvc diff`` itself."""
+
+    show_hash: bool = False
+    hide_missing: bool = False
+    text: TextOptions = TextOptions()
+
+
+def render(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[str]:
+    """The lines of ``dvc diff``, each model followed by its summary, as they become known."""
+    color = look.text.color
+    counts: dict[str, int] = {}
+    for state in _states(changes, look):
+        entries = changes.lists.get(state, ())
+        counts[state] = sum(1 for entry in entries if not entry.path.endswith("/"))
+        if not entries:
+            continue
+        yield paint(state.capitalize(), _COLORS[state], color) + ":"
+        for entry in entries:
+            yield _line(state, entry, look)
+            if state != "not in cache" and changes.hashed:
+                yield from (f"{_INDENT}{line}" if line else "" for line in _below(state, entry, options, look.text))
+        yield ""
+    if any(counts.values()):
+        yield "files summary: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield from notes(changes, color)
+
+
+def notes(changes: Changes, color: bool) -> Iterator[str]:
+    """What could not be said, and what to do about it."""
+    if not changes.hashed:
+        yield paint("! models are not compared: dvc gave no hashes; run dvc diff --json --show-hash", "!", color)
+    for problem in changes.problems:
+        yield paint(f"! {escape(problem, longest=500)}", "!", color)
+
+
+def _states(changes: Changes, look: Look) -> list[str]:
+    return [state for state in STATES if not (state == "not in cache" and look.hide_missing)]
+
+
+def _line(state: str, entry: Entry, look: Look) -> str:
+    """One line exactly as DVC prints it."""
+    path = f"{entry.old_path} -> {entry.path}" if state == "renamed" else entry.path
+    digest = f"{_digest(state, entry)}  " if look.show_hash and any(entry.hashes) else ""
+    return f"    {digest}{escape(path, longest=0)}"
+
+
+def _digest(state: str, entry: Entry) -> str:
+    old, new = entry.hashes
+    return f"{old[:8]}..{new[:8]}" if state == "modified" else (new or old)[:8]
+
+
+def compare_entry(state: str, entry: Entry, options: TrackedOptions) -> OutChange | None:
+    """The comparison of one entry; None for a folder, a file that only moved, and where nothing is known."""
+    if entry.path.endswith("/") or state in ("renamed", "not in cache") or (entry.old is None and entry.new is None):
+        return None
+    return next(compare_outs(Pairs(((entry.old, entry.new),), 0), options))
+
+
+def _below(state: str, entry: Entry, options: TrackedOptions, look: TextOptions) -> list[str]:
+    """The summary of one model; nothing for files that are none."""
+    change = compare_entry(state, entry, options)
+    if change is None or change.kind:
+        return []
+    diff = change.diff
+    if diff is not None and diff.comparable:
+        for side, other in ((diff.old, diff.new), (diff.new, diff.old)):
+            if isinstance(side.state, Absent):
+                return [describe_side(other)]
+    if diff is not None and (isinstance(diff.old.state, Absent) or isinstance(diff.new.state, Absent)):
+        side = diff.old if diff.old.state and not isinstance(diff.old.state, Absent) else diff.new
+        return [paint(f"! {describe_state(side.state)}", "!", look.color)] if side.state else []
+    return body_lines(change, look)
+
+
+# ---------------------------------------------------------------- machine outputs
+
+
+def as_json(changes: Changes, options: TrackedOptions, look: Look, *, tensors: bool) -> str:
+    """DVC's own JSON; with ``tensors`` each entry of a model also has ``diffai``: its change list, or its state."""
+    data = changes.as_json(show_hash=look.show_hash)
+    if look.hide_missing:
+        data.pop("not in cache", None)
+    if tensors:
+        for state, records in data.items():
+            for record, entry in zip(records, changes.lists[state], strict=True):
+                found = _records(compare_entry(state, entry, options)) if changes.hashed else None
+                if found is not None:
+                    record["diffai"] = found
+    return json.dumps(data)
+
+
+def _records(change: OutChange | None) -> Any:
+    if change is None or change.kind:
+        return None
+    if change.diff is None:
+        return [{"FileUnreadable": [change.label, describe_state(s)]} for s in change.state if s is not None]
+    return change_list(change.diff)
+
+
+def as_markdown(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[str]:
+    """DVC's own table, then a section for each model."""
+    headers = ["Status", "Hash", "Path"] if look.show_hash else ["Status", "Path"]
+    rows, sections = [], []
+    for state in _states(changes, look):
+        for entry in changes.lists.get(state, ()):
+            path = f"{entry.old_path} -> {entry.path}" if state == "renamed" else entry.path
+            rows.append([state, *([_digest(state, entry)] if look.show_hash else []), path])
+            lines = _below(state, entry, options, look.text) if changes.hashed else []
+            if lines:
+                sections += ["", f"### {escape(entry.path)}", "", "```text", *lines, "```"]
+    yield from _table(headers, rows)
+    yield ""
+    yield from sections[1:] if sections else ()
+    yield from notes(changes, False)
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A GitHub table with padded columns, as DVC's own."""
+    widths = [max(len(row[at]) for row in [headers, *rows]) for at in range(len(headers))]
+    yield "| " + " | ".join(word.ljust(width) for word, width in zip(headers, widths, strict=True)) + " |"
+    yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    for row in rows:
+        yield "| " + " | ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) + " |"
+
