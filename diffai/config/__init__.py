@@ -44,6 +44,7 @@ def load_settings(
 
     Raises:
         UsageError: a key is unknown or a value makes no sense; the text names file, line and key.
+
     """
     found: Found = {}
     if file is not None:
@@ -75,6 +76,7 @@ def read_git_config(cwd: str) -> tuple[Mapping[str, Sequence[str]], str | None]:
 
     Raises:
         UsageError: git cannot read its own configuration; the text is git's.
+
     """
     return own_entries(read_git_entries(cwd, r"^diffai\.")), repository_root(cwd)
 
@@ -91,6 +93,7 @@ def read_git_entries(cwd: str, pattern: str) -> dict[str, list[str]]:
 
     Raises:
         UsageError: git cannot read its own configuration; the text is git's.
+
     """
     import subprocess
 
