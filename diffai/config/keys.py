@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -195,7 +195,7 @@ def _color(value: object) -> str | None:
     return str(value) if value in COLORS else None
 
 
-_CONVERT = {
+_CONVERT: Mapping[str, Callable[[object], object]] = {
     "text": lambda value: value if isinstance(value, str) else None,
     "bool": lambda value: value if isinstance(value, bool) else None,
     "number": _number,

@@ -25,7 +25,8 @@ _READER_GONE = (-13, 141)  # SIGPIPE, as the system and as a shell report it
 _NEXT: tuple[tuple[str, str], ...] = (
     (f"git restore {MODEL}", "undo the failed epoch"),
     (f"git diff epoch-1 epoch-5 -- {MODEL}", "any two commits, branches or tags"),
-    (f"git blame {MODEL}", "which commit last changed each tensor"),
+    (f"diffai log -- {MODEL}", "the whole history: how far each commit moved the model"),
+    (f"diffai blame HEAD -- {MODEL}", "which commit last changed each tensor; also: git blame"),
     (f"diffai show {MODEL}", "one model: tensors, dtypes, statistics"),
     (f"diffai check {MODEL}", "is it sound? (not now: NaN)"),
     (f"diffai epoch-2 epoch-5 --format json -- {MODEL}", "the same for programs"),
