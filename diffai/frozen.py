@@ -22,12 +22,13 @@ def frozen(cls: type[T]) -> type[T]:
     Defaults must be immutable; there are no default factories. Methods must not call ``super()`` without arguments,
     since the class is made anew.
     """
-    names = tuple(name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar"))
+    annotations = cls.__dict__.get("__annotations__", {})
+    names = tuple(name for name, kind in annotations.items() if not str(kind).startswith("ClassVar"))
     namespace = {key: value for key, value in cls.__dict__.items() if key not in _NOT_COPIED and key not in names}
     namespace.update(
         __slots__=names,
         __match_args__=names,
-        __annotations__=cls.__annotations__,
+        __annotations__=annotations,
         __init__=_initialiser(cls, names),
         __eq__=_equal,
         __hash__=_hash,

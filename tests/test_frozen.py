@@ -43,6 +43,17 @@ def test_it_behaves_as_the_standard_decorator() -> None:
     assert not hasattr(Point(1), "__dict__")
 
 
+@frozen
+class Nothing:
+    """A state without fields."""
+
+
+def test_a_class_without_fields() -> None:
+    assert Nothing() == Nothing()
+    assert repr(Nothing()) == "Nothing()"
+    assert Nothing.__match_args__ == ()
+
+
 def test_it_is_immutable() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         Point(1).x = 3  # type: ignore[misc]

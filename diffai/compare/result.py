@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary
@@ -179,7 +179,7 @@ class ModelDiff:
     metadata: tuple[ValueChange, ...] = ()
     training: tuple[ValueChange, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    totals: Totals = field(default_factory=Totals)
+    totals: Totals = Totals()
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:
