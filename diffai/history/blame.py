@@ -153,7 +153,7 @@ def _graph(repository: Repository, versions: Versions, model: ModelPath, chosen:
     seen = set[str]()
     while True:
         seen.add(model.path)
-        logged = list_commits(repository, chosen, model.pathspecs())
+        logged = list_commits(repository, chosen, model.pathspecs(), joined=True)
         steps = versions.sides(model, logged)
         if nodes and steps:
             last = next(reversed(nodes))

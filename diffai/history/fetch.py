@@ -73,7 +73,7 @@ def _needs(program: str) -> None:
 def _run(command: list[str], cwd: str | None, data: bytes = b"") -> None:
     """Run a program in the open: its words go to stderr. A failure is a warning, the walk then says what is missing."""
     try:
-        done = subprocess.run(command, cwd=cwd, input=data, stdout=sys.stderr.fileno(), check=False)
+        done = subprocess.run(command, cwd=cwd, input=data, stdout=2, check=False)
     except OSError as error:
         raise DiffaiError(f"{command[0]}: {(error.strerror or str(error)).lower()}") from error
     if done.returncode:

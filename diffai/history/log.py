@@ -107,6 +107,11 @@ class _Chain:
     base: dict[str, Version] = field(default_factory=dict)
     renames: dict[str, Mapping[str, str]] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
+    home: dict[str, Version] = field(default_factory=dict)
+
+    def label(self, version: Version) -> str:
+        """A version named by the commit that brought it."""
+        return self.home.get(version.content, version).label
 
 
 def log_model(
@@ -182,7 +187,8 @@ def find_steps(
     steps: list[Step] = []
     seen = set[str]()
     while True:
-        found = versions.steps(model, list_commits(repository, chosen, model.pathspecs()))
+        logged = list_commits(repository, chosen, model.pathspecs())
+        found = versions.steps(model, logged, first_parent=chosen.first_parent)
         if steps and found and found[0].new is not None:
             steps[-1] = dataclasses.replace(steps[-1], old=found[0].new)
         steps += found
@@ -256,11 +262,12 @@ class _Walk:
 
     def _version(self, step: Step, new: Version) -> LogEntry:
         commit, old = step.logged.commit, step.old
+        self._chain.home.setdefault(new.content, new)
         base, compared_with = self._base(old)
         figures, diff, state = self._compared(base, new, self._options.level)
         while state is not None and base is not None and self._is_unreadable(base):
             base = self._chain.base.get(base.content)
-            compared_with = f"the last readable version, {base.label}" if base else ""
+            compared_with = f"the last readable version, {self._chain.label(base)}" if base else ""
             figures, diff, state = self._compared(base, new, self._options.level)
         if state is not None or figures is None:
             self._chain.unreadable.add(new.content)
@@ -286,7 +293,10 @@ class _Walk:
         if word == "previous":
             return old, ""
         base = self._first if word == "first" else self._fixed
-        return base, "" if base is None else f"{'the first version' if word == 'first' else word}, {base.label}"
+        return (
+            base,
+            "" if base is None else f"{'the first version' if word == 'first' else word}, {self._chain.label(base)}",
+        )
 
     def _is_unreadable(self, version: Version) -> bool:
         return version.content in self._chain.unreadable or self._versions.header(version).checkpoint is None

@@ -97,9 +97,22 @@ class Versions:
 
     # ------------------------------------------------------------ finding
 
-    def steps(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
-        """Both sides of every commit, in the order given; commits that touched something else are left out."""
-        return [step for step in self.sides(model, logged) if _touches(step)]
+    def steps(self, model: ModelPath, logged: Sequence[Logged], *, first_parent: bool = False) -> list[Step]:
+        """Both sides of every commit, in the order given.
+
+        Left out are commits that touched something else, and, unless only first parents count, merges that hold
+        what one of their parents holds (seen from the first parent git lists them).
+        """
+        steps = [step for step in self.sides(model, logged) if _touches(step)]
+        merges = [] if first_parent else [step for step in steps if len(step.logged.commit.parents) > 1]
+        others = [parent for step in merges for parent in step.logged.commit.parents[1:]]
+        held = dict(zip(others, self.at(model, others), strict=True)) if others else {}
+        taken_over = {
+            step.logged.commit.hash
+            for step in merges
+            if any(_same(held[parent], step.new) for parent in step.logged.commit.parents[1:])
+        }
+        return [step for step in steps if step.logged.commit.hash not in taken_over]
 
     def sides(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
         """Both sides of every commit, one step for each."""
@@ -345,10 +358,14 @@ class _Shards(Directory):
 
 def _touches(step: Step) -> bool:
     """Whether a commit did anything to the model: gave, took or changed its bytes, or what holds them."""
-    old, new = step.old, step.new
+    return not _same(step.old, step.new)
+
+
+def _same(old: Version | None, new: Version | None) -> bool:
+    """Whether two commits hold the same model, as far as names tell."""
     if old is None or new is None:
-        return old is not new
-    return not old.content or old.content != new.content or old.holder != new.holder
+        return old is new
+    return bool(old.content) and old.content == new.content and old.holder == new.holder
 
 
 def close(side: Input) -> None:

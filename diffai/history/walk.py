@@ -27,7 +27,7 @@ _PLAIN = (
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit. ``date`` is the author's, ISO 8601; ``parents`` are the nearest ones that touched the model."""
+    """One commit. ``date`` is the author's, ISO 8601; ``parents`` are full names."""
 
     hash: str
     parents: tuple[str, ...]
@@ -88,7 +88,9 @@ class Range:
     author: str = ""
 
 
-def list_commits(repository: Repository, chosen: Range, pathspecs: Sequence[str]) -> list[Logged]:
+def list_commits(
+    repository: Repository, chosen: Range, pathspecs: Sequence[str], *, joined: bool = False
+) -> list[Logged]:
     """Commits that touched a path, newest first, no commit before its children.
 
     A merge is seen from its first parent, and is left out when it equals one of its parents.
@@ -97,16 +99,19 @@ def list_commits(repository: Repository, chosen: Range, pathspecs: Sequence[str]
         repository: where.
         chosen: which commits.
         pathspecs: with git's magic, such as ``:(top,literal)model.pt``.
+        joined: parents are the nearest commits that touched a path, so that the commits make one graph; git then
+            lists merges that equal a parent, too.
 
     Raises:
         SourceError: no such revision, or git fails.
     """
     command = [
         *_PLAIN, "log", "-z", "--raw", "--no-abbrev", "--no-relative", "--find-renames=100%", "--no-color",
-        "--no-notes", "--topo-order", "--parents", "--diff-merges=first-parent", f"--format=format:{_FORMAT}",
+        "--no-notes", "--topo-order", "--diff-merges=first-parent", f"--format=format:{_FORMAT}",
     ]  # fmt: skip
     command += ["--first-parent"] if chosen.first_parent else []
     command += [f"--{name}={value}" for name in ("since", "until", "author") if (value := getattr(chosen, name))]
+    command += ["--parents"] if joined else []
     command += ["--all"] if chosen.every_ref else []
     command += ["--end-of-options", *commits_of(repository, chosen), "--", *pathspecs]
     try:

@@ -37,7 +37,7 @@ def hash_folders(key: str) -> tuple[str, str]:
     """The mixed and the lower-case hash folders of a key.
 
     >>> hash_folders("SHA256E-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")[1]
-    '4bc/d9a'
+    'f87/4d5'
     """
     digest = hashlib.md5(os.fsencode(key), usedforsecurity=False).digest()
     word = int.from_bytes(digest[:4], "little")

@@ -61,7 +61,7 @@ class Tree:
         known = self._listed.get(posixpath.dirname(path))
         if known is not None:
             return known.get(posixpath.basename(path))
-        answer = self.repository.ask("ls-tree", "-z", "--full-tree", self.oid, "--", path)
+        answer = self.repository.ask("--literal-pathspecs", "ls-tree", "-z", "--full-tree", self.oid, "--", path)
         for entry in _entries(answer):
             if entry.name == path:
                 return entry

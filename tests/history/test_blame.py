@@ -1,0 +1,167 @@
+"""``diffai blame``: every tensor's commit, against a recomputation that reads each version with ``git show``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from gitrepo import Repo
+from model_history import commit, diffai, history, shown, start, trained
+from safetensors.numpy import save
+
+
+def blame(repo: Repo, *words: str) -> dict[str, dict[str, Any]]:
+    report = json.loads(diffai(repo.top, "blame", "--format", "json", *words))
+    return {tensor["name"]: tensor for tensor in report["tensors"]}
+
+
+def last_changes(repo: Repo, commits: list[str]) -> dict[str, str]:
+    """Tensor -> the last commit of a straight history that changed its bytes, by plain comparison."""
+    found: dict[str, str] = {}
+    before: dict[str, np.ndarray] = {}
+    for name in commits:
+        now = shown(repo, name)
+        for tensor, value in now.items():
+            if (
+                tensor not in before
+                or before[tensor].tobytes() != value.tobytes()
+                or before[tensor].shape != value.shape
+            ):
+                found[tensor] = name
+        before = now
+    return {tensor: found[tensor] for tensor in before}
+
+
+def fine_tuning(repo: Repo) -> list[str]:
+    weights = start()
+    commits = [commit(repo, weights, "base")]
+    for step, only in enumerate(["layers.0", "head", "layers.1.mlp", "layers", "head.bias", "norm"] * 3, start=1):
+        weights = trained(weights, step, only)
+        commits.append(commit(repo, weights, f"{step} {only}", day=step + 1))
+    return commits
+
+
+def test_every_tensor_has_the_commit_that_git_show_says(repo: Repo) -> None:
+    commits = fine_tuning(repo)
+    found = blame(repo, "--", "model.safetensors")
+    assert {name: t["values"]["commit"] for name, t in found.items()} == last_changes(repo, commits)
+    assert {t["introduced"]["commit"] for t in found.values()} == {commits[0]}
+    assert {t["structure"]["commit"] for t in found.values()} == {commits[0]}
+
+
+def test_lfs_and_a_revision(repo: Repo) -> None:
+    repo.lfs_track("*.safetensors")
+    commits = fine_tuning(repo)
+    found = blame(repo, commits[7], "--", "model.safetensors")
+    assert {name: t["values"]["commit"] for name, t in found.items()} == last_changes(repo, commits[:8])
+
+
+def test_it_stops_when_every_tensor_is_attributed(repo: Repo, monkeypatch: Any) -> None:
+    commits = fine_tuning(repo)
+    last = commit(repo, {"fresh": np.arange(5, dtype="f4"), "new": np.ones(3, "f4")}, "all new", day=28)
+    from diffai.history import blame as module
+
+    looked: list[str] = []
+    real = module._Blame.header
+    monkeypatch.setattr(module._Blame, "header", lambda self, name: (looked.append(name), real(self, name))[1])
+    found = blame(repo, "--", "model.safetensors")
+    assert {t["introduced"]["commit"] for t in found.values()} == {last}
+    assert set(looked) <= {last, commits[-1]}
+
+
+def test_changed_and_changed_back(repo: Repo) -> None:
+    weights = start()
+    commit(repo, weights, "a")
+    commit(repo, trained(weights, 1, "head"), "there", day=2)
+    back = commit(repo, weights, "and back", day=3)
+    found = blame(repo, "--", "model.safetensors")
+    assert found["head.weight"]["values"]["commit"] == back
+
+
+def test_renamed_tensors_and_files_are_followed(repo: Repo) -> None:
+    weights = start()
+    first = commit(repo, weights, "a", path="old.safetensors")
+    repo.git("mv", "old.safetensors", "model.safetensors")
+    repo.git("commit", "-q", "-m", "file renamed")
+    renamed = dict(weights)
+    renamed["lm_head.weight"] = renamed.pop("head.weight")
+    commit(repo, renamed, "tensor renamed", day=3)
+    found = blame(repo, "--", "model.safetensors")
+    assert {t["values"]["commit"] for t in found.values()} == {first}
+    assert found["lm_head.weight"]["introduced"]["name"] == "head.weight"
+    assert "as head.weight" in diffai(repo.top, "blame", "--", "model.safetensors")
+
+
+def test_shape_and_dtype(repo: Repo) -> None:
+    weights = start()
+    first = commit(repo, weights, "a")
+    wider = dict(weights) | {"head.weight": np.ones((5, 8), "f4")}
+    second = commit(repo, wider, "wider", day=2)
+    third = commit(repo, trained(wider, 3, "head"), "trained", day=3)
+    head = blame(repo, "--", "model.safetensors", "head.weight")
+    assert list(head) == ["head.weight"]
+    t = head["head.weight"]
+    assert [t[q]["commit"] for q in ("values", "structure", "introduced")] == [third, second, first]
+    assert "not asked for" in diffai(repo.top, "blame", "--", "model.safetensors", "head.*")
+
+
+def test_a_merge_asks_both_parents(repo: Repo) -> None:
+    base = start()
+    commit(repo, base, "base")
+    repo.git("checkout", "-q", "-b", "side")
+    side = trained(base, 1, "head")
+    on_side = commit(repo, side, "side", day=2)
+    repo.git("checkout", "-q", "main")
+    ours = trained(base, 2, "layers.0")
+    on_main = commit(repo, ours, "main", day=3)
+    repo.run("merge", "-q", "--no-commit", "side")
+    merged = {**ours, "head.weight": side["head.weight"], "head.bias": trained(side, 7, "head.bias")["head.bias"]}
+    merge = commit(repo, merged, "merge", day=4)
+    by = {name: t["values"]["commit"] for name, t in blame(repo, "--", "model.safetensors").items()}
+    assert by["head.weight"] == on_side
+    assert by["layers.0.attn.weight"] == on_main
+    assert by["head.bias"] == merge
+
+
+def test_uncommitted_changes_are_named_so(repo: Repo) -> None:
+    ((first, weights),) = history(repo, 1)
+    repo.write({"model.safetensors": save(trained(weights, 1, "head.bias"))})
+    found = blame(repo, "--", "model.safetensors")
+    assert found["head.bias"]["values"]["commit"] is None
+    assert found["head.weight"]["values"]["commit"] == first
+    assert "Not Committed Yet" in diffai(repo.top, "blame", "--", "model.safetensors")
+    assert "Not Committed Yet" not in diffai(repo.top, "blame", "HEAD", "--", "model.safetensors")
+
+
+def test_modules(repo: Repo) -> None:
+    fine_tuning(repo)
+    lines = diffai(repo.top, "blame", "--depth", "2", "--", "model.safetensors").splitlines()
+    assert any("layers.0  " in line and line.endswith("2 tensors") for line in lines)
+
+
+def test_an_unreadable_version_between_is_named(repo: Repo) -> None:
+    weights = start()
+    first = commit(repo, weights, "a")
+    bad = repo.commit({"model.safetensors": b"\x10\0\0\0\0\0\0\0{damaged"}, "damaged")
+    last = commit(repo, trained(weights, 1, "head"), "b", day=3)
+    found = blame(repo, "--", "model.safetensors")
+    assert found["layers.0.attn.weight"]["values"]["commit"] == first
+    assert found["head.bias"]["values"]["commit"] == last
+    assert found["head.bias"]["values"]["unreadable_between"] == [bad]
+    assert "may be that of a version which could not be read" in diffai(repo.top, "blame", "--", "model.safetensors")
+
+
+def test_a_shallow_clone_marks_its_edge(repo: Repo, tmp_path: Any) -> None:
+    history(repo, 3)
+    shallow = repo.clone(tmp_path / "shallow", "--depth", "1")
+    found = blame(shallow, "--", "model.safetensors")
+    assert all(t["values"]["boundary"] for t in found.values())
+    assert diffai(shallow.top, "blame", "--", "model.safetensors").startswith("^")
+
+
+def test_it_says_what_is_wrong(repo: Repo) -> None:
+    history(repo, 1)
+    assert "does not have it" in diffai(repo.top, "blame", "--", "other.safetensors", code=2)
+    assert "one revision" in diffai(repo.top, "blame", "HEAD~1..HEAD", "--", "model.safetensors", code=2)
+    assert "no path given" in diffai(repo.top, "blame", code=2)
