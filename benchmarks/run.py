@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
+from gate import gate
+from history import history
 from measure import DIFFAI, MeasurementError, Row, parse_size
 from memory import memory
 from startup import git_diff, many_tensors, start
@@ -27,6 +29,7 @@ PROMISES: dict[str, Promise] = {
     "start": start,
     "git_diff": git_diff,
     "many_tensors": many_tensors,
+    "gate": gate,
     "identical": identical,
     "values": full_values,
     "memory": memory,

@@ -60,7 +60,8 @@ def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
         commands["skip"] = "DIFFAI_GATE=off git commit ..."
     elif words.hook:
         commands["skip"] = "DIFFAI_GATE=off git push ..."
-    commands["policy"] = policy.source or ".diffai.toml"
+    file = policy.source.removesuffix(" (not tracked)").rpartition(":")[2] or ".diffai.toml"
+    commands["policy"] = file if found.staged else f"{file} (that of {found.policy.label} counts)"
     return commands
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from diffai.errors import UsageError
 from diffai.gate.changes import POLICY_FILES, Point, read_texts, top
@@ -25,12 +26,13 @@ def load_policy(repository: Repository, point: Point) -> Policy:
     texts = read_texts(repository, [point.word(name) for name in POLICY_FILES])
     for name, prefix, text in zip(POLICY_FILES, _PREFIXES, texts, strict=True):
         label = f"{point.label}:{name}" if point.tree else name
+        tracked = text is not None
         if text is None and not point.tree:
-            text, label = _from_disk(top(repository), name), f"{name} (not tracked)"
+            text = _from_disk(top(repository), name)
         if text is not None and b"gate" in text:
             policy = parse_policy(text, label, prefix)
             if policy is not None:
-                return policy
+                return policy if tracked else replace(policy, source=f"{name} (not tracked)")
     return Policy()
 
 

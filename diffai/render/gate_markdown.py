@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.render.gate_text import headline, origin_text
@@ -19,7 +20,7 @@ def gate_markdown(report: GateReport, *, title: str = "diffai gate", comparisons
     """The whole report; with ``comparisons`` each model's comparison follows its verdict."""
     lines = document_head(report, title)
     for verdict in report.verdicts:
-        lines += section(verdict, comparison=comparisons)
+        lines += section(verdict, comparison=comparisons, approve=report.commands.get("approve", ""))
     return lines
 
 
@@ -33,15 +34,15 @@ def limited(report: GateReport, most: int, *, title: str, marker: str = "") -> s
     order = sorted(report.verdicts, key=lambda v: list(_SIGNS)[::-1].index(v.outcome))
     room = most - _length(head) - 200  # for the last line
     kept: list[list[str]] = []
-    full = True
+    full, approve = True, report.commands.get("approve", "")
     for verdict in order:
-        brief = section(verdict, comparison=False)
+        brief = section(verdict, comparison=False, approve=approve)
         if _length(brief) > room:
             full = False
             continue
         room -= _length(brief)
         kept.append(brief)
-        whole = section(verdict, comparison=True)
+        whole = section(verdict, comparison=True, approve=approve)
         if _length(whole) - _length(brief) <= room - _reserve(order, verdict):
             room -= _length(whole) - _length(brief)
             kept[-1] = whole
@@ -99,19 +100,26 @@ def _change(verdict: Verdict) -> str:
     return ", ".join(parts) or "no tensor differs"
 
 
-def section(verdict: Verdict, *, comparison: bool) -> list[str]:
-    """One model: what it violates and by which rule, and how to proceed; nothing for one that simply passes."""
+def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[str]:
+    """One model: what it violates and by which rule, and how to proceed; nothing for one that simply passes.
+
+    Args:
+        verdict: of the model.
+        comparison: add the comparison, folded away.
+        approve: the command that approves, with ``{path}`` in it; "" = there is none.
+    """
     lines: list[str] = []
     if verdict.not_judged:
         lines += [f"- **NOT JUDGED:** {plain(verdict.not_judged)}"]
     for violation in verdict.violations:
         lines += _violation(violation)
     if verdict.approval:
-        lines.append(f"- {plain(verdict.approval)}")
+        lines.append(f"- {code(verdict.approval)}")
     if verdict.note:
         lines.append(f"- {plain(verdict.note)}")
-    if any(v.approvable for v in verdict.refusing):
-        lines.append(f"- To let exactly this change pass: {code('diffai gate approve ' + verdict.path)}")
+    if approve and any(v.approvable for v in verdict.refusing):
+        what = "exactly this change" if all(v.approvable for v in verdict.refusing) else "the change of structure"
+        lines.append(f"- To approve {what}: {code(approve.replace('{path}', quote(verdict.path)))}")
     lines += [""] if lines else []
     if comparison and verdict.diff is not None:
         body = model_lines(verdict.diff)

@@ -47,7 +47,8 @@ def headline(report: GateReport) -> str:
     refused, unjudged = report.count("refused"), sum(bool(v.not_judged) for v in report.verdicts)
     parts = []
     if refused:
-        parts.append(f"{refused:,} of {plural(total, 'changed model')} refused")
+        of_all = f"{refused:,} of " if refused < total else ""
+        parts.append(f"{of_all}{plural(total, 'changed model')} refused")
     if unjudged:
         parts.append(f"{plural(unjudged, 'model')} NOT JUDGED")
     if not parts:

@@ -29,7 +29,8 @@ def test_an_approval_passes_this_change_and_no_other(base: Repo) -> None:
     assert gate(base).returncode == 0  # the same structure with other values
     staged(base, {"m.safetensors": model(6)})
     other = gate(base)
-    assert other.returncode == 1 and "1 approval of this model in .diffai-approvals is for another change" in other.stdout
+    assert other.returncode == 1
+    assert "1 approval of this model in .diffai-approvals is for another change (stale)" in other.stdout
 
 
 def test_the_file_is_reviewable_text(base: Repo) -> None:

@@ -97,7 +97,7 @@ def test_a_policy_is_read_from_the_index_and_its_change_reported(base: Repo) -> 
     base.write({".diffai.toml": '[gate]\nstructure = "warn"\n'})
     staged(base, {"models/m.safetensors": model(5)})
     first = gate(base)
-    assert first.returncode == 0 and ".diffai.toml (not tracked):2" in first.stdout
+    assert first.returncode == 0 and ".diffai.toml:2" in first.stdout
     base.git("add", ".diffai.toml")
     base.write({".diffai.toml": '[gate]\nstructure = "forbid"\n'})
     second = gate(base)
@@ -125,7 +125,8 @@ def test_off_is_honoured_and_printed(base: Repo) -> None:
 
 
 def test_explain_says_where_each_value_comes_from(base: Repo) -> None:
-    base.commit({".diffai.toml": '[gate]\ndtype = "warn"\n[[gate.rule]]\npaths = ["models/"]\nfrozen = ["backbone.*"]\n'})
+    rule = '[[gate.rule]]\npaths = ["models/"]\nfrozen = ["backbone.*"]\n'
+    base.commit({".diffai.toml": f'[gate]\ndtype = "warn"\n{rule}'})
     done = gate(base, "--explain", "models/m.safetensors")
     assert done.returncode == 0
     assert "  dtype                 warn          .diffai.toml:2\n" in done.stdout

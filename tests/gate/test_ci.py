@@ -1,0 +1,187 @@
+"""``diffai ci``: what it writes, under which size, and what GitHub and GitLab make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gating import diffai, gate, model
+from gitrepo import Repo, lfs_pointer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def branch(repo: Repo) -> Repo:
+    """Of main and ``work``, which changes four models in four ways."""
+    repo.commit({f"{name}.safetensors": model(4) for name in ("bad", "good", "gone", "nan", "lfs")})
+    repo.git("checkout", "-q", "-b", "work")
+    repo.git("rm", "-q", "gone.safetensors")
+    repo.commit({
+        "bad.safetensors": model(5), "good.safetensors": model(4, scale=2), "nan.safetensors": model(4, nan=True),
+        "lfs.safetensors": lfs_pointer("0" * 64, 123),
+    })  # fmt: skip
+    return repo
+
+
+def test_every_output_of_one_run(branch: Repo, tmp_path: Path) -> None:
+    summary, comment, output = tmp_path / "s.md", tmp_path / "c.md", tmp_path / "out"
+    summary.write_text("before\n")
+    done = diffai(
+        "ci", "--base", "main", "--summary", summary, "--comment", comment, "--json", tmp_path / "r.json",
+        "--code-quality", tmp_path / "q.json", cwd=branch.top,
+        env={"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr  # one could not be judged
+    values = dict(line.split("=") for line in output.read_text().splitlines())
+    assert values == {"result": "not-judged", "models": "5", "refused": "2", "warned": "1", "approved": "0",
+                      "not-judged": "1", "structure-changes": "5", "param-diff": "-25"}, values  # fmt: skip
+    assert summary.read_text().startswith("before\n## Model changes\n")
+    assert comment.read_text().startswith("<!-- diffai-ci -->\n## Model changes\n")
+    assert "| ❌ | `bad.safetensors` |" in comment.read_text()
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["schema"] == "diffai.gate/1" and report["exit_code"] == 2
+    lines = [line for line in done.stdout.splitlines() if line.startswith("::")]
+    assert len(lines) == 4
+    assert [line.partition(" ")[0] for line in lines].count("::error") == 3
+    start = "::error file=bad.safetensors,title=diffai%3A refused::structure.reshaped: 2 tensors reshaped"
+    assert any(line.startswith(start) for line in lines)
+    quality = json.loads((tmp_path / "q.json").read_text())
+    assert {entry["location"]["path"] for entry in quality} == {
+        "bad.safetensors", "nan.safetensors", "gone.safetensors", "lfs.safetensors",
+    }  # fmt: skip
+    assert len({entry["fingerprint"] for entry in quality}) == len(quality)
+    assert {entry["severity"] for entry in quality} == {"critical", "minor"}
+
+
+def test_the_report_keeps_its_schema(branch: Repo) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "diffai" / "render" / "gate.schema.json").read_text())
+    for words in ((), ("--base", "main")):
+        report = json.loads(gate(branch, *words, "--format", "json").stdout)
+        jsonschema.Draft202012Validator(schema).validate(report)
+
+
+def test_sizes_are_kept_and_omissions_said(repo: Repo, tmp_path: Path) -> None:
+    many = tuple(f"adapter.{n}.weight" for n in range(150))
+    repo.commit({f"m{n:03}.safetensors": model(4) for n in range(40)})
+    repo.commit({f"m{n:03}.safetensors": model(4, extra=many) for n in range(40)})
+    comment = tmp_path / "c.md"
+    assert diffai("ci", "--base", "HEAD~1", "--comment", comment, cwd=repo.top).returncode == 1
+    text = comment.read_text()
+    assert len(text.encode()) <= 60_000 and "left out to keep this under 60,000 bytes" in text
+    assert text.count("<details>") == text.count("</details>")  # sections are whole
+    assert all(f"`m{n:03}.safetensors`" in text for n in range(40))
+
+
+def test_at_most_ten_annotations(repo: Repo) -> None:
+    repo.commit({f"m{n}.safetensors": model(4) for n in range(14)})
+    repo.commit({f"m{n}.safetensors": model(5) for n in range(14)})
+    done = diffai("ci", "--base", "HEAD~1", "--annotations", cwd=repo.top)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("::")]
+    assert len(lines) == 10 and "5 more models are in the summary" in lines[-1]
+
+
+def test_names_cannot_forge_workflow_commands_or_markup(repo: Repo, tmp_path: Path) -> None:
+    names = ("::error::x.safetensors", "a,b%0A::warning::y|`@someone`<img>.safetensors")
+    evil = "w`|<script>@someone\n::error::z"
+    for content in (model(4), model(4, extra=(evil,))):
+        repo.write(dict.fromkeys(names, content))
+        repo.git("add", "-A")
+        repo.git("commit", "-q", "-m", "x")
+    done = diffai("ci", "--base", "HEAD~1", "--annotations", "--comment", tmp_path / "c.md", cwd=repo.top)
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("::")]
+    assert len(lines) == 2 and all(line.startswith("::error file=") for line in lines)
+    assert "file=%3A%3Aerror%3A%3Ax.safetensors," in lines[0] + lines[1]
+    text = (tmp_path / "c.md").read_text()
+    outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    assert "@someone" not in outside and "<script>" not in outside and "<img>" not in outside
+
+
+def test_nothing_changed(repo: Repo, tmp_path: Path) -> None:
+    repo.commit({"m.safetensors": model(4)})
+    repo.commit({"a.txt": "a"})
+    done = diffai("ci", "--base", "HEAD~1", "--comment", tmp_path / "c.md", cwd=repo.top)
+    assert done.returncode == 0 and "no model changed" in done.stdout
+    assert "✅ No model changed" in (tmp_path / "c.md").read_text()
+
+
+def test_the_base_of_a_merge_request_is_found(branch: Repo) -> None:
+    oid = branch.rev_parse("main")
+    done = diffai("ci", cwd=branch.top, env={"CI_MERGE_REQUEST_DIFF_BASE_SHA": oid})
+    assert done.returncode == 2 and "bad.safetensors: REFUSED" in done.stdout
+    none = diffai("ci", cwd=branch.top, env={"CI_MERGE_REQUEST_DIFF_BASE_SHA": "", "GITHUB_BASE_REF": ""})
+    assert none.returncode == 2 and "diffai ci --base origin/main" in none.stderr
+
+
+def check_jsonschema(*arguments: str) -> None:
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
+    command = [sys.executable, "-m", "check_jsonschema", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_action_and_the_examples_keep_the_published_schemas() -> None:
+    check_jsonschema("--builtin-schema", "vendor.github-actions", "action.yml")
+    for name in ("github-workflow.yml", "github-workflow-script.yml"):
+        check_jsonschema("--builtin-schema", "vendor.github-workflows", f"docs/examples/{name}")
+    gitlab = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+    check_jsonschema(*gitlab, "docs/examples/gitlab-ci.yml")
+
+
+def test_the_script_of_the_action_runs(branch: Repo, tmp_path: Path) -> None:
+    """The step of action.yml itself, under bash -e as GitHub runs it."""
+    import yaml
+    from program import DIFFAI
+
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    script = next(step["run"] for step in steps if step.get("id") == "gate")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], cwd=branch.top, text=True,
+        capture_output=True, check=False,
+        env={**os.environ, "PATH": f"{DIFFAI.parent}:/usr/bin:/bin", "BASE": branch.rev_parse("main"),
+             "HEAD": "HEAD", "ON_MISSING": "warn", "CONFIG": "", "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTIONS": "true",
+             "GITHUB_OUTPUT": str(tmp_path / "o"), "GITHUB_STEP_SUMMARY": str(tmp_path / "s")},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "result=refused" in (tmp_path / "o").read_text() and (tmp_path / "diffai-comment.md").exists()
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_the_documented_scripts_run_with_real_jq(repo: Repo, tmp_path: Path) -> None:
+    """Every script of the example workflow, under bash -e."""
+
+    import yaml
+    from program import DIFFAI
+
+    workflow = yaml.safe_load((ROOT / "docs/examples/github-workflow-script.yml").read_text())
+    count, guard = (step["run"] for step in workflow["jobs"]["compare"]["steps"] if "BASE" in step.get("env", {}))
+    repo.commit({"models/model.safetensors": model(4, extra=("classifier.weight",))})
+    base = repo.rev_parse("HEAD")
+    environment = {**os.environ, "PATH": f"{DIFFAI.parent}:{os.environ['PATH']}", "BASE": base,
+                   "GITHUB_STEP_SUMMARY": str(tmp_path / "s")}  # fmt: skip
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=repo.top, env=environment, text=True,
+                              capture_output=True, check=False)  # fmt: skip
+
+    assert run(guard).returncode == 0  # nothing differs: [] and no output
+    repo.write({"models/model.safetensors": model(5, extra=("classifier.weight",))})
+    assert run(guard).returncode == 0  # another tensor is reshaped
+    done = run(count)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "s").read_text() == "parameters: 3, structural changes: 2, significant changes: 0\n"
+    import struct
+
+    import safetensors_writer
+
+    repo.write({"models/model.safetensors": safetensors_writer.build(
+        {"classifier.weight": ("F32", (5,), struct.pack("<5f", *range(5)))})})  # fmt: skip
+    refused = run(guard)
+    assert refused.returncode == 1 and '"classifier.weight"' in refused.stdout, refused.stderr

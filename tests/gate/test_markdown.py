@@ -1,0 +1,77 @@
+"""A comparison as Markdown."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from gating import diffai, model
+
+from diffai import api
+from diffai.render.markdown import code, plain, render_markdown
+
+Arrays = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
+
+
+def text(old: Arrays, new: Arrays) -> str:
+    return "\n".join(render_markdown(api.compare(old, new)))
+
+
+def zeros(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.zeros(shape, "f4")
+
+
+def test_a_document_for_a_review() -> None:
+    got = text({"a": zeros(2), "b": zeros(3)}, {"a": zeros(2) + 1, "b": zeros(4), "c": zeros(1)})
+    assert "| Tensors | 2 | 3 | +1 |" in got
+    assert "| Parameters | 5 | 7 | +40.0% change |" in got
+    assert "**Structure:** 1 added, 1 reshaped" in got
+    assert "**Weight updates:** 100% of parameters modified (1 of 2 tensors" in got
+    assert "| ~ | `a` | `mean=0.0000->1.0000, std=0.0000->0.0000` |" in got
+    assert "| + | `c` | `shape=[1], dtype=F32` |" in got
+
+
+def test_equal_models() -> None:
+    assert "No differences found." in text({"a": zeros(2)}, {"a": zeros(2)})
+
+
+def test_nan_is_loud() -> None:
+    assert "**NaN or Inf appeared in 1 tensor:** `a`" in text({"a": zeros(2)}, {"a": zeros(2) * np.float32(np.nan)})
+
+
+def test_many_tensors_fold_and_unfold() -> None:
+    old = {f"layers.{n}.w": zeros(2) for n in range(300)}
+    got = text(old, {name: value + 1 for name, value in old.items()})
+    assert "| ~ | `layers.[0-299].w" in got
+    assert got.count("<details>") == got.count("</details>") == 1
+    assert "<summary>300 changed tensors</summary>" in got and "… and 100 more tensors." in got
+
+
+@pytest.mark.parametrize("name", ["a|b", "`", "``x`", "<b>", "@you", "a\nb", "", " ", "[x](y)", "\u202eevil", "*b*"])
+def test_names_stay_in_their_cell(name: str) -> None:
+    got = text({name: zeros(2)}, {name: zeros(3)})
+    rows = [line for line in got.splitlines() if line.startswith("| ~ |")]
+    assert len(rows) == 1
+    assert len(re.split(r"(?<!\\)\|", rows[0])) == 5
+    bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", rows[0])
+    assert "<" not in bare and "@" not in bare and "*" not in bare
+
+
+def test_code_and_plain() -> None:
+    assert code("a`b") == "``a`b``" and code("`a") == "`` `a ``"
+    assert plain("*a* <b> @c") == "\\*a\\* \\<b\\> @\u200bc"
+
+
+def test_by_hand_and_for_directories(tmp_path: object) -> None:
+    from pathlib import Path
+
+    folder = Path(str(tmp_path))
+    for side, classes in (("a", 4), ("b", 5)):
+        (folder / side).mkdir()
+        (folder / side / "m.safetensors").write_bytes(model(classes))
+    done = diffai("a/m.safetensors", "b/m.safetensors", "--format", "markdown", cwd=folder)
+    assert done.returncode == 0 and done.stdout.startswith("## `a/m.safetensors` → `b/m.safetensors`\n")
+    both = diffai("a", "b", "--format", "markdown", cwd=folder)
+    assert "| `m.safetensors` | 2 structural changes, 0 changed tensors |" in both.stdout
+    assert diffai("show", "a/m.safetensors", "--format", "markdown", cwd=folder).returncode == 2
