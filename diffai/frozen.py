@@ -22,7 +22,7 @@ def frozen(cls: type[T]) -> type[T]:
     Defaults must be immutable; there are no default factories. Methods must not call ``super()`` without arguments,
     since the class is made anew.
     """
-    annotations = cls.__dict__.get("__annotations__", {})
+    annotations: dict[str, Any] = vars(cls).get("__annotations__", {})
     names = tuple(name for name, kind in annotations.items() if not str(kind).startswith("ClassVar"))
     namespace = {key: value for key, value in cls.__dict__.items() if key not in _NOT_COPIED and key not in names}
     namespace.update(
@@ -55,7 +55,7 @@ def _initialiser(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
     parameters = ", ".join(f"{name}=_{name}" if f"_{name}" in default else name for name in names)
     body = "".join(f"\n _set(self, {name!r}, {name})" for name in names) or "\n pass"
     scope: dict[str, Any] = {"_set": object.__setattr__, **default}
-    exec(f"def __init__(self, {parameters}):{body}", scope)  # noqa: S102
+    exec(f"def __init__(self, {parameters}):{body}", scope)
     made: Callable[..., None] = scope["__init__"]
     return made
 

@@ -95,27 +95,30 @@ def read_git_entries(cwd: str, pattern: str) -> dict[str, list[str]]:
         UsageError: git cannot read its own configuration; the text is git's.
 
     """
-    import subprocess
+    from diffai.config.quick_git import output_of
 
+    question = ["config", "-z", "--get-regexp", pattern]
     try:
-        result = subprocess.run(
-            ["git", "config", "-z", "--get-regexp", pattern],
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        status, output = output_of(question, cwd)
     except OSError:
         return {}
-    if result.returncode not in (0, 1):  # 1: no such key
-        said = result.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise UsageError("git config: " + (said[-1] if said else f"exit code {result.returncode}"))
+    if status not in (0, 1):  # 1: no such key
+        raise UsageError(f"git config: {_complaint(question, cwd) or f'exit code {status}'}")
     values: dict[str, list[str]] = {}
-    for entry in result.stdout.decode("utf-8", "surrogateescape").split("\0"):
+    for entry in output.decode("utf-8", "surrogateescape").split("\0"):
         name, newline, value = entry.partition("\n")
         if name:
             values.setdefault(name, []).append(value if newline else "true")
     return values
+
+
+def _complaint(question: list[str], cwd: str) -> str:
+    """The last line that git says to a question it refuses."""
+    import subprocess
+
+    done = subprocess.run(["git", "-C", cwd, *question], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return said[-1] if said else ""
 
 
 def _upwards(folder: str) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from diffai.errors import UsageError
+from diffai.frozen import frozen
 
 Format = Literal["text", "json", "yaml"]
 Color = Literal["auto", "always", "never"]
@@ -16,7 +17,7 @@ COLORS: tuple[Color, ...] = ("auto", "always", "never")
 REMOTES: tuple[Remote, ...] = ("never", "header", "full")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """Every configurable value.
 
@@ -66,7 +67,7 @@ class Settings:
     max_spool: int = 64 << 30
     cache_size: int = 256 << 20
     remote: Remote = "never"
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    origins: Mapping[str, str] = MappingProxyType({})
 
     def origin(self, name: str) -> str:
         """Where the value of field ``name`` comes from."""

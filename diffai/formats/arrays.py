@@ -86,7 +86,8 @@ class ArrayCheckpoint:
         elif not array.flags.c_contiguous or array.dtype.byteorder == ">":
             array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         self._arrays[name] = array
-        return array.reshape(-1).view(np.uint8)
+        flat: np.ndarray[Any, np.dtype[np.uint8]] = array.reshape(-1).view(np.uint8)
+        return flat
 
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """There is no file; no spec has an offset."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 
 _RESET = "\x1b[m"
 _COLOURS = {
@@ -48,8 +47,6 @@ def _escaped(c: str) -> str:
         return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[c]
     if code < 0x100:
         return f"\\x{code:02x}"
-    if unicodedata.category(c) == "Cs":
-        return f"\\u{code:04x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

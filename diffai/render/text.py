@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from diffai.compare.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent, State
-from diffai.render.fold import Fold, fold, fold_line
 from diffai.render.lines import describe_cast, statistics_of, symbol, tensor_line, value_line
 from diffai.render.state import describe_state
 from diffai.render.style import change_percent, escape, paint, percent, plural, ratio, shape, size
+
+if TYPE_CHECKING:
+    from diffai.render.fold import Fold
 
 _FEWEST_FOLDED = 40
 """Folded lines that are always shown, however early folding begins."""
@@ -237,6 +240,8 @@ class _Body:
             lines = [(symbol(c), tensor_line(c, verbose=options.verbose)) for c in self.lines_of]
             counts = [1] * len(lines)
         else:
+            from diffai.render.fold import fold
+
             folds = fold(self.lines_of)
             lines = [(f.kind[0], self._fold_line(f)) for f in folds]
             counts = [len(f.changes) for f in folds]
@@ -248,6 +253,8 @@ class _Body:
         return out + self._unchanged()
 
     def _fold_line(self, f: Fold) -> str:
+        from diffai.render.fold import fold_line
+
         return tensor_line(f.changes[0], verbose=self.options.verbose) if len(f.changes) == 1 else fold_line(f)
 
     def _hidden(self, tensors: int, lines: int) -> str:
