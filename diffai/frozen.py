@@ -19,7 +19,8 @@ _NOT_COPIED = ("__dict__", "__weakref__", "__annotations__")
 def frozen(cls: type[T]) -> type[T]:
     """Make a class of annotated fields immutable, slotted, comparable, hashable and printable.
 
-    Defaults must be immutable; there are no default factories. Methods must not call ``super()`` without arguments,
+    Fields named in a class attribute ``__uncompared__`` take no part in comparison, hash and text. Defaults must be
+    immutable; there are no default factories. Methods must not call ``super()`` without arguments,
     since the class is made anew.
     """
     annotations: dict[str, Any] = vars(cls).get("__annotations__", {})
@@ -28,6 +29,7 @@ def frozen(cls: type[T]) -> type[T]:
     namespace.update(
         __slots__=names,
         __match_args__=names,
+        __compared__=tuple(name for name in names if name not in namespace.get("__uncompared__", ())),
         __annotations__=annotations,
         __init__=_initialiser(cls, names),
         __eq__=_equal,
@@ -61,7 +63,7 @@ def _initialiser(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
 
 
 def _values(self: Any) -> tuple[Any, ...]:
-    return tuple(getattr(self, name) for name in self.__slots__)
+    return tuple(getattr(self, name) for name in self.__compared__)
 
 
 def _equal(self: Any, other: object) -> Any:
@@ -75,7 +77,7 @@ def _hash(self: Any) -> int:
 
 
 def _represent(self: Any) -> str:
-    fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+    fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__compared__)
     return f"{type(self).__qualname__}({fields})"
 
 
@@ -84,12 +86,16 @@ def _refuse(self: Any, name: str, value: object = None) -> None:
 
 
 def _state(self: Any) -> tuple[Any, ...]:
-    return _values(self)
+    return tuple(getattr(self, name) for name in self.__slots__)
 
 
 def _restore(self: Any, state: tuple[Any, ...]) -> None:
     for name, value in zip(self.__slots__, state, strict=True):
         object.__setattr__(self, name, value)
+
+
+def _always(value: Any) -> Callable[[], Any]:
+    return lambda: value
 
 
 class _Fields:
@@ -102,7 +108,7 @@ class _Fields:
         stand_in = dataclasses.make_dataclass(
             owner.__name__,
             [
-                (name, kind, dataclasses.field(default=own[name])) if name in own else (name, kind)
+                (name, kind, dataclasses.field(default_factory=_always(own[name]))) if name in own else (name, kind)
                 for name, kind in owner.__annotations__.items()
                 if name in owner.__slots__  # type: ignore[attr-defined]
             ],

@@ -343,4 +343,4 @@ def test_import_budget(tmp_path: Path) -> None:
 
 def test_import_budget_of_git_config(repository: Path) -> None:
     loaded = loaded_by(f"from diffai.config import read_git_config\nread_git_config({str(repository)!r})")
-    assert loaded & set(HEAVY) == {"subprocess"}
+    assert loaded & set(HEAVY) == set()

@@ -48,6 +48,21 @@ class Nothing:
     """A state without fields."""
 
 
+@frozen
+class Traced:
+    __uncompared__ = ("origin",)
+
+    value: int
+    origin: str = ""
+
+
+def test_fields_that_take_no_part_in_comparison() -> None:
+    assert Traced(1, "a") == Traced(1, "b")
+    assert hash(Traced(1, "a")) == hash(Traced(1, "b"))
+    assert repr(Traced(1, "a")) == "Traced(value=1)"
+    assert pickle.loads(pickle.dumps(Traced(1, "a"))).origin == "a"
+
+
 def test_a_class_without_fields() -> None:
     assert Nothing() == Nothing()
     assert repr(Nothing()) == "Nothing()"

@@ -46,6 +46,8 @@ class Settings:
 
     """
 
+    __uncompared__ = ("origins",)
+
     project_name: str = ""
     show_structure: bool = False
     tensor_details: bool = False
