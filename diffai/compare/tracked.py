@@ -124,7 +124,7 @@ def _by_content(item: DvcItem) -> tuple[object, ...] | None:
 def compare_outs(pairs: Pairs, options: TrackedOptions) -> Iterator[OutChange]:
     """Compare each pair that may differ, one after the other, as their turn comes."""
     for old, new in pairs.changed:
-        if any(item is not None and item.out.is_directory for item in (old, new)):
+        if any(item is not None and item.is_directory for item in (old, new)):
             yield _compare_directories(old, new, options)
         else:
             yield _compare_files(old, new, options)
@@ -219,7 +219,7 @@ class _Listing:
 def _list(item: DvcItem | None, options: TrackedOptions) -> _Listing:
     if item is None:
         return _Listing(None)
-    if not item.out.is_directory:  # it was a file
+    if not item.is_directory:  # it was a file
         return _Listing(item, state=Unreadable("is a file on this side, and a directory on the other"))
     try:
         entries = entries_of(item)

@@ -177,7 +177,7 @@ def _put(side: _Side, item: DvcItem, place: DvcPlace) -> None:
     """Add an output, and the files of a directory."""
     path = _shown(item, place)
     side.items[path] = item
-    if not item.out.is_directory:
+    if not item.is_directory:
         return
     entries = entries_of(item)
     if entries is None:
@@ -190,7 +190,7 @@ def _put(side: _Side, item: DvcItem, place: DvcPlace) -> None:
 def _shown(item: DvcItem, place: DvcPlace) -> str:
     """The path as DVC prints it: from the DVC root, a folder's with ``/`` behind it."""
     path = posixpath.relpath(item.path, place.folder) if place.folder else item.path
-    return f"{path}/" if item.entry is None and item.out.is_directory else path
+    return f"{path}/" if item.is_directory else path
 
 
 def _hash(item: DvcItem | None) -> str:

@@ -23,7 +23,7 @@ def render_out(change: OutChange, options: TextOptions = TextOptions(), *, headi
 
 def _heading(change: OutChange) -> str:
     """``train: model.safetensors (in DVC, 1.2 MB -> 1.3 MB)``."""
-    name = escape(change.label) + ("/" if change.item.out.is_directory else "")
+    name = escape(change.label) + ("/" if change.item.is_directory else "")
     old, new = change.old, change.new
     if old is None or new is None:
         word = "added to DVC" if old is None else "removed from DVC"
@@ -67,7 +67,7 @@ def _states(change: OutChange, options: TextOptions) -> list[str]:
     for which, state in zip(("old", "new"), change.state, strict=True):
         if state is not None:
             lines.append(paint(f"! {which}: {describe_state(state)}", "!", options.color))
-    what = "which files changed is not known" if change.item.out.is_directory else "not compared"
+    what = "which files changed is not known" if change.item.is_directory else "not compared"
     return [*lines, paint(f"! {what}", "!", options.color)]
 
 

