@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, Protocol
 
 Scalar = str | int | float | bool | None
@@ -33,10 +34,7 @@ _BUFFER_SUFFIXES = ("running_mean", "running_var", "num_batches_tracked")
 
 def element_count(shape: tuple[int, ...]) -> int:
     """Number of elements of a tensor of ``shape``; 1 for a scalar ``()``, 0 when any dimension is 0."""
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+    return prod(shape)
 
 
 def byte_count(dtype: str, elements: int) -> int:
@@ -79,7 +77,7 @@ class TensorSpec:
     @property
     def elements(self) -> int:
         """Number of elements."""
-        return element_count(self.shape)
+        return prod(self.shape)
 
     @property
     def values_dtype(self) -> str:

@@ -84,14 +84,15 @@ def compare_models(
 def _side(side: Input, specs: Mapping[str, TensorSpec]) -> Side:
     if side.checkpoint is None:
         return Side(side.label, size=side.size, state=side.state, identity=side.identity)
+    dtypes = count_dtypes(specs)
     return Side(
         side.label,
         side.checkpoint.format,
         side.size,
         len(specs),
         sum(spec.elements for spec in specs.values() if spec.is_parameter),
-        sum(spec.elements for spec in specs.values()),
-        count_dtypes(specs),
+        sum(elements for _, elements in dtypes),
+        dtypes,
         side.checkpoint.problems,
         identity=side.identity,
     )

@@ -52,27 +52,26 @@ def values_changed(figures: PairFigures) -> bool:
 def count(changes: Iterable[TensorChange]) -> Totals:
     """Totals over all tensors of a model diff."""
     counts: dict[str, int] = dict.fromkeys(
-        ("added", "removed", "renamed", "reshaped", "cast", "changed", "uncompared"), 0
+        ("added", "removed", "renamed", "reshaped", "cast", "changed", "uncompared", "equal", "identical"), 0
     )
-    unchanged = equal = significant = modified = comparable = tolerated = nonfinite = 0
+    significant = modified = comparable = tolerated = nonfinite = 0
     update: list[float] = []
     base: list[float] = []
     for change in changes:
         for status in change.status:
-            if status in counts:
-                counts[status] += 1
-        unchanged += change.status[0] in ("identical", "equal")
-        figures, spec = change.figures, change.spec
+            counts[status] += 1
+        figures = change.figures
         if figures is None:
             continue
+        spec = change.spec
         parameter = spec.is_parameter
-        comparable += spec.elements if parameter else 0
+        if parameter:
+            comparable += spec.elements
         delta = figures.delta
         if delta is None:
             continue
-        equal += change.status[0] == "equal"
         tolerated += delta.tolerated_count
-        if not values_changed(figures):
+        if "changed" not in change.status:
             continue
         nonfinite += delta.nonfinite_count
         significant += change.relative_l2 > SIGNIFICANT_RELATIVE_L2
@@ -81,10 +80,11 @@ def count(changes: Iterable[TensorChange]) -> Totals:
         if parameter and delta.l2 > 0:
             update.append(delta.l2)
             base.append(delta.l2 / delta.relative_l2 if delta.relative_l2 else 0.0)  # None: old is all zero
+    equal, identical = counts.pop("equal"), counts.pop("identical")
     total = math.hypot(*base) if base else 0.0
     return Totals(
         **counts,
-        unchanged=unchanged,
+        unchanged=equal + identical,
         equal_by_value=equal,
         significant=significant,
         modified=modified,
