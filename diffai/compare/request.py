@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diffai.compare.directories import compare_directories, compare_files, is_shard, list_models, model_key
 from diffai.compare.inputs import as_input, open_input, unreadable
@@ -88,7 +88,8 @@ def compare_revisions(
         if new != WORK_TREE:
             raise SourceError(f"--staged compares one revision with the index, not {' '.join(words)}")
         new = INDEX
-    view = _Revisions(repository, old, new, limits)
+    names = _spoken(words, old, new)
+    view = _Revisions(repository, old, new, limits, names)
     for path in paths:
         on_disk = os.path.lexists(path) if new == WORK_TREE else exists_at(repository, new, path)
         if not on_disk and not exists_at(repository, old, path) and not view.tracks(path):
@@ -104,8 +105,7 @@ def compare_revisions(
     if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and not os.path.isdir(paths[0]):
         return files[0].diff
     left_out = [LeftOut("files", view.excluded, "left out by --include/--exclude")] if view.excluded else []
-    labels = (old[:12], {WORK_TREE: "work tree", INDEX: "index"}.get(new, new[:12]))
-    return DirectoryDiff(*labels, tuple(files), tuple(left_out), (0, view.not_models, 0, 0))
+    return DirectoryDiff(names[old], names[new], tuple(files), tuple(left_out), (0, view.not_models, 0, 0))
 
 
 def _unchanged(
@@ -119,10 +119,26 @@ def _unchanged(
     return file.diff
 
 
+def _spoken(words: Sequence[str], old: str, new: str) -> dict[str, str]:
+    """What the user called the two revisions, by what they are; never a bare object name where there was a word."""
+    names = {old: old[:12], new: new[:12], WORK_TREE: "work tree", INDEX: "index"}
+    if len(words) == 1 and ".." not in words[0]:
+        names[old] = words[0]
+    elif len(words) == 2:
+        names[old], names[new] = words
+    elif len(words) == 1 and "..." not in words[0]:
+        left, _, right = words[0].partition("..")
+        names[old], names[new] = left or "HEAD", right or "HEAD"
+    return names
+
+
 class _Revisions:
     """Both sides of a comparison of revisions: opens what stands at a path on either."""
 
-    def __init__(self, repository: Repository, old: str, new: str, limits: Limits) -> None:
+    def __init__(
+        self, repository: Repository, old: str, new: str, limits: Limits, names: Mapping[str, str]
+    ) -> None:
+        self._names = names
         self._repository, self._old, self._new, self._limits = repository, old, new, limits
         self._top = top_of_work_tree(repository)
         self.excluded = 0
@@ -177,7 +193,7 @@ class _Revisions:
     def _open(self, commit: str, path: str) -> Input:
         if not path:
             return Input("", state=Absent())
-        label = path if commit == WORK_TREE else f":{path}" if commit == INDEX else f"{commit[:12]}:{path}"
+        label = path if commit == WORK_TREE else f":{path}" if commit == INDEX else f"{self._names[commit]}:{path}"
         try:
             for candidate in (path, f"{path}.index.json"):
                 side = self._open_exact(commit, candidate, label)
