@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
+from dvc import dvc
 from gate import gate
 from history import history
 from measure import DIFFAI, MeasurementError, Row, parse_size
@@ -30,9 +31,11 @@ PROMISES: dict[str, Promise] = {
     "git_diff": git_diff,
     "many_tensors": many_tensors,
     "gate": gate,
+    "dvc": dvc,
     "identical": identical,
     "values": full_values,
     "memory": memory,
+    "history": history,
 }
 
 

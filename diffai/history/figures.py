@@ -144,12 +144,12 @@ def movement_of(rows: Sequence[tuple[str, Sequence[float]]], buffers: Sequence[S
     columns: list[list[float]] = [list(column) for column in zip(*(sums for _, sums in rows), strict=True)]
     if not columns:
         return Movement(nonfinite=int(math.fsum(sums[-1] for sums in buffers)))
-    update, previous, current, dot, drift, first, turn, earlier, later, shared, strange = (
+    update, previous, current, _, drift, first, turn, earlier, later, shared, strange = (
         math.fsum(column) for column in columns
     )
     return Movement(
         ratio_of(update, previous),
-        _cosine(dot, previous, shared),
+        _cosine_of_near(update, previous, shared),
         math.sqrt(current),
         ratio_of(drift, first),
         _cosine(turn, later, earlier),
@@ -171,6 +171,18 @@ def _cosine(dot: float, a: float, b: float) -> float | None:
     if a <= 0 or b <= 0:
         return None
     return max(-1.0, min(1.0, dot / math.sqrt(a) / math.sqrt(b)))
+
+
+def _cosine_of_near(distance: float, a: float, b: float) -> float | None:
+    """Cosine of two vectors from their squared distance and norms.
+
+    1 - cos = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): of vectors that are nearly the same, a dot product would leave
+    no digit of the angle between them.
+    """
+    if a <= 0 or b <= 0:
+        return None
+    left, right = math.sqrt(a), math.sqrt(b)
+    return max(-1.0, min(1.0, 1.0 - (distance - (left - right) ** 2) / (2 * left * right)))
 
 
 def group_of(name: str, depth: int = 0) -> str:

@@ -340,7 +340,11 @@ class _Walk:
         if self._options.detail:
             options = dataclasses.replace(options, statistics="few")
         opened = [self._versions.open(version, keep=True) for version in (old, new)]
-        return compare_models(opened[0], opened[1], options)
+        diff = compare_models(opened[0], opened[1], options)
+        if not options.filter:
+            return diff
+        why = f"do not match --tensor {self._options.tensor}"  # in the user's words, not as our regular expression
+        return dataclasses.replace(diff, left_out=tuple(dataclasses.replace(n, reason=why) for n in diff.left_out))
 
     def _movement(self, diff: ModelDiff, old: Version | None, new: Version, before: Version | None) -> Movement:
         """How far the weights moved; opens what is still closed."""

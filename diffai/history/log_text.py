@@ -31,8 +31,8 @@ def log_lines(log: ModelLog, *, color: bool = False, detail: bool = False, verbo
     if log.level == "header":
         lines.append(paint("(only headers were read: whether values changed was not looked at)", "…", color))
     if log.left_out:
-        what = "did nothing to what was asked for"
-        lines.append(paint(f"({plural(log.left_out, 'more commit')} of {log.versions} {what})", "…", color))
+        text = f"({plural(log.left_out, 'commit')} of {log.versions} changed nothing of what was asked for)"
+        lines.append(paint(text, "…", color))
     if log.earlier_path:
         lines.append(paint(f"(renamed from {escape(log.earlier_path)}: --follow goes on there)", "…", color))
     while lines and not lines[-1]:

@@ -308,3 +308,36 @@ def test_a_plot_that_cannot_be_drawn_is_refused_first(repo: Repo, monkeypatch: p
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "matplotlib" else real(name, *a))
     assert "diffai[plot]" in diffai(repo.top, "log", "--plot", "x.png", "--", "model.safetensors", code=2)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2", "f8"])
+def test_large_tensors_keep_their_digits(repo: Repo, dtype: str) -> None:
+    r = np.random.default_rng(1)
+    versions = [{"w.weight": r.standard_normal((300, 301)).astype(dtype)}]
+    for scale in (0.1, 0.01, 0.01):
+        moved = versions[-1]["w.weight"] + scale * r.standard_normal((300, 301))
+        versions.append({"w.weight": moved.astype(dtype)})
+    for step, weights in enumerate(versions):
+        commit(repo, weights, str(step), day=step + 1)
+    for entry, row in zip(entries(repo, "--", "model.safetensors"), expected(versions), strict=True):
+        for name, value in row.items():
+            assert entry["figures"][name] == pytest.approx(value, rel=1e-6, abs=1e-7), name
+        if "cosine" in row:
+            assert 1 - entry["figures"]["cosine"] == pytest.approx(1 - row["cosine"], rel=1e-5)
+
+
+def test_strange_values_in_large_tensors(repo: Repo) -> None:
+    r = np.random.default_rng(2)
+    one = r.standard_normal((200, 200)).astype("f4")
+    two = one + np.float32(0.1)
+    two[3, 4] = np.nan
+    three = one * np.float32(1e30)
+    for step, value in enumerate((one, two, three)):
+        commit(repo, {"w.weight": value}, str(step), day=step + 1)
+    found = [entry["figures"] for entry in entries(repo, "--", "model.safetensors")]
+    good = np.isfinite(two)
+    assert found[1]["nonfinite"] == 1
+    assert found[1]["relative_l2"] == pytest.approx(
+        np.linalg.norm((two[good] - one[good]).astype("f8")) / np.linalg.norm(one[good].astype("f8")), rel=1e-6
+    )
+    assert found[2]["drift"] == pytest.approx(1e30, rel=1e-6)
