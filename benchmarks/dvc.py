@@ -1,0 +1,148 @@
+"""Promise: models in DVC cost what their tensors cost, and never a start of DVC.
+
+Pointers and caches are laid out by hand as DVC 3 does it; only the row that compares with ``dvc diff`` needs dvc.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from measure import DIFFAI, Command, Row, diffai, interleaved, make, python, remove, wall
+
+FILES = 20_000
+
+
+def dvc(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """A changed pointer, two revisions against ``dvc diff``, and a directory of 20,000 files."""
+    paths = make(directory, "small_models", size=1_000_000)
+    top = os.path.join(directory, "dvc-repository")
+    shutil.rmtree(top, ignore_errors=True)
+    try:
+        repository = _Repository(top)
+        with open(paths["00-old"], "rb") as old, open(paths["00-new"], "rb") as new:
+            models = old.read(), new.read()
+        for version, model in enumerate(models):
+            repository.file("model.safetensors", model)
+            repository.file("data.csv", b"%d\n" % version)
+            files = {f"{k // 500:03}/{k:05}.jpg": b"%d" % (k * (k % 7 > 0 or version)) for k in range(FILES)}
+            repository.directory("data", files)
+            repository.git("commit", "-q", "-m", f"v{version}")
+        yield from _pointer(repository, runs)
+        yield from _two_revisions(repository, runs)
+        yield from _directory(repository, runs)
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
+        if not keep:
+            remove(paths)
+
+
+def _pointer(repository: _Repository, runs: int) -> Iterator[Row]:
+    """One changed pointer whose output is no model, so that all time is that of the pointer."""
+    words = ["HEAD~1", "HEAD", "--", "data.csv.dvc"]
+    samples = interleaved(
+        {
+            "pass": python("pass"),
+            "plain": repository.command("diff", "--no-ext-diff", *words, expect="md5"),
+            "ours": repository.command("diff", *words, expect="no model"),
+        },
+        runs * 3,
+    )
+    bare, plain, ours = (wall(samples[name]) for name in ("pass", "plain", "ours"))
+    ratio = (ours - plain) / bare
+    yield Row(
+        "`git diff` of one changed `.dvc`, beyond the tensor work",
+        "<= 5 x bare Python",
+        f"{ratio:.1f} x ({(ours - plain) * 1e3:.0f} ms, bare Python {bare * 1e3:.0f} ms)",
+        ratio <= 5,
+        {"seconds": ours - plain, "pass": bare, "ratio": ratio},
+    )
+
+
+def _two_revisions(repository: _Repository, runs: int) -> Iterator[Row]:
+    """``diffai dvc diff A B`` does all that ``dvc diff A B`` does, and compares the tensors too."""
+    targets = ("--targets", "model.safetensors", "data.csv")
+    ours = diffai("dvc", "diff", "HEAD~1", "HEAD", *targets, expect="Weight updates", cwd=repository.top)
+    program = os.path.join(os.path.dirname(DIFFAI), "dvc")
+    if not os.path.exists(program):
+        seconds = wall(interleaved({"ours": ours}, runs)["ours"])
+        yield Row("`diffai dvc diff A B`, one 1 MB model", "-", f"{seconds:.2f} s (no dvc to compare with)", None,
+                  {"seconds": seconds})  # fmt: skip
+        return
+    theirs = Command([program, "diff", "HEAD~1", "HEAD", *targets], expect="model.safetensors", cwd=repository.top)
+    samples = interleaved({"ours": ours, "theirs": theirs}, runs)
+    a, b = wall(samples["ours"]), wall(samples["theirs"])
+    yield Row("`diffai dvc diff A B`, one 1 MB model", "<= `dvc diff A B`", f"{a / b:.2f} x ({a:.2f} s, dvc {b:.2f} s)",
+              a <= b, {"seconds": a, "dvc": b, "ratio": a / b})  # fmt: skip
+
+
+def _directory(repository: _Repository, runs: int) -> Iterator[Row]:
+    """A directory output of 20,000 files, a seventh of them changed."""
+    words = ["HEAD~1", "HEAD", "--", "data.dvc"]
+    samples = interleaved(
+        {"pass": python("pass"), "ours": repository.command("diff", *words, expect="equal")}, runs
+    )
+    seconds, bare = wall(samples["ours"]), wall(samples["pass"])
+    measured = f"{seconds:.2f} s ({seconds / bare:.0f} x bare Python)"
+    yield Row(f"`git diff` of a directory of {FILES:,} files", "<= 40 x bare Python", measured,
+              seconds <= 40 * bare, {"seconds": seconds, "ratio": seconds / bare})  # fmt: skip
+
+
+class _Repository:
+    """A git repository with a DVC cache, in which diffai is registered."""
+
+    def __init__(self, top: str) -> None:
+        self.top = top
+        os.makedirs(os.path.join(top, ".dvc"))
+        self.env = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+                    "GIT_COMMITTER_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}  # fmt: skip
+        self.git("init", "-q")
+        with open(os.path.join(top, ".dvc", "config"), "w", encoding="utf-8"):
+            pass
+        with open(os.path.join(top, ".dvc", ".gitignore"), "w", encoding="utf-8") as file:
+            file.write("/cache\n/tmp\n")
+        self.git("add", ".dvc")
+        environment = {**os.environ, **self.env}
+        subprocess.run([DIFFAI, "install"], cwd=top, check=True, stdout=subprocess.DEVNULL, env=environment)
+
+    def git(self, *words: str) -> None:
+        """Run git."""
+        subprocess.run(["git", *words], cwd=self.top, check=True, env={**os.environ, **self.env})
+
+    def command(self, *words: str, expect: str) -> Command:
+        """A call of git to measure."""
+        return Command(["git", *words], expect=expect, env=self.env, cwd=self.top)
+
+    def object(self, data: bytes, suffix: str = "") -> str:
+        """Put a content into the cache."""
+        address = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        folder = os.path.join(self.top, ".dvc", "cache", "files", "md5", address[:2])
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, address[2:] + suffix), "wb") as file:
+            file.write(data)
+        return address + suffix
+
+    def file(self, name: str, data: bytes) -> None:
+        """Track a file."""
+        self._pointer(name, f"- md5: {self.object(data)}\n  size: {len(data)}\n")
+
+    def directory(self, name: str, files: dict[str, bytes]) -> None:
+        """Track a directory; its files themselves are not needed."""
+        entries = [{"md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), "relpath": path}
+                   for path, data in files.items()]  # fmt: skip
+        address = self.object(json.dumps(entries).encode(), ".dir")
+        self._pointer(name, f"- md5: {address}\n  size: {FILES}\n  nfiles: {len(files)}\n")
+
+    def _pointer(self, name: str, facts: str) -> None:
+        with open(os.path.join(self.top, f"{name}.dvc"), "w", encoding="utf-8") as file:
+            file.write(f"outs:\n{facts}  hash: md5\n  path: {name}\n")
+        self.git("add", f"{name}.dvc")
+
+
+if __name__ == "__main__":
+    sys.exit("run it through run.py: python benchmarks/run.py --only dvc")

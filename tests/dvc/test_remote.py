@@ -1,0 +1,195 @@
+"""DVC remotes: exact byte ranges on a real S3 endpoint, and a remote that is a local folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors_writer as writer
+from dvcrepo import DvcRepo, md5
+from program import diffai
+
+if importlib.util.find_spec("dvc") is None:
+    pytest.skip("dvc is not installed (pip install 'diffai[dvc]')", allow_module_level=True)
+
+MEGABYTES = 40
+NOTE = "(header read from the DVC remote: shapes and dtypes compared, values not)"
+
+
+def large(rows: int, fill: int) -> bytes:
+    """A model of about 40 MB with a small header."""
+    count = MEGABYTES * (1 << 20) // 4 // rows * rows
+    return writer.build({"layer.weight": ("F32", (rows, count // rows), bytes([fill, 0, 0, 63]) * count),
+                         "layer.bias": ("F32", (rows,), bytes(4 * rows))})  # fmt: skip
+
+
+@dataclass
+class Traffic:
+    """What went over the wire."""
+
+    requests: list[str] = field(default_factory=list)
+    sent: int = 0
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Traffic]]:
+    """A real S3 endpoint on loopback that counts the bytes it sends."""
+    for module in ("moto", "dvc_s3", "boto3"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed (pip install 'dvc[s3]' 'moto[server]')")
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    traffic = Traffic()
+    inner = DomainDispatcherApplication(create_backend_app)
+
+    def counting(environ: dict[str, Any], start_response: Any) -> Any:
+        def start(status: str, headers: Any, *rest: Any) -> Any:
+            if environ["REQUEST_METHOD"] == "GET":
+                traffic.sent += int(dict(headers).get("Content-Length", 0))
+            words = (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE", ""))
+            traffic.requests.append(" ".join(words))
+            return start_response(status, headers, *rest)
+
+        return inner(environ, start)
+
+    server = make_server("127.0.0.1", 0, counting, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", traffic
+    server.shutdown()
+    thread.join()
+
+
+def put(endpoint: str, bucket: str, objects: dict[str, bytes]) -> Any:
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=endpoint)
+    client.create_bucket(Bucket=bucket)
+    for name, data in objects.items():
+        client.put_object(Bucket=bucket, Key=name, Body=data)
+    return client
+
+
+def key(data: bytes) -> str:
+    return f"store/files/md5/{md5(data)[:2]}/{md5(data)[2:]}"
+
+
+def test_header_by_exact_ranges(dvc: DvcRepo, s3: tuple[str, Traffic]) -> None:
+    endpoint, traffic = s3
+    old, new = large(256, 1), large(512, 2)
+    put(endpoint, "models", {key(old): old, key(new): new})
+    dvc.add("m.safetensors", old, cached=False, here=False)
+    dvc.commit("one")
+    dvc.add("m.safetensors", new, cached=False, here=False)
+    dvc.commit("two")
+    # The remote is configured after both commits: it is the work tree's that counts.
+    config = f"[core]\n    remote = s\n['remote \"s\"']\n    url = s3://models/store\n    endpointurl = {endpoint}\n"
+    (dvc.top / ".dvc" / "config").write_text(config)
+    assert "is not here (41.9 MB)" in dvc.repo.git("diff", "HEAD~1", "HEAD", "--", "*.dvc")
+    assert {request.split()[0] for request in traffic.requests} == {"PUT"}  # nothing was read unasked
+    dvc.repo.config("diffai.remote", "header")
+    before = snapshot(dvc)
+    text = dvc.repo.git("diff", "HEAD~1", "HEAD", "--", "*.dvc")
+    assert "~ layer.weight: shape=[256, 40960] -> [512, 20480]" in text
+    assert NOTE in text
+    assert traffic.sent < 2 * (64 << 10) + 1000, traffic.requests
+    assert snapshot(dvc) == before
+    dvc.repo.git("config", "--unset", "diffai.remote")
+    traffic.sent = 0
+    text = diffai("dvc", "diff", "HEAD~1", "HEAD", "--fetch-header", cwd=dvc.top).stdout
+    assert "shape=[256, 40960] -> [512, 20480]" in text and NOTE in text
+    assert traffic.sent < 2 * (64 << 10) + 1000, traffic.requests
+
+
+def test_an_object_of_a_cloud_versioned_remote(dvc: DvcRepo, s3: tuple[str, Traffic]) -> None:
+    endpoint, _ = s3
+    client = put(endpoint, "versions", {})
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    for rows in (256, 512):
+        data = large(rows, 1)
+        version = client.put_object(Bucket="versions", Key="store/m.safetensors", Body=data)["VersionId"]
+        dvc.pointer("m.safetensors", f"- md5: {md5(data)}\n  size: {len(data)}\n  cloud:\n    s:\n      etag: e\n"
+                                     f"      version_id: {version}\n")  # fmt: skip
+        dvc.commit("version")
+    config = f"[core]\n    remote = s\n['remote \"s\"']\n    url = s3://versions/store\n    endpointurl = {endpoint}\n"
+    (dvc.top / ".dvc" / "config").write_text(config + "    version_aware = true\n")
+    dvc.repo.config("diffai.remote", "header")
+    text = dvc.repo.git("diff", "HEAD~1", "HEAD", "--", "*.dvc")
+    assert "shape=[256, 40960] -> [512, 20480]" in text, text
+    assert NOTE in text
+
+
+@pytest.fixture
+def folder(dvc: DvcRepo, tmp_path: Path) -> DvcRepo:
+    """Two versions whose objects are only in a remote that is a folder."""
+    dvc.write(".dvc/config", "[core]\n    remote = here\n['remote \"here\"']\n    url = ../../remote\n")
+    for data in (writer.simple(1), writer.simple(2)):
+        dvc.add("m.safetensors", data, here=False)
+        dvc.add_directory("ckpt", {"a.safetensors": data, "note.txt": data[:5]})
+        dvc.commit("x")
+    shutil.move(dvc.cache, tmp_path / "remote")
+    return dvc
+
+
+def test_local_remote_header_and_full(folder: DvcRepo) -> None:
+    before = snapshot(folder)
+    assert "is not here (184 bytes)" in folder.repo.git("diff", "HEAD~1", "HEAD")
+    folder.repo.config("diffai.remote", "header")
+    text = folder.repo.git("diff", "HEAD~1", "HEAD")
+    assert "No differences found in names, shapes and dtypes (values were not compared)" in text
+    assert text.count(NOTE) == 2
+    folder.repo.config("diffai.remote", "full")
+    text = folder.repo.git("diff", "HEAD~1", "HEAD")
+    assert text.count("~ a.weight: mean=1.3125->2.3125") == 2
+    assert "downloaded from the DVC remote for this comparison" in text
+    assert snapshot(folder) == before
+
+
+def test_what_a_remote_cannot_give(folder: DvcRepo, tmp_path: Path) -> None:
+    folder.repo.config("diffai.remote", "header")
+    shutil.rmtree(tmp_path / "remote")
+    text = folder.repo.git("diff", "HEAD~1", "HEAD", "--", "m.safetensors.dvc")
+    assert "(not in DVC remote here either) is not here (184 bytes)" in text
+    for config, said in (
+        ("", "no DVC remote is configured as the default"),
+        ("[core]\n    remote = gone\n", "gone"),
+        ("[core]\n    remote = x\n['remote \"x\"']\n    url = gs://bucket/x\n", "DVC remote default: "),
+        ("[unknown]\n    a = 1\n", "extra keys not allowed"),
+    ):
+        (folder.top / ".dvc" / "config").write_text(config)
+        text = folder.repo.git("diff", "HEAD~1", "HEAD", "--", "m.safetensors.dvc")
+        assert said in text, (config, text)
+        assert "! not compared" in text
+
+
+def test_a_wrong_object_of_a_remote_is_not_believed(folder: DvcRepo, tmp_path: Path) -> None:
+    path = tmp_path / "remote" / "files" / "md5" / md5(writer.simple(2))[:2] / md5(writer.simple(2))[2:]
+    path.write_bytes(writer.simple(3))
+    folder.repo.config("diffai.remote", "full")
+    text = folder.repo.git("diff", "HEAD~1", "HEAD", "--", "m.safetensors.dvc")
+    assert "! new: " in text and "the DVC remote gave another content than" in text
+
+
+def test_a_wrong_word_in_the_configuration(folder: DvcRepo) -> None:
+    folder.repo.config("diffai.remote", "always")
+    text = folder.repo.git("diff", "HEAD~1", "HEAD")
+    assert "git config diffai.remote must be one of never, header, full" in text
+
+
+def snapshot(dvc: DvcRepo) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(dvc.top.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(dvc.top).parts
+    }
+
