@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, read_approvals, read_work_file
-from diffai.gate.changes import APPROVALS_FILE, changed_entries, read_texts, within, work_prefix
+from diffai.gate.changes import APPROVALS_FILE, changed_entries, within, work_prefix
 from diffai.gate.judgement import Request, find_approval, judge_sides
 from diffai.gate.policies import load_named, load_policy, policy_changed
 from diffai.gate.ranges import Range, Words, find_range, from_framework
+from diffai.gate.tracked import expand_pointers
 from diffai.gate.units import Unit, units_of
 from diffai.policy.rules import Effective, OnMissing, Policy, on_missing
 from diffai.policy.verdicts import GateReport, Verdict
@@ -42,7 +43,8 @@ def run_gate(request: Request) -> GateReport:
             notes.append(f"{plural(merged, 'model')} taken unchanged from the merged branch: not judged again")
     hooked = found.staged or bool(words.hook)
     judge_one = _Gate(repository, request, found, policy, "warn" if hooked else "fail")
-    verdicts = tuple(verdict for unit in units if (verdict := judge_one.verdict(unit)) is not None)
+    models = expand_pointers(units, found.old, found.new)
+    verdicts = tuple(verdict for unit in models if (verdict := judge_one.verdict(unit)) is not None)
     compare = f"diffai {found.old.word('{path}')} {found.new.word('{path}')}"
     if not found.staged:
         compare = f"diffai {_cut(found.old.tree)} {_cut(found.new.tree)} -- {{path}}"
@@ -92,11 +94,9 @@ class _Gate:
     def verdict(self, unit: Unit) -> Verdict | None:
         """What the policy says of one model; None when it is a model on neither side."""
         effective = self._policy.for_path(unit.old_path, unit.new_path)
-        blank = Verdict(unit.path, unit.status, unit.old_path, must_judge=self._fails(effective))
+        blank = Verdict(unit.path, unit.status, unit.old_path, must_judge=self._fails(effective), file=unit.file)
         if unit.unmerged:
             return replace(blank, not_judged="it is in conflict: resolve it and git add it", must_judge=True)
-        if unit.path.endswith((".dvc", "dvc.lock")) and not self._names_models(unit):
-            return None
         old = self._opener.old(unit, self._range.old)
         try:
             new = self._opener.new(unit, self._range.new)
@@ -110,11 +110,6 @@ class _Gate:
     def _fails(self, effective: Effective) -> bool:
         chosen = on_missing(effective, self._missing) if not self._request.on_missing else self._missing
         return chosen == "fail"
-
-    def _names_models(self, unit: Unit) -> bool:
-        words = [point.word(path) for point, path in
-                 ((self._range.old, unit.old_path), (self._range.new, unit.new_path)) if path]  # fmt: skip
-        return any(sides.dvc_models(text) for text in read_texts(self._repository, words))
 
     def _approval(self, verdict: Verdict) -> tuple[str, str]:
         if self._known is None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-import re
 
 from diffai.compare.inputs import as_input, unreadable
 from diffai.compare.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.gate.changes import MODEL_SUFFIXES, Entry, Point
+from diffai.gate.changes import Entry, Point
 from diffai.gate.units import Unit
 from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State, Unreadable
+from diffai.sources.dvc_open import DvcItem, open_item
 from diffai.sources.git_program import Repository
 from diffai.sources.resolve import Opened
-
-_DVC_PATH = re.compile(r"^[ -]*path: *['\"]?(.+?)['\"]? *$", re.MULTILINE)
 
 
 class Opener:
@@ -31,11 +29,24 @@ class Opener:
 
     def old(self, unit: Unit, point: Point) -> Input:
         """The side before the change."""
+        if unit.items is not None:
+            return self._tracked(unit.items[0])
         return self._open(unit.old_path, unit.old, point, unit.sharded)
 
     def new(self, unit: Unit, point: Point) -> Input:
         """The side after the change."""
+        if unit.items is not None:
+            return self._tracked(unit.items[1])
         return self._open(unit.new_path, unit.new, point, unit.sharded)
+
+    def _tracked(self, item: DvcItem | None) -> Input:
+        """A model that DVC tracks: from its cache, or the work tree."""
+        if item is None:
+            return Input("", state=Absent())
+        try:
+            return as_input(open_item(item).opened, self._limits, label=item.label)
+        except (SourceError, FormatError) as error:
+            return Input(item.label, state=unreadable(error))
 
     def _open(self, path: str, entry: Entry, point: Point, sharded: bool) -> Input:
         if not path:
@@ -71,22 +82,9 @@ class Opener:
             from diffai.sources.resolve import resolve_at
 
             return resolve_at(self._repository.directory, point.tree, path)
-        from diffai.sources.revision import open_word
+        from diffai.sources.revision import open_staged
 
-        if self._listed(path):
-            return open_word(f":0:{path}")
-        return Absent()
-
-    def _listed(self, path: str) -> bool:
-        return bool(self._repository.ask("ls-files", "-z", "--full-name", "--", f":(top,literal){path}"))
-
-
-def dvc_models(text: bytes | None) -> tuple[str, ...]:
-    """The outputs of a DVC pointer or lock file that are models by their names."""
-    if text is None:
-        return ()
-    paths = _DVC_PATH.findall(text.decode("utf-8", "replace"))
-    return tuple(path for path in paths if path.lower().endswith(MODEL_SUFFIXES))
+        return open_staged(self._repository.directory, path)
 
 
 def is_missing(state: State | None) -> bool:

@@ -10,6 +10,7 @@ from diffai.compare.directories import model_key
 from diffai.compare.names import natural_key
 from diffai.gate.changes import Change, Entry, is_candidate
 from diffai.policy.verdicts import FileStatus
+from diffai.sources.dvc_open import DvcItem
 
 _NOTHING = Entry()
 
@@ -22,6 +23,8 @@ class Unit:
         old_path, new_path: "" on the side where there is none. Of a sharded model, the name its single file would
             have; whether it stands on a side is then known only when it is opened (``sharded``).
         old, new: the entries of a single file, empty for a sharded model.
+        items: both sides of a model that DVC tracks, None on a side that has none.
+        file: the pointer of such a model, which is the file that git knows.
     """
 
     old_path: str
@@ -30,6 +33,8 @@ class Unit:
     new: Entry = _NOTHING
     unmerged: bool = False
     sharded: bool = False
+    items: tuple[DvcItem | None, DvcItem | None] | None = None
+    file: str = ""
 
     @property
     def path(self) -> str:

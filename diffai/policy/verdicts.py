@@ -54,6 +54,7 @@ class Verdict:
         structure: fingerprints of both sides, where both are known.
         approval: who approved the change and why; "" = nobody.
         note: an approval that is for another change, and the like.
+        file: the file that git knows where that is not ``path``: the pointer of a model that DVC tracks.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Verdict:
     structure: StructureChange | None = None
     approval: str = ""
     note: str = ""
+    file: str = ""
 
     @property
     def refusing(self) -> tuple[Violation, ...]:

@@ -36,7 +36,8 @@ def _annotation(verdict: Verdict) -> str:
         parts.insert(0, f"NOT JUDGED: {verdict.not_judged}")
     kind = "error" if _is_error(verdict) else "warning"
     text = escape("; ".join(parts), longest=1000)
-    return f"::{kind} file={_property(verdict.path)},title={_property('diffai: ' + verdict.outcome)}::{_data(text)}"
+    file = _property(verdict.file or verdict.path)
+    return f"::{kind} file={file},title={_property('diffai: ' + verdict.outcome)}::{_data(text)}"
 
 
 def _data(text: str) -> str:

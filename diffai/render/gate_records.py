@@ -42,6 +42,7 @@ def _model(verdict: Verdict) -> dict[str, Json]:
     return {
         "path": values.text(verdict.path),
         "old_path": values.text(verdict.old_path) or None,
+        "file": values.text(verdict.file or verdict.path),
         "status": verdict.status,
         "outcome": verdict.outcome,
         "violations": [_violation(violation) for violation in verdict.violations],
@@ -87,7 +88,7 @@ def code_quality(report: GateReport) -> list[dict[str, Json]]:
 
 
 def _entry(verdict: Verdict, rule: str, text: str, severity: str) -> dict[str, Json]:
-    path = values.text(verdict.path)
+    path = values.text(verdict.file or verdict.path)
     return {
         "description": values.text(text),
         "check_name": f"diffai-{rule}",
