@@ -36,11 +36,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Wall seconds, seconds until the first byte of output, peak resident bytes of the child."""
+    """Wall seconds, seconds until the first byte of output, peak resident bytes of the child, its CPU seconds."""
 
     wall: float
     first: float
     peak: int
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def once(command: Command) -> Sample:
     if process.returncode not in command.codes or command.expect not in text:
         said = " / ".join(text.strip().splitlines()[-2:])
         raise MeasurementError(f"{_short(command)}: exit code {process.returncode}, said: {said[:300]}")
-    return Sample(wall, first, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Sample(wall, first, usage.ru_maxrss * unit, usage.ru_utime + usage.ru_stime)
 
 
 def interleaved(commands: Mapping[str, Command], runs: int) -> dict[str, list[Sample]]:
@@ -106,6 +108,11 @@ def interleaved(commands: Mapping[str, Command], runs: int) -> dict[str, list[Sa
 def wall(samples: Sequence[Sample]) -> float:
     """Median wall seconds."""
     return median(sample.wall for sample in samples)
+
+
+def cpu(samples: Sequence[Sample]) -> float:
+    """Median CPU seconds, of all threads: what a busy machine leaves as it is."""
+    return median(sample.cpu for sample in samples)
 
 
 def peak(samples: Sequence[Sample]) -> int:

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 from dvc import dvc
 from gate import gate
@@ -79,22 +79,8 @@ def _mark(row: Row) -> str:
 
 
 def _machine() -> str:
-    def release(package: str) -> str:
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            return f"no {package}"
-
-    return ", ".join(
-        (
-            f"{os.cpu_count()} cores",
-            f"{platform.system()} {platform.machine()}",
-            f"Python {platform.python_version()}",
-            release("diffai"),
-            release("numpy"),
-            release("numkong"),
-        )
-    )
+    programs = [f"Python {platform.python_version()}"] + [f"{name} {version(name)}" for name in ("diffai", "numpy")]
+    return ", ".join((f"{os.cpu_count()} cores", f"{platform.system()} {platform.machine()}", *programs))
 
 
 def _arguments() -> argparse.Namespace:

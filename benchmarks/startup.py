@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from statistics import median
 
-from measure import DIFFAI, Command, Row, diffai, interleaved, make, once, python, remove, wall
+from measure import DIFFAI, Command, Row, diffai, interleaved, make, python, remove, wall
 
 SMALL = 1_000_000
 ZEROS = "0" * 40
@@ -29,18 +29,17 @@ def many_tensors(directory: str, size: int, runs: int, keep: bool) -> Iterator[R
 
 
 def start(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
-    """The driver on one pair of 1 MB: until its first line, to its end, and headers only."""
+    """The driver on one pair of 1 MB, nothing cached: until its first line, to its end, and headers only."""
     paths = make(directory, "small_models", size=SMALL)
     old, new = paths["00-old"], paths["00-new"]
     call = ("git-driver", "model.safetensors", old, "1" * 40, "100644", new, ZEROS, "100644")
-    shapes = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "diffai.shapeOnly", "GIT_CONFIG_VALUE_0": "true"}
-    outside = {"GIT_CEILING_DIRECTORIES": directory}
+    shapes, outside = _config(shapeOnly="true", cacheSize="0"), _config(cacheSize="0")
     samples = interleaved(
         {
             "pass": python("pass"),
             "numpy": python("import numpy"),
             "driver": diffai(*call, expect="Weight updates", env=outside),
-            "shapes": diffai(*call, expect="diff --git", env={**outside, **shapes}),
+            "shapes": diffai(*call, expect="diff --git", env=shapes),
         },
         runs * 3,
     )
@@ -55,7 +54,7 @@ def start(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
         {"seconds": first, "numpy": numpy, "pass": bare, "ratio": first / numpy},
     )
     yield Row("driver, whole, 1 MB pair", "-", f"{whole / numpy:.2f} x `import numpy`", None, {"seconds": whole})
-    loaded = _loads_numpy(call, {**outside, **shapes})
+    loaded = _loads_numpy(call, shapes)
     yield Row(
         "driver, headers only",
         "loads no numpy",
@@ -65,6 +64,14 @@ def start(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
     )
     if not keep:
         remove(paths)
+
+
+def _config(**values: str) -> dict[str, str]:
+    """Variables that set ``diffai.*`` for one git command or driver call."""
+    pairs = {"GIT_CONFIG_COUNT": str(len(values))}
+    for number, (key, value) in enumerate(values.items()):
+        pairs |= {f"GIT_CONFIG_KEY_{number}": f"diffai.{key}", f"GIT_CONFIG_VALUE_{number}": value}
+    return pairs
 
 
 def _loads_numpy(call: tuple[str, ...], env: dict[str, str]) -> bool:
@@ -82,13 +89,13 @@ def git_diff(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
     git = ["git", "--no-pager", "-C", repository, "-c", "color.ui=false"]
     commands = {
         "numpy": python("import numpy"),
-        "work tree": Command([*git, "diff"], expect="Weight updates"),
-        "two commits": Command([*git, "diff", "HEAD~1", "HEAD"], expect="Weight updates"),
+        "work tree": Command([*git, "diff"], expect="Weight updates", env=_config(cacheSize="0")),
+        "two commits": Command([*git, "diff", "HEAD~1", "HEAD"], expect="Weight updates", env=_config(cacheSize="0")),
+        "seen before": Command([*git, "diff", "HEAD~1", "HEAD"], expect="Weight updates"),
     }
-    once(commands["two commits"])
     samples = interleaved(commands, runs)
     numpy = wall(samples["numpy"])
-    for name in ("work tree", "two commits"):
+    for name in ("work tree", "two commits", "seen before"):
         seconds = wall(samples[name])
         yield Row(
             f"20 changed 1 MB models in one `git diff`, {name}",
