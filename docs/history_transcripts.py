@@ -28,10 +28,9 @@ Weights = dict[str, np.ndarray]
 def moved(weights: Weights, seed: int, step: float, only: str = "") -> Weights:
     """One step of a pretended training: noise, element by element, so that every machine computes the same."""
     rng = np.random.default_rng(seed)
-    return {
-        name: value + np.float32(step) * rng.standard_normal(value.shape, np.float32) if name.startswith(only) else value
-        for name, value in weights.items()
-    }
+    noise = {name: np.float32(step) * rng.standard_normal(weights[name].shape, np.float32)
+             for name in weights if name.startswith(only)}  # fmt: skip
+    return {name: value + noise[name] if name in noise else value for name, value in weights.items()}
 
 
 def versions() -> list[tuple[str, str, Weights]]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Holder = Literal["git", "git-lfs", "git-annex", "dvc", "sharded", "link"]
 
 _LINK = "120000"
+_MOST_HEADERS = 8  # a version is asked for when it is new, and again when it is old
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ class Versions:
         self.limits = limits
         self._open: dict[str, Input] = {}
         self._blobs: dict[str, Blob] = {}
+        self._staged: dict[str, list[str]] = {}
+        self._headers: dict[str, Input] = {}
 
     # ------------------------------------------------------------ finding
 
@@ -230,6 +233,16 @@ class Versions:
 
     def header(self, version: Version) -> Input:
         """The version as far as its headers tell; they are remembered."""
+        if version.content not in self._headers:
+            found = self._header(version)
+            if not version.content:
+                return found
+            while len(self._headers) >= _MOST_HEADERS:
+                self._headers.pop(next(iter(self._headers)))
+            self._headers[version.content] = found
+        return self._headers[version.content]
+
+    def _header(self, version: Version) -> Input:
         key = self._key(version)
         if key:
             kept = self._store.get("side", "header", *key)
@@ -285,7 +298,7 @@ class Versions:
     def _opened(self, version: Version, *, keep: bool) -> Input:
         label = version.label
         try:
-            found = self._bytes(version, label)
+            found = self._bytes(version, label, whole=keep)
             if keep and not isinstance(found, (State, Directory)):
                 from diffai.sources.spool import spool
 
@@ -296,7 +309,7 @@ class Versions:
         size = version.size if version.size >= 0 else opened.size
         return Input(label, opened.checkpoint, opened.state, size, version.content or opened.identity)
 
-    def _bytes(self, version: Version, label: str) -> Opened:
+    def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
         from diffai.sources.resolve import resolve_at
         from diffai.sources.revision import open_blob
 
@@ -311,7 +324,7 @@ class Versions:
             return _Shards(folder, names)
         if part.mode == _LINK:
             return resolve_at("", version.commit, version.path)
-        if version.holder == "git":
+        if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
             local = self._work_file(part, version.size)
             if local is not None:
                 return local
@@ -336,8 +349,10 @@ class Versions:
 
     def _is_staged(self, part: Part) -> bool:
         """Whether the index has this object at this path: then the file is worth hashing."""
-        answer = self._repository.ask("ls-files", "-s", "-z", "--", f":(top,literal){part.path}")
-        return part.oid.encode("ascii") in answer.partition(b"\t")[0].split()
+        if part.path not in self._staged:
+            answer = self._repository.ask("ls-files", "-s", "-z", "--", f":(top,literal){part.path}")
+            self._staged[part.path] = answer.partition(b"\t")[0].decode("ascii", "replace").split()
+        return part.oid in self._staged[part.path]
 
 
 class _Shards(Directory):
