@@ -93,7 +93,7 @@ def _below(state: str, entry: Entry, options: TrackedOptions, look: TextOptions)
     if diff is not None and (isinstance(diff.old.state, Absent) or isinstance(diff.new.state, Absent)):
         side = diff.old if diff.old.state and not isinstance(diff.old.state, Absent) else diff.new
         return [paint(f"! {describe_state(side.state)}", "!", look.color)] if side.state else []
-    return body_lines(change, look)
+    return body_lines(change, look, workspace=False)  # that is what dvc diff is about
 
 
 # ---------------------------------------------------------------- machine outputs

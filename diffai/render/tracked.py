@@ -47,8 +47,8 @@ def _facts(change: OutChange) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def body_lines(change: OutChange, options: TextOptions) -> list[str]:
-    """What is said of one output below its name, not indented."""
+def body_lines(change: OutChange, options: TextOptions, *, workspace: bool = True) -> list[str]:
+    """What is said of one output below its name; ``workspace``: also that a file of the workspace was read."""
     lines: list[str] = []
     if change.files is not None:
         lines += render_directory(change.files, options)
@@ -58,7 +58,7 @@ def body_lines(change: OutChange, options: TextOptions) -> list[str]:
         lines.append(f"not compared: {escape(change.kind)}")
     elif change.diff is not None:
         lines += render_text(change.diff, options)
-    return lines + _notes(change, options)
+    return lines + _notes(change, options, workspace)
 
 
 def _states(change: OutChange, options: TextOptions) -> list[str]:
@@ -71,13 +71,13 @@ def _states(change: OutChange, options: TextOptions) -> list[str]:
     return [*lines, paint(f"! {what}", "!", options.color)]
 
 
-def _notes(change: OutChange, options: TextOptions) -> list[str]:
+def _notes(change: OutChange, options: TextOptions, workspace: bool) -> list[str]:
     notes = []
     if change.header_only:
         notes.append("header read from the DVC remote: shapes and dtypes compared, values not")
     for which, where in zip(("old", "new"), change.where, strict=True):
         note = _WHERE.get(where, "")
-        if note and not change.header_only:
+        if note and not change.header_only and (workspace or where != "workspace"):
             notes.append(f"{which} side: {note}")
     return [paint(f"({note})", "…", options.color) for note in notes]
 
