@@ -120,17 +120,25 @@ def within(changes: Iterable[Change], paths: Sequence[str], prefix: str) -> list
         changes: of the whole repository.
         paths: as the user or pre-commit wrote them, relative to the working directory.
         prefix: the working directory relative to the top, with ``/`` at the end; "" at the top.
+
+    Raises:
+        SourceError: a path is neither on disk nor changed: a slip of the pen must not look like a pass.
     """
     if not paths:
         return list(changes)
-    wanted = {os.path.normpath(os.path.join(prefix, path)).replace(os.sep, "/") for path in paths}
-    if "." in wanted:
-        return list(changes)
-    below = tuple(path + "/" for path in wanted)
-    return [
-        change for change in changes
-        if any(p and (p in wanted or p.startswith(below)) for p in (change.old.path, change.new.path))
-    ]  # fmt: skip
+    every, kept = list(changes), dict[int, Change]()
+    for path in paths:
+        wanted = os.path.normpath(os.path.join(prefix, path)).replace(os.sep, "/")
+        if wanted == ".":
+            return every
+        found = {
+            at: change for at, change in enumerate(every)
+            if any(p == wanted or p.startswith(wanted + "/") for p in (change.old.path, change.new.path))
+        }  # fmt: skip
+        if not found and not os.path.lexists(path):
+            raise SourceError(f"{path}: no such file, and none that changed")
+        kept |= found
+    return [kept[at] for at in sorted(kept)]
 
 
 def is_candidate(change: Change, include: Sequence[str] = ()) -> bool:

@@ -59,7 +59,7 @@ def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
     base = "" if found.staged else f" --base {words.base if words.hook == '' else _cut(found.old.tree)}"
     commands = {"approve": f"diffai gate approve {{path}} --why '...'{base}"}
     if found.staged:
-        commands["skip"] = "DIFFAI_GATE=off git commit ..."
+        commands |= {"skip": "DIFFAI_GATE=off git commit ...", "stage": f"git add :/{APPROVALS_FILE}"}
     elif words.hook:
         commands["skip"] = "DIFFAI_GATE=off git push ..."
     file = policy.source.removesuffix(" (not tracked)").rpartition(":")[2] or ".diffai.toml"
@@ -90,6 +90,7 @@ class _Gate:
             self._missing = "warn"
         self._opener = sides.Opener(repository, request.limits)
         self._known: tuple[Approval, ...] | None = None
+        self._pending: set[str] = set()
 
     def verdict(self, unit: Unit) -> Verdict | None:
         """What the policy says of one model; None when it is a model on neither side."""
@@ -101,7 +102,8 @@ class _Gate:
         try:
             new = self._opener.new(unit, self._range.new)
             try:
-                return judge_sides(blank, old, new, effective, self._request, self._approval)
+                verdict = judge_sides(blank, old, new, effective, self._request, self._approval)
+                return replace(verdict, pending=unit.path in self._pending) if verdict is not None else None
             finally:
                 sides.closing(new)
         finally:
@@ -118,7 +120,8 @@ class _Gate:
         if not approval and verdict.refusing and self._range.staged:
             on_disk, _ = find_approval(verdict, read_work_file(self._repository))
             if on_disk:
-                note = f"it is approved in {APPROVALS_FILE}, which is not staged: git add {APPROVALS_FILE}"
+                self._pending.add(verdict.path)
+                note = f"it is approved in {APPROVALS_FILE}, but that is not staged"
         return approval, note
 
 

@@ -30,9 +30,14 @@ def main(argv: Sequence[str]) -> int | None:
         return None
     options, paths = parsed
     try:
-        return 0 if _nothing_to_judge(options, paths) else None
+        if not _nothing_to_judge(options, paths):
+            return None
     except DiffaiError:
         return None  # the whole gate meets it again, and says it as every error is said
+    if sys.stdout.isatty() and not options.get("--hook") and "-q" not in argv and "--quiet" not in argv:
+        where = "" if options.get("--base") else "; only what is staged (git add) is judged"
+        sys.stdout.write(f"diffai gate: no model changed{where}\n")
+    return 0
 
 
 def is_off() -> bool:

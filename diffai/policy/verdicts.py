@@ -54,6 +54,7 @@ class Verdict:
         structure: fingerprints of both sides, where both are known.
         approval: who approved the change and why; "" = nobody.
         note: an approval that is for another change, and the like.
+        pending: it is approved in the work tree's file, which is not staged.
         file: the file that git knows where that is not ``path``: the pointer of a model that DVC tracks.
     """
 
@@ -68,6 +69,7 @@ class Verdict:
     structure: StructureChange | None = None
     approval: str = ""
     note: str = ""
+    pending: bool = False
     file: str = ""
 
     @property

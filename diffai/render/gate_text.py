@@ -106,7 +106,9 @@ def _advice(report: GateReport) -> list[str]:
         return []
     path = quote(escape(refused[0].path))
     table = [("look at the change", report.compare.replace("{path}", path))]
-    if "approve" in report.commands and any(v.approvable for verdict in refused for v in verdict.refusing):
+    if any(verdict.pending for verdict in refused):
+        table.append(("stage the approval", report.commands.get("stage", "")))
+    elif "approve" in report.commands and any(v.approvable for verdict in refused for v in verdict.refusing):
         blocked = [v for verdict in refused for v in verdict.refusing if not v.approvable]
         first = next(v for v in refused if any(x.approvable for x in v.refusing))
         command = report.commands["approve"].replace("{path}", quote(escape(first.path)))

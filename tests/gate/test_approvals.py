@@ -20,7 +20,8 @@ def test_an_approval_passes_this_change_and_no_other(base: Repo) -> None:
     done = gate(base, "approve", "m.safetensors", "--why", 'the "fifth" class\n')
     assert done.returncode == 0 and "git add :/.diffai-approvals" in done.stdout
     not_yet = gate(base)
-    assert not_yet.returncode == 1 and "which is not staged" in not_yet.stdout
+    assert not_yet.returncode == 1 and "but that is not staged" in not_yet.stdout
+    assert "stage the approval" in not_yet.stdout and "git add :/.diffai-approvals" in not_yet.stdout
     base.git("add", ".diffai-approvals")
     passed = gate(base)
     assert passed.returncode == 0

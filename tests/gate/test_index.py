@@ -78,6 +78,8 @@ def test_paths_are_relative_to_the_working_directory(base: Repo) -> None:
     assert gate(base, "m.safetensors", cwd=base.top / "models").returncode == 1
     assert gate(base, "../README.md", cwd=base.top / "models").returncode == 0
     assert gate(base, "models").returncode == 1
+    slip = gate(base, "models/n.safetensors")
+    assert slip.returncode == 2 and "no such file, and none that changed" in slip.stderr
 
 
 def test_a_text_file_of_a_models_name_is_no_model(base: Repo) -> None:
