@@ -13,7 +13,8 @@ from diffai.cli.options import limits_for, settings_for, wants_color, write, wri
 from diffai.cli.pager import paged
 from diffai.cli.progress import CountBar
 from diffai.errors import DiffaiError, UsageError
-from diffai.history.log import Level, LogOptions, ModelLog, log_model
+from diffai.history.entries import Level, LogOptions, ModelLog
+from diffai.history.log import log_model
 from diffai.history.model_path import ModelPath, all_models, model_path
 from diffai.history.walk import Range
 from diffai.sources.git_program import Repository

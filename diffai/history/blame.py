@@ -23,7 +23,8 @@ from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.history.digests import Digested, digest_version, same_tensor
 from diffai.history.model_path import ModelPath, entries_at, near_models
-from diffai.history.versions import Version, Versions
+from diffai.history.version import Version
+from diffai.history.versions import Versions
 from diffai.history.walk import Commit, Range, is_shallow, list_commits, renamed_from
 from diffai.model import State, TensorSpec, TensorSummary, Unreadable
 from diffai.sources.git_program import Repository
@@ -110,7 +111,6 @@ def blame_model(
         rev: a revision; "" is the work tree over HEAD.
         store: where digests are remembered.
         globs: names of tensors; empty means all.
-        limits: of reading.
         first_parent: whether merges are seen from their first parent only.
         threads: 0 = as many as help.
         progress: called with (tensors answered, tensors).

@@ -13,7 +13,8 @@ from diffai.compare.pairing import Pairing, pair_tensors
 from diffai.compare.result import CompareOptions, ModelDiff, TensorChange
 from diffai.compare.tensors import classify, count
 from diffai.errors import SourceError
-from diffai.history.versions import Version, Versions
+from diffai.history.version import Version
+from diffai.history.versions import Versions
 from diffai.model import PairFigures, State, TensorSpec, TensorSummary, Unreadable
 
 _IDENTICAL = PairFigures(identical=True)

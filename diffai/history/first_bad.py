@@ -18,8 +18,9 @@ from diffai.compare.models import Input
 from diffai.compare.result import CompareOptions
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.formats.base import Limits
+from diffai.history.entries import Level, LogEntry, LogOptions, ModelLog, Progress
 from diffai.history.figures import movement_of
-from diffai.history.log import Level, LogEntry, LogOptions, ModelLog, Progress, log_model
+from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
 from diffai.history.log_text import entry_lines
 from diffai.history.model_path import ModelPath

@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Sequence
 
+from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import Figures
-from diffai.history.log import LogEntry, ModelLog
 from diffai.render import values
 from diffai.render.lines import cosine
 from diffai.render.report import report

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import Figures, Movement
-from diffai.history.log import LogEntry, ModelLog
-from diffai.history.versions import Version
+from diffai.history.version import Version
 from diffai.history.walk import Commit
 from diffai.render.lines import cosine
 from diffai.render.state import describe_state

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from diffai.errors import DiffaiError, UsageError
-from diffai.history.log import ModelLog
+from diffai.history.entries import ModelLog
 from diffai.history.series import Series, series_of
 
 SUFFIXES = (".png", ".svg", ".html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape as escape_html
 
-from diffai.history.log import LogEntry, ModelLog
+from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.log_text import entry_lines
 from diffai.history.plot_svg import svg
 from diffai.history.series import series_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffai.history.log import ModelLog
+from diffai.history.entries import ModelLog
 
 MOST_GROUPS = 40
 

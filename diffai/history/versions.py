@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from diffai.cache.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.cache.store import Store
@@ -17,6 +16,7 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.history.blobs import Blob, look_at, parse_tree, read_objects
 from diffai.history.model_path import ModelPath, entries_at
+from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
 from diffai.model import Absent, NotPulled, State
 from diffai.sources.directory import Directory
@@ -28,57 +28,8 @@ if TYPE_CHECKING:
     from diffai.sources.base import Source
     from diffai.sources.resolve import Opened
 
-Holder = Literal["git", "git-lfs", "git-annex", "dvc", "sharded", "link"]
-
 _LINK = "120000"
 _MOST_HEADERS = 8  # a version is asked for when it is new, and again when it is old
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One file that a tree has of a model."""
-
-    path: str
-    mode: str
-    oid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A model as one commit has it.
-
-    Attributes:
-        commit: a commit that holds it.
-        path: where it lies there.
-        holder: what its bytes are kept in.
-        content: equal for equal bytes; never the name of a pointer. "" = not known without reading.
-        size: bytes, of all shards together; -1 when not known.
-        parts: the files of the tree that make it up.
-        model: the paths it was looked for at.
-    """
-
-    commit: str
-    path: str
-    holder: Holder
-    content: str
-    size: int
-    parts: tuple[Part, ...]
-    model: ModelPath
-
-    @property
-    def label(self) -> str:
-        """How messages name it: ``1f2e3d4c5b:model.pt``, with ``^`` for the commit before that one."""
-        name, caret, _ = self.commit.partition("^")
-        return f"{name[:10]}{caret}:{self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A commit and the model before and after it (before: in its first parent); None where there was none."""
-
-    logged: Logged
-    old: Version | None
-    new: Version | None
 
 
 class Versions:
@@ -106,14 +57,14 @@ class Versions:
         Left out are commits that touched something else, and, unless only first parents count, merges that hold
         what one of their parents holds (seen from the first parent git lists them).
         """
-        steps = [step for step in self.sides(model, logged) if _touches(step)]
+        steps = [step for step in self.sides(model, logged) if touches(step)]
         merges = [] if first_parent else [step for step in steps if len(step.logged.commit.parents) > 1]
         others = [parent for step in merges for parent in step.logged.commit.parents[1:]]
         held = dict(zip(others, self.at(model, others), strict=True)) if others else {}
         taken_over = {
             step.logged.commit.hash
             for step in merges
-            if any(_same(held[parent], step.new) for parent in step.logged.commit.parents[1:])
+            if any(same(held[parent], step.new) for parent in step.logged.commit.parents[1:])
         }
         return [step for step in steps if step.logged.commit.hash not in taken_over]
 
@@ -369,18 +320,6 @@ class _Shards(Directory):
     def open(self, name: str) -> Source:
         """One of them, or what the index asks for beside it."""
         return self._folder.open(name)
-
-
-def _touches(step: Step) -> bool:
-    """Whether a commit did anything to the model: gave, took or changed its bytes, or what holds them."""
-    return not _same(step.old, step.new)
-
-
-def _same(old: Version | None, new: Version | None) -> bool:
-    """Whether two commits hold the same model, as far as names tell."""
-    if old is None or new is None:
-        return old is new
-    return bool(old.content) and old.content == new.content and old.holder == new.holder
 
 
 def close(side: Input) -> None:

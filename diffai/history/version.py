@@ -1,0 +1,70 @@
+"""A model as one commit has it, and what a commit did to it, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diffai.history.model_path import ModelPath
+from diffai.history.walk import Logged
+
+Holder = Literal["git", "git-lfs", "git-annex", "dvc", "sharded", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file that a tree has of a model."""
+
+    path: str
+    mode: str
+    oid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model as one commit has it.
+
+    Attributes:
+        commit: a commit that holds it.
+        path: where it lies there.
+        holder: what its bytes are kept in.
+        content: equal for equal bytes; never the name of a pointer. "" = not known without reading.
+        size: bytes, of all shards together; -1 when not known.
+        parts: the files of the tree that make it up.
+        model: the paths it was looked for at.
+    """
+
+    commit: str
+    path: str
+    holder: Holder
+    content: str
+    size: int
+    parts: tuple[Part, ...]
+    model: ModelPath
+
+    @property
+    def label(self) -> str:
+        """How messages name it: ``1f2e3d4c5b:model.pt``, with ``^`` for the commit before that one."""
+        name, caret, _ = self.commit.partition("^")
+        return f"{name[:10]}{caret}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A commit and the model before and after it (before: in its first parent); None where there was none."""
+
+    logged: Logged
+    old: Version | None
+    new: Version | None
+
+
+def touches(step: Step) -> bool:
+    """Whether a commit did anything to the model: gave, took or changed its bytes, or what holds them."""
+    return not same(step.old, step.new)
+
+
+def same(old: Version | None, new: Version | None) -> bool:
+    """Whether two commits hold the same model, as far as names tell."""
+    if old is None or new is None:
+        return old is new
+    return bool(old.content) and old.content == new.content and old.holder == new.holder
