@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from diffai.compare.directories import compare_directories, compare_files, is_shard, list_models, model_key
 from diffai.compare.inputs import as_input, open_input, unreadable
@@ -95,8 +96,15 @@ def compare_revisions(
         if not on_disk and not exists_at(repository, old, path) and not view.tracks(path):
             raise SourceError(f"{path}: neither revision has this path")
     pairs = view.models(changed_files(repository, old, new, paths), include, exclude)
-    if len(paths) == 1 and not pairs and not os.path.isdir(paths[0]):
-        return _unchanged(view, paths[0], options, progress)
+    if len(paths) == 1 and not pairs:
+        from diffai.compare.tracked_paths import compare_tracked_folder
+
+        sides = (old, ":" if new == INDEX else new)
+        folder = compare_tracked_folder(repository.directory, sides, view.relative(paths[0]), options, limits)
+        if folder is not None:
+            return replace(folder, old=names[old], new=names[new])
+        if not os.path.isdir(paths[0]):
+            return _unchanged(view, paths[0], options, progress)
     files = []
     for name, change in pairs.items():
         file = view.compare(name, change, options, progress)

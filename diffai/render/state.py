@@ -24,7 +24,7 @@ def describe_state(state: State) -> str:
             include = f' --include "{escape(path)}"' if path else ""
             return f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}); bring it with: git lfs pull{include}"
         case DvcPointer():
-            return "DVC pointer: models behind DVC pointers are not followed yet; run dvc checkout and compare the file"
+            return "DVC pointer with several outputs; name one of them (REV:path works for each)"
         case NotPulled(what, count, command):
             hint = f"; bring it with: {escape(command)}" if command else ""
             known = f" ({size(count)})" if count >= 0 else ""

@@ -170,6 +170,14 @@ def open_in_work_tree(path: str) -> Opened | None:
     return found.opened if found is not None else None
 
 
+def find_in_work_tree(path: str) -> Tracked | None:
+    """The pointer of the work tree that holds ``path`` (from the top of the repository of the working directory)."""
+    git = find_repository()
+    if git is None or not git.top:
+        return None
+    return find_tracked(path, lambda name: _text_at(os.path.join(git.top, name)))
+
+
 def _nearest(path: str) -> str:
     """The nearest folder above a path that is on disk."""
     folder = os.path.dirname(os.path.realpath(path))

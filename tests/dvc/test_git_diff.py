@@ -688,3 +688,35 @@ def snapshot(dvc: DvcRepo) -> dict[str, bytes]:
         for path in sorted(dvc.top.rglob("*"))
         if path.is_file() and ".git" not in path.relative_to(dvc.top).parts
     }
+
+
+# ---------------------------------------------------------------- by name
+
+
+def test_a_tracked_directory_between_revisions(dvc: DvcRepo) -> None:
+    dvc.add_directory("ckpt", {"a.safetensors": ONE, "b.safetensors": THREE})
+    dvc.write("ckpt/a.safetensors", TWO)
+    dvc.commit("one")
+    dvc.add_directory("ckpt", {"a.safetensors": TWO, "b.safetensors": THREE})
+    for words in (("HEAD",), ("HEAD", "--staged")):
+        text = diffai(*words, "--", "ckpt", cwd=dvc.top).stdout
+        assert CHANGED.strip() in text and "2 model files: 1 changed, 1 unchanged" in text
+    dvc.commit("two")
+    assert CHANGED.strip() in diffai("HEAD~1", "HEAD", "--", "ckpt", cwd=dvc.top).stdout
+    assert "0 model files: none" in diffai("HEAD", "--", "ckpt", cwd=dvc.top).stdout
+    dvc.add_directory("ckpt", {"a.safetensors": THREE}, cached=False)
+    done = diffai("HEAD", "--", "ckpt", cwd=dvc.top)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the list of files of ckpt/ (DVC manifest" in done.stderr and "dvc fetch" in done.stderr
+
+
+def test_a_tracked_file_by_name(dvc: DvcRepo) -> None:
+    versions(dvc)
+    for words in (("HEAD~1:m.safetensors", "HEAD:m.safetensors"), ("HEAD~1:m.safetensors.dvc", "m.safetensors.dvc"),
+                  ("HEAD~1", "HEAD", "--", "m.safetensors"), ("HEAD~1", "--", "m.safetensors")):  # fmt: skip
+        assert CHANGED.strip() in diffai(*words, cwd=dvc.top).stdout, words
+    (dvc.top / "m.safetensors").unlink()
+    assert CHANGED.strip() in diffai("HEAD~1:m.safetensors", "m.safetensors", cwd=dvc.top).stdout
+    shutil.rmtree(dvc.cache)
+    done = diffai("HEAD~1:m.safetensors", "m.safetensors", cwd=dvc.top)
+    assert done.returncode == 2 and "dvc fetch" in done.stdout + done.stderr
