@@ -69,6 +69,7 @@ def log_model(
         entries = walk.run(progress, until)
     finally:
         versions.close()
+    entries = [entry for entry in entries if not _is_about_others(entry)]
     kept = [entry for entry in entries if _wanted(entry, options)]
     shown = tuple(kept[: options.limit or None])
     return ModelLog(
@@ -89,6 +90,12 @@ def _nothing(repository: Repository, model: ModelPath, options: LogOptions) -> s
     if narrowed:
         return f"{model.path}: no commit that matches --since, --until and --author touches it"
     return f"{model.path}: no commit of {where} has it{near_models(repository, options.range, model.path)}"
+
+
+def _is_about_others(entry: LogEntry) -> bool:
+    """Whether a commit changed a DVC pointer that is also that of other files, and left the model alone."""
+    dvc = entry.version is not None and entry.version.holder == "dvc"
+    return dvc and entry.kind == "same" and not entry.moved_from and not entry.renamed_from
 
 
 def _wanted(entry: LogEntry, options: LogOptions) -> bool:

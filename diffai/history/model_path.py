@@ -60,7 +60,9 @@ class ModelPath:
         stem, suffix = posixpath.splitext(self.path)
         if suffix in _SHARDED:
             specs.append(f":(top,glob){_literal(stem)}-{_FIVE}-of-{_FIVE}{_literal(suffix)}")
-        return specs + [f":(top,literal){posixpath.join(folder, 'dvc.lock')}" for folder in self.folders_above()]
+        above = self.folders_above()
+        specs += [f":(top,literal){folder}.dvc" for folder in above if folder]
+        return specs + [f":(top,literal){posixpath.join(folder, 'dvc.lock')}" for folder in above]
 
     def folders_above(self) -> list[str]:
         """Its directory and all above, up to the top."""

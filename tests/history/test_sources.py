@@ -176,3 +176,53 @@ def test_fetch_brings_lfs_objects(repo: Repo, tmp_path: Path) -> None:
     assert [e["kind"] for e in entries(clone, "--", "model.safetensors")] == ["unreadable"] * 3
     found = entries(clone, "--fetch", "--", "model.safetensors")
     assert [e["kind"] for e in found] == ["added", "changed", "changed"]
+
+
+def test_a_model_in_a_folder_that_dvc_tracks(repo: Repo) -> None:
+    import hashlib
+
+    def put(data: bytes, suffix: str = "") -> str:
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        repo.write({f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}{suffix}": data})
+        return md5
+
+    def commit_folder(weights: dict[str, Any], note: bytes, subject: str) -> None:
+        files = {"deep/model.safetensors": save(weights), "note.txt": note}
+        manifest = json.dumps([{"md5": put(data), "relpath": name} for name, data in files.items()]).encode()
+        md5 = put(manifest, ".dir")
+        pointer = f"outs:\n- md5: {md5}.dir\n  nfiles: 2\n  hash: md5\n  path: data\n"
+        repo.write({".dvc/config": ""})
+        repo.commit({"data.dvc": pointer, ".gitignore": "/data\n/.dvc/cache\n"}, subject)
+
+    one, two = start(), trained(start(), 1)
+    commit_folder(one, b"a", "one")
+    commit_folder(one, b"b", "only the note")
+    commit_folder(two, b"b", "two")
+    found = entries(repo, "--", "data/deep/model.safetensors")
+    assert [(e["subject"], e["kind"], e["holder"]) for e in found] == [
+        ("one", "added", "dvc"),
+        ("two", "changed", "dvc"),
+    ]
+    assert found[1]["figures"]["relative_l2"] == pytest.approx(expected([one, two])[1]["relative_l2"], rel=1e-9)
+
+
+def test_a_model_that_a_pipeline_writes(repo: Repo) -> None:
+    import hashlib
+
+    def commit_lock(weights: dict[str, Any], metric: str, subject: str) -> None:
+        data = save(weights)
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        repo.write({f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}": data, ".dvc/config": ""})
+        lock = (
+            "schema: '2.0'\nstages:\n  train:\n    cmd: train\n    outs:\n    - path: out/model.safetensors\n"
+            f"      hash: md5\n      md5: {md5}\n      size: {len(data)}\n"
+            f"    - path: metric.json\n      hash: md5\n      md5: {metric * 32}\n      size: 1\n"
+        )
+        repo.commit({"dvc.lock": lock, "dvc.yaml": "stages: {}\n"}, subject)
+
+    one, two = start(), trained(start(), 1)
+    commit_lock(one, "a", "one")
+    commit_lock(one, "b", "only the metric")
+    commit_lock(two, "b", "two")
+    found = entries(repo, "--", "out/model.safetensors")
+    assert [(e["subject"], e["kind"]) for e in found] == [("one", "added"), ("two", "changed")]
