@@ -163,9 +163,8 @@ def test_a_damaged_object_is_said(dvc: DvcRepo) -> None:
     versions(dvc)
     path = dvc.cache / "files" / "md5" / md5(TWO)[:2] / md5(TWO)[2:]
     path.write_bytes(TWO[:-5])
-    assert "! new: unreadable: the object in the DVC cache has 179 bytes instead of 184: it is damaged" in dvc.repo.git(
-        "diff", "HEAD~1", "HEAD"
-    )
+    text = dvc.repo.git("diff", "HEAD~1", "HEAD")
+    assert "! new: " in text and "the object in the DVC cache has 179 bytes instead of 184: it is damaged" in text
 
 
 # ---------------------------------------------------------------- caches
@@ -319,6 +318,7 @@ def test_from_a_folder_without_relative(monorepo: DvcRepo) -> None:
     assert CHANGED in text
     shutil.rmtree(monorepo.repo.top / ".dvc" / "cache")
     (monorepo.top / "m.safetensors.dvc").write_bytes((monorepo.repo.top / "m.safetensors.dvc").read_bytes())
+    monorepo.object(FOUR)
     monorepo.stage("m.safetensors.dvc")
     assert "mean=2.3125->4.3125" in monorepo.repo.git("diff", "--relative", "--cached", cwd=monorepo.top)
 
@@ -569,7 +569,7 @@ def test_md5_of_another_kind_of_file(dvc: DvcRepo) -> None:
     dvc.commit("one")
     dvc.add("m.safetensors", b"<html>nothing</html>" * 20)
     text = dvc.repo.git("diff", "--cached")
-    assert "! new: m.safetensors: not a model file: is an HTML page" in text
+    assert "! new: m.safetensors: " in text and "is an HTML page, not a model" in text
     assert "old: safetensors, F32, 2 tensors" in text
 
 
