@@ -29,10 +29,8 @@ class Peer:
     compares: str
 
 
-_DIFFAI_PYTHON = (
-    "import json, sys, diffai; "
-    "print('diffs', len(diffai.diff_paths(sys.argv[1], sys.argv[2])))"
-)
+# It imports as ``diffai`` too: -I below keeps the checkout in which this may run out of its way.
+_DIFFAI_PYTHON = "import sys, diffai; print(len(diffai.diff_paths(sys.argv[1], sys.argv[2])))"
 
 
 def _of_diffai(text: str) -> str:
@@ -76,7 +74,7 @@ PEERS: dict[str, Peer] = {
     ),
     "diffai-python": Peer(
         ("diffai-python",),
-        lambda programs, old, new: [os.path.join(programs, "python"), "-c", _DIFFAI_PYTHON, old, new],
+        lambda programs, old, new: [os.path.join(programs, "python"), "-I", "-c", _DIFFAI_PYTHON, old, new],
         _of_diffai_python,
         "mean/std/min/max of each side",
     ),
@@ -153,7 +151,7 @@ def _trouble(command: Command) -> str:
     try:
         interleaved({"once": command}, 0)
     except (MeasurementError, OSError) as error:
-        return f"failed: {error}".replace("|", "/").replace("\n", " ")[:120]
+        return "failed: " + str(error).replace("|", "/").replace("\n", " ")[-120:]
     return ""
 
 
