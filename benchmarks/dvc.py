@@ -48,7 +48,7 @@ def _pointer(repository: _Repository, runs: int) -> Iterator[Row]:
     samples = interleaved(
         {
             "pass": python("pass"),
-            "plain": repository.command("diff", "--no-ext-diff", *words, expect="md5"),
+            "plain": repository.command("diff", "--no-ext-diff", "--no-textconv", *words, expect="md5"),
             "ours": repository.command("diff", *words, expect="no model"),
         },
         runs * 3,

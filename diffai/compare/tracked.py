@@ -16,15 +16,17 @@ from diffai.compare.names import natural_key
 from diffai.compare.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.model import Absent, NotAModel, State, Unreadable
 from diffai.sources.directory import Directory
 from diffai.sources.dvc_open import DvcDirectory, DvcItem, Fetch, Where, entries_of, entry_item, open_item
 from diffai.sources.dvc_pointers import DvcEntry, DvcImport, DvcTextError
+from diffai.sources.resolve import Opened
 
 Entries = Mapping[str, tuple[DvcEntry, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrackedOptions:
     """How outputs are opened and compared.
 
@@ -41,7 +43,7 @@ class TrackedOptions:
     header_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutChange:
     """One output on both sides.
 
@@ -78,7 +80,7 @@ class OutChange:
         return f"{stage}: {self.item.label}" if stage else self.item.label
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pairs:
     """The outputs of two pointers side by side; ``unchanged`` counts those with the same content address."""
 
@@ -147,9 +149,22 @@ def _open(item: DvcItem | None, options: TrackedOptions, found_as: str = "") -> 
         return _Opened(Input("", state=Absent()))
     try:
         found = open_item(item, label=found_as, fetch=options.fetch)
+        if not (item.out.model or is_model_name(item.label) or _may_be_model(found.opened)):
+            return _Opened(Input("", state=NotAModel("is not called like a model")), found.where)
         return _Opened(as_input(found.opened, options.limits, label=""), found.where)
     except (SourceError, FormatError) as error:
         return _Opened(Input("", state=unreadable(error)))
+
+
+def _may_be_model(opened: Opened) -> bool:
+    """Whether a file that is not called like a model begins like one; the readers are not loaded to find out."""
+    if isinstance(opened, (State, Directory)):
+        return True
+    head = opened.read(0, 16)
+    if head[8:9] == b"{" or head.startswith((b"PK\x03\x04", b"\x80")):
+        return True
+    opened.close()
+    return False
 
 
 def _compare_files(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:

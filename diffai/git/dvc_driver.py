@@ -10,10 +10,11 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.git.environment import GitEnvironment
 from diffai.git.plain import plain_diff
 from diffai.render.style import escape, paint, plural
@@ -33,7 +34,7 @@ _INDENT = "  "
 _NO_FILE = DvcFile(False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Side:
     """One side of a pointer: its text, what it says, and its outputs; ``problem`` says why there are none."""
 

@@ -13,9 +13,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.sources.base import Source
 from diffai.sources.dvc_config import cache_folders
 from diffai.sources.dvc_pointers import MAX_MANIFEST_BYTES, DvcEntry, DvcOut, DvcTextError, parse_manifest
@@ -25,7 +25,7 @@ from diffai.sources.local import LocalFile
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcPlace:
     """One DVC repository.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.model import NotPulled, State, Unreadable
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError, checked_name
@@ -26,7 +26,7 @@ Fetch = Callable[["DvcItem"], "Source | State | None"]
 """Brings what is not here from a DVC remote (asked for by the user); None when it cannot say anything better."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcItem:
     """One file or directory that a pointer stands for.
 
@@ -81,7 +81,7 @@ class DvcItem:
         return shlex.join([*words, *(["--all-commits"] if self.elsewhere else []), target])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What stands for an item, and where it was found."""
 

@@ -13,11 +13,12 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.sources.dvc_names import MAX_POINTER_BYTES, is_pointer_name
 
 MAX_MANIFEST_BYTES = 1 << 30
@@ -29,7 +30,7 @@ class DvcTextError(SourceError):
     """A pointer or a manifest that cannot be understood; the text says why and where."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcEntry:
     """One file of a directory: its path in it, its md5 ("" when DVC gave none), bytes (-1 unknown)."""
 
@@ -39,7 +40,7 @@ class DvcEntry:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcOut:
     """One output of a pointer.
 
@@ -67,7 +68,7 @@ class DvcOut:
     nfiles: int = -1
     files: tuple[DvcEntry, ...] | None = None
     remote: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = MappingProxyType({})
     model: bool = False
     cached: bool = True
 
@@ -87,7 +88,7 @@ class DvcOut:
         return (self.key, self.value, self.files)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcImport:
     """Where an imported output comes from: a repository (``rev``, ``commit``) or a URL (``etag`` or the like)."""
 
@@ -98,7 +99,7 @@ class DvcImport:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcFile:
     """One parsed pointer.
 

@@ -11,10 +11,10 @@ import posixpath
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.model import DvcPointer, Unreadable
 from diffai.sources.dvc_cache import DvcPlace, find_dvc
 from diffai.sources.dvc_names import MAX_POINTER_BYTES, is_pointer_name
@@ -29,7 +29,7 @@ ReadText = Callable[[str], bytes | None]
 """The content of a file at one revision, by its path from the top; None when there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tracked:
     """What holds a path at one revision.
 
