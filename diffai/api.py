@@ -21,10 +21,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from diffai.compare.directories import compare_directories
-from diffai.compare.inputs import Model, open_input
-from diffai.compare.models import Progress, compare_models
-from diffai.compare.result import (
+from diffai.comparison.directories import compare_directories
+from diffai.comparison.inputs import Model, open_input
+from diffai.comparison.models import Progress, compare_models
+from diffai.comparison.result import (
     CompareOptions,
     DirectoryDiff,
     FileChange,

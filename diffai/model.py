@@ -7,9 +7,10 @@ header-only questions are answered from these classes alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Literal, Protocol
+
+from diffai.frozen import frozen
 
 Scalar = str | int | float | bool | None
 
@@ -46,7 +47,7 @@ def byte_count(dtype: str, elements: int) -> int:
     return (DTYPE_BITS[dtype] * elements + 7) // 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorSpec:
     """A tensor without its values: what it is called, what it is, and where its bytes lie.
 
@@ -95,7 +96,7 @@ class TensorSpec:
         return self.role == "weight" and not self.alias_of and not self.is_buffer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Something wrong or unsafe in a file that could still be opened, or one reason why it could not.
 
@@ -163,7 +164,7 @@ class Checkpoint(Protocol):
 # ---------------------------------------------------------------- values of one tensor
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Statistics:
     """Figures of one tensor. mean, std (population), min, max are over the finite values.
 
@@ -182,7 +183,7 @@ class Statistics:
     neg_inf_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """Element-wise figures of d = new - old over the jointly finite elements.
 
@@ -208,7 +209,7 @@ class Delta:
     cosine: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cast:
     """What a change of dtype did to the values.
 
@@ -229,7 +230,7 @@ class Cast:
     underflow_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PairFigures:
     """What comparing the values of one pair of equal shape gave.
 
@@ -249,7 +250,7 @@ class PairFigures:
     as_bytes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorSummary:
     """Statistics and digest of one tensor; each is None / "" where it was not asked for.
 
@@ -265,12 +266,12 @@ class TensorSummary:
 # ---------------------------------------------------------------- why a side has no checkpoint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Absent:
     """There is nothing at this path on this side (added or deleted file)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LfsPointer:
     """A git-LFS pointer whose object is not in the local store. ``size`` in bytes; ``path`` to name in the hint."""
 
@@ -279,14 +280,14 @@ class LfsPointer:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcPointer:
     """A DVC pointer file (``*.dvc``, ``dvc.lock``) given where a model was expected."""
 
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotPulled:
     """The object is known but not here (annex, DVC, partial clone); ``command`` brings it."""
 
@@ -295,7 +296,7 @@ class NotPulled:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unreadable:
     """Bytes are there but no checkpoint could be made of them."""
 
@@ -306,14 +307,14 @@ class Unreadable:
     offset: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotAModel:
     """Content of no model format; ``kind`` says so: ``is an HTML page, not a model``."""
 
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TooLarge:
     """A limit was reached; ``key`` is the option or git config key that lifts it."""
 

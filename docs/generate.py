@@ -1,7 +1,6 @@
 """Write docs/reference.md out of the program itself; ``--check`` fails when the page is stale.
 
-    python docs/generate.py            # after a change of an option, a setting or a reason code
-    python docs/generate.py --check    # what the tests run
+Run it after a change of an option, a setting or a reason code; the tests run ``--check``.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import pytest
 from planted import BF16, F8, F16, Q0, UP0, Arrays, base, cast_to, changed, flip_one_bit, noise, put
 from safetensors.numpy import save_file
 
-from diffai import api as diffai
-from diffai.compare.result import ModelDiff
+import diffai
+from diffai.comparison.result import ModelDiff
 
 
 @pytest.fixture

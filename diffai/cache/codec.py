@@ -7,10 +7,10 @@ the classes named below are ever made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
-from diffai.compare.result import (
+from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
     ModelDiff,
@@ -20,6 +20,7 @@ from diffai.compare.result import (
     ValueChange,
 )
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.model import (
     Absent,
     Cast,
@@ -78,7 +79,7 @@ def decode(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedCheckpoint:
     """A checkpoint without its values: all that its headers say; see :class:`diffai.model.Checkpoint`."""
 

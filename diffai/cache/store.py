@@ -17,8 +17,9 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from diffai.frozen import frozen
 
 SCHEMA = 1
 """Raised when the meaning or the layout of entries changes; older entries are then never found, and go in time."""
@@ -36,7 +37,7 @@ _AFTER_EVICTION = 0.8
 _LOOK_EVERY = 64  # writes between two looks at the size of the whole folder
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """What lies in a cache folder: entries and bytes, by kind."""
 

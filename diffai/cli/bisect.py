@@ -32,7 +32,7 @@ def check_for_bisect(words: list[str], given: dict[str, Any]) -> int:
 
 
 def _judge(words: list[str], given: dict[str, Any]) -> int:
-    from diffai.compare.checking import check_file
+    from diffai.comparison.checking import check_file
     from diffai.history.first_bad import Against, parse_check
 
     if not words:

@@ -40,7 +40,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       git bisect run diffai check --bisect --bad 'update>0.5' --against v1.0 model.safetensors
     """
     from diffai.cli.words import model_words
-    from diffai.compare.checking import CheckResult, check_file
+    from diffai.comparison.checking import CheckResult, check_file
     from diffai.render.check import check_report, check_text
 
     if given["bisect"] or given["bad"]:

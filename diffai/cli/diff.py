@@ -17,7 +17,7 @@ from diffai.cli.options import (
     write,
     write_lines,
 )
-from diffai.compare.result import CompareOptions, DirectoryDiff, ModelDiff
+from diffai.comparison.result import CompareOptions, DirectoryDiff, ModelDiff
 from diffai.config import Settings
 from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, UsageError
 
@@ -107,7 +107,7 @@ def _compare(
     words: tuple[str, ...], split: Any, settings: Settings, options: CompareOptions, input_format: str, *, staged: bool
 ) -> ModelDiff | DirectoryDiff:
     from diffai.cli.progress import ProgressBar
-    from diffai.compare.request import compare_revisions, compare_words
+    from diffai.comparison.request import compare_revisions, compare_words
 
     with ProgressBar("comparing") as progress:
         revisions, paths = _revisions_and_paths(words, split, staged=staged)

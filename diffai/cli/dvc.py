@@ -99,8 +99,8 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
 
 def _compare_options(settings: Any, given: dict[str, Any]) -> Any:
     from diffai.cli.options import limits_for
-    from diffai.compare.result import CompareOptions
-    from diffai.compare.tracked import TrackedOptions
+    from diffai.comparison.result import CompareOptions
+    from diffai.comparison.tracked import TrackedOptions
 
     mode = "header" if given["fetch_header"] and settings.remote == "never" else settings.remote
     fetch = None
@@ -175,9 +175,9 @@ def stage(baseline: str, model: str, folder: str, **given: Any) -> int:
         )
         return EXIT_OK
     from diffai.cli.options import limits_for, settings_for
-    from diffai.compare.inputs import open_input
-    from diffai.compare.models import Input, compare_models
-    from diffai.compare.result import CompareOptions
+    from diffai.comparison.inputs import open_input
+    from diffai.comparison.models import Input, compare_models
+    from diffai.comparison.result import CompareOptions
     from diffai.render.state import describe_state
     from diffai.render.text import render_text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from diffai.cli.options import limits_for, settings_for, wants_color, write, wri
 from diffai.cli.pager import paged
 from diffai.cli.progress import CountBar
 from diffai.errors import DiffaiError, UsageError
+from diffai.frozen import frozen
 from diffai.history.entries import Level, LogOptions, ModelLog
 from diffai.history.log import log_model
 from diffai.history.model_path import ModelPath, all_models, model_path
@@ -20,7 +20,7 @@ from diffai.history.walk import Range
 from diffai.sources.git_program import Repository
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What was asked, with everything found out that is needed to answer."""
 

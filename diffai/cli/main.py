@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import click
 
 from diffai.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiffaiError
+from diffai.frozen import frozen
 
 # Every command is diffai.cli.<module>:command, imported when it is called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words:
     """What stood behind the first ``--``; ``split`` tells whether there was one."""
 

@@ -35,7 +35,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       diffai show model.pt --format json | jq '.tensors[] | select(.nan_count > 0)'
     """
     from diffai.cli.words import model_words
-    from diffai.compare.summary import NotOpenedError, show_model
+    from diffai.comparison.summary import NotOpenedError, show_model
     from diffai.errors import UsageError
     from diffai.render.show import show_report, show_text
     from diffai.render.state import describe_state

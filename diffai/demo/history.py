@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from safetensors.numpy import save
@@ -20,13 +19,14 @@ from diffai.demo.training import (
     train,
     with_block,
 )
+from diffai.frozen import frozen
 
 MODEL = "model.safetensors"
 METRICS = "metrics.json"
 NOISE, RATE = 0.2, 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One commit, or the last, uncommitted change.
 
@@ -69,7 +69,7 @@ def steps() -> Iterator[Step]:
     yield diverged
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _HeldOut:
     """Digits that are never trained on, and the steps that are measured by them."""
 

@@ -6,11 +6,11 @@ follows from a seed, so that the same numpy on the same machine makes the same m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+
+from diffai.frozen import frozen
 
 Floats = NDArray[np.float32]
 Weights = dict[str, Floats]
@@ -22,7 +22,7 @@ CLASSES = 10
 _GLYPHS = ("699996", "262227", "69124f", "e1611e", "26af22", "f8e11e", "68e996", "f12444", "696996", "699716")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Digits:
     """Images of shape (count, 64) with values around 0..1, and the digit that each shows."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffai.errors import DiffaiError, SourceError, UsageError
+from diffai.frozen import frozen
 from diffai.sources.dvc_cache import DvcPlace, find_dvc
 from diffai.sources.dvc_open import DvcItem, entries_of, entry_item, items_of
 from diffai.sources.dvc_pointers import (
@@ -28,7 +29,7 @@ STATES = ("added", "deleted", "renamed", "modified", "not in cache")
 _KEYS = ("added", "deleted", "modified", "renamed", "not in cache")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One line of ``dvc diff``.
 
@@ -46,7 +47,7 @@ class Entry:
     hashes: tuple[str, str] = ("", "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Changes:
     """The result of one ``dvc diff``.
 

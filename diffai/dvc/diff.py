@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from diffai.compare.tracked import OutChange, Pairs, TrackedOptions, compare_outs
+from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs
 from diffai.dvc.changes import STATES, Changes, Entry
+from diffai.frozen import frozen
 from diffai.model import Absent
 from diffai.render.records import change_list
 from diffai.render.state import describe_state
@@ -20,7 +20,7 @@ _COLORS = {"added": "+", "deleted": "-", "renamed": "+", "modified": "~", "not i
 _INDENT = " " * 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """How the output looks; the first three are options of ``dvc diff`` itself."""
 

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
-from diffai.compare.result import ModelDiff, TensorChange
+from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.errors import SourceError
 from diffai.model import Delta
 from diffai.render.markdown import render_markdown

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Safety limits of reading; each is named, with the key that lifts it, when reached.
 

@@ -8,11 +8,11 @@ never loads the torch reader.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import cast
 
 from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Format, Limits
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory
@@ -20,7 +20,7 @@ from diffai.sources.directory import Directory
 HEAD_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One format: its ``--input-format`` name, what people call it, its suffixes, the module that reads it."""
 

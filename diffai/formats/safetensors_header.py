@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
 from diffai.formats.strict_json import MalformedError, Repeated, members
+from diffai.frozen import frozen
 from diffai.model import DTYPE_BITS, Problem, TensorSpec
 from diffai.sources.base import Source
 
@@ -38,7 +38,7 @@ _USUAL_ENTRY = re.compile(
 Report = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Header:
     """What a header says.
 

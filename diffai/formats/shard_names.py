@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from diffai.frozen import frozen
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(?P<suffix>safetensors|bin|pt|pth)")
 _INDEX = re.compile(r".+\.(safetensors|bin)\.index\.json")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShardedFiles:
     """One sharded model among the names of a directory.
 

@@ -27,7 +27,7 @@ SH13  a shard is an index itself
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from diffai.errors import FormatError, LimitError, SourceError
@@ -36,6 +36,7 @@ from diffai.formats.base import Limits
 from diffai.formats.safetensors_header import shown
 from diffai.formats.shard_pool import ShardPool
 from diffai.formats.strict_json import MalformedError, Repeated, load
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError, checked_name
@@ -51,7 +52,7 @@ _DERIVED = ("total_size", "total_parameters")
 Report = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """Which shards make up a model.
 

@@ -6,9 +6,9 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diffai.errors import DiffaiError, UsageError
+from diffai.frozen import frozen
 from diffai.gate.changes import APPROVALS_FILE, Point, read_texts, top
 from diffai.policy.structure import StructureChange
 from diffai.sources.git_program import Repository
@@ -21,7 +21,7 @@ _HEAD = """\
 _KEYS = ("path", "old", "new", "who", "when", "why", "what")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Approval:
     """One entry: the change of the model at ``path`` from structure ``old`` to ``new``; the rest is for people."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diffai.compare.models import compare_models
+from diffai.comparison.models import compare_models
 from diffai.errors import UsageError
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, add_approvals, author, read_work_file

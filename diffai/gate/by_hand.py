@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from diffai.compare.inputs import open_input
+from diffai.comparison.inputs import open_input
 from diffai.errors import SourceError
 from diffai.gate import sides
 from diffai.gate.approvals import read_work_file

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.policy.globs import path_matches
 from diffai.sources.git_program import GitError, Repository
 
@@ -23,7 +23,7 @@ APPROVALS_FILE = ".diffai-approvals"
 _ZERO = "0" * 40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Point:
     """One side of what is judged.
 
@@ -40,7 +40,7 @@ class Point:
         return f"{self.tree}:{path}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A path on one side: git's mode and object name; ``path`` is "" where there is none."""
 
@@ -49,7 +49,7 @@ class Entry:
     oid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One changed path, or an exact rename; paths from the top of the work tree."""
 

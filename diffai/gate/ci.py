@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from diffai.errors import DiffaiError, UsageError
+from diffai.frozen import frozen
 from diffai.policy.verdicts import GateReport
 from diffai.render.gate_markdown import limited
 from diffai.render.gate_records import code_quality, gate_record
@@ -20,7 +20,7 @@ MARKER = "<!-- diffai-ci -->"
 _TITLE = "Model changes"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Files:
     """Where to write what; "" = not at all.
 

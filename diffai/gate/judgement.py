@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from diffai.compare.models import Input, Progress, compare_models
-from diffai.compare.result import CompareOptions
+from diffai.comparison.models import Input, Progress, compare_models
+from diffai.comparison.result import CompareOptions
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.gate import sides

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.gate.changes import Change, Point, changed_entries, empty_tree, is_zero, staged_entries
 from diffai.sources.git_program import GitError, Repository
 
 HOOKS = ("pre-commit", "pre-push")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Range:
     """What is judged.
 
@@ -32,7 +32,7 @@ class Range:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words:
     """How the caller names what is judged.
 

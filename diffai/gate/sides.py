@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
-from diffai.compare.inputs import as_input, unreadable
-from diffai.compare.models import Input
+from diffai.comparison.inputs import as_input, unreadable
+from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.gate.changes import Entry, Point

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator
 
-from diffai.compare.directories import is_model_name
+from diffai.comparison.directories import is_model_name
 from diffai.gate.changes import Point
 from diffai.gate.units import Unit
 from diffai.sources.dvc_open import DvcItem, entries_of, entry_item, items_of

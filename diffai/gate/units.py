@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from diffai.compare.directories import model_key
-from diffai.compare.names import natural_key
+from diffai.comparison.directories import model_key
+from diffai.comparison.names import natural_key
+from diffai.frozen import frozen
 from diffai.gate.changes import Change, Entry, is_candidate
 from diffai.policy.verdicts import FileStatus
 from diffai.sources.dvc_open import DvcItem
@@ -15,7 +15,7 @@ from diffai.sources.dvc_open import DvcItem
 _NOTHING = Entry()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unit:
     """One model to judge.
 

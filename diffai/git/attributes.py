@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from diffai.errors import UsageError
+from diffai.frozen import frozen
 from diffai.git.call import demand
 from diffai.git.marks import Notes, ending_of, lines_of, newline_of
 
@@ -23,7 +24,7 @@ _OURS = b" diff=diffai"
 _LONGEST_LINE = 2048  # git ignores longer attribute lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """The block as it stands in a file: its globs, as written there, and its notes."""
 
@@ -148,7 +149,7 @@ def _ends_later(lines: Sequence[bytes], index: int) -> bool:
 # ---------------------------------------------------------------- who wins
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attributes:
     """What git says about one path: ``diff`` and ``filter`` as ``set``, ``unset``, ``unspecified`` or a value."""
 

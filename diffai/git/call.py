@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diffai.errors import DiffaiError
+from diffai.frozen import frozen
 
 # What ties git to one repository; removed when it is to be asked about something else.
 _REPOSITORY_VARIABLES = (
@@ -24,7 +24,7 @@ class GitError(DiffaiError):
     """git refused; the text is git's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What a git call printed, and its status."""
 

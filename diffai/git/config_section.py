@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.git.call import ask
 from diffai.git.command import is_ours
 from diffai.git.marks import Notes, ending_of, lines_of, newline_of
@@ -27,7 +28,7 @@ _MARK = b" # diffai install; to undo: diffai uninstall"
 _KEY = re.compile(rb"[ \t]*(command|textconv|xfuncname)[ \t]*=[ \t]*(.*?)[ \t\r\n]*$", re.IGNORECASE | re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Line:
     text: bytes
     kind: str  # header (marked as ours), ours, key (foreign, in our section), other

@@ -9,11 +9,11 @@ import shlex
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import diffai
 from diffai.errors import DiffaiError
+from diffai.frozen import frozen
 from diffai.git import attributes, edits
 from diffai.git.attributes import DRIVER
 from diffai.git.call import ask, demand
@@ -28,7 +28,7 @@ Level = Literal["ok", "note", "todo"]
 _START_LIMIT = 30.0  # seconds that the configured program may take to print its version
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One thing that was looked at.
 
@@ -44,7 +44,7 @@ class Finding:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """One effective value of ``diff.diffai.*``: the scope and file it comes from."""
 
@@ -54,7 +54,7 @@ class Setting:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Model files with the same driver for the same reason, and what follows."""
 
@@ -64,7 +64,7 @@ class Group:
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnosis:
     """All that doctor found.
 

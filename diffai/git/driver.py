@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from diffai.compare.models import Input
-from diffai.compare.result import CompareOptions, ModelDiff
+from diffai.comparison.models import Input
+from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.git.environment import GitEnvironment, quote_path, read_environment
 from diffai.model import Absent, NotAModel
 from diffai.render.style import escape, paint
@@ -25,7 +25,7 @@ _ABBREV = 7
 _LINK, _SUBMODULE = "120000", "160000"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """git's arguments: both sides' paths, files, oids and modes. ``note`` is git's text about a rename."""
 
@@ -186,7 +186,7 @@ def _body(change: Change, environment: GitEnvironment) -> None:
 
 
 def _compared(old: Input, new: Input, environment: GitEnvironment) -> ModelDiff:
-    from diffai.compare.models import compare_models
+    from diffai.comparison.models import compare_models
 
     return compare_models(old, new, compare_options(environment))
 
@@ -236,7 +236,7 @@ def limits_of(environment: GitEnvironment) -> Limits:
 
 def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
     """One side as git handed it over; a pointer is followed to its object in the local store."""
-    from diffai.compare.inputs import as_input, unreadable
+    from diffai.comparison.inputs import as_input, unreadable
     from diffai.sources.resolve import open_file
 
     if absent:

@@ -25,7 +25,7 @@ from diffai.sources.git_program import GitError, Repository
 from diffai.sources.lfs import GitPlace, find_repository
 
 if TYPE_CHECKING:
-    from diffai.compare.tracked import OutChange, TrackedOptions
+    from diffai.comparison.tracked import OutChange, TrackedOptions
     from diffai.git.driver import Change
 
 __all__ = ["is_pointer_name", "pointer_diff", "pointer_text", "with_object_name"]
@@ -84,7 +84,7 @@ def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
 
 
 def _compared(old: _Side, new: _Side, environment: GitEnvironment, place: DvcPlace | None) -> Iterator[str]:
-    from diffai.compare.tracked import compare_outs, pair_outs
+    from diffai.comparison.tracked import compare_outs, pair_outs
     from diffai.git.driver import text_options
     from diffai.render.tracked import render_imports, render_out
 
@@ -110,7 +110,7 @@ def _count(skipped: dict[str, int], change: OutChange) -> None:
 
 
 def _options(environment: GitEnvironment, place: DvcPlace | None) -> TrackedOptions:
-    from diffai.compare.tracked import TrackedOptions
+    from diffai.comparison.tracked import TrackedOptions
     from diffai.git.driver import compare_options, limits_of
 
     mode = environment.settings.remote

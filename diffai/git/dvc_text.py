@@ -32,7 +32,7 @@ def out_lines(item: DvcItem, environment: GitEnvironment) -> Iterator[str]:
     if entries is None:
         yield f"# {name}/: {describe_state(_state(item))}"
         return
-    from diffai.compare.directories import is_model_name
+    from diffai.comparison.directories import is_model_name
 
     models = [entry for entry in entries if is_model_name(entry.relpath)]
     yield f"# {name}/: {plural(len(entries), 'file')}, {len(models):,} of them models"
@@ -48,7 +48,7 @@ def _state(item: DvcItem) -> State:
 
 
 def _file_lines(item: DvcItem, heading: str, environment: GitEnvironment) -> Iterator[str]:
-    from diffai.compare.directories import is_model_name
+    from diffai.comparison.directories import is_model_name
 
     wanted = item.out.model or is_model_name(item.label)
     if not wanted:
@@ -71,7 +71,7 @@ def _file_lines(item: DvcItem, heading: str, environment: GitEnvironment) -> Ite
 
 
 def _model_lines(source: Source, environment: GitEnvironment) -> Iterator[str]:
-    from diffai.compare.inputs import unreadable
+    from diffai.comparison.inputs import unreadable
     from diffai.formats.registry import open_checkpoint
     from diffai.git.driver import limits_of
     from diffai.git.textconv import checkpoint_text

@@ -6,12 +6,12 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diffai.errors import DiffaiError, SourceError
+from diffai.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Created:
     """What an edit has to create around the content; kept in the file itself, so that it can be undone.
 
@@ -25,7 +25,7 @@ class Created:
     folders: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileEdit:
     """One file before and after.
 

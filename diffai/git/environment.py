@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from diffai.config import Settings, load_settings, own_entries, read_git_entries, repository_root
 from diffai.errors import DiffaiError
+from diffai.frozen import frozen
 
 _PATTERN = r"^(diffai\..*|color\.(ui|diff|pager)|color\.diff\.meta|core\.quotepath|diff\.noprefix)$"
 _BOLD = "\x1b[1m"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GitEnvironment:
     """Settings and manners of one call by git.
 

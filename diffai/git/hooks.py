@@ -10,11 +10,11 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
 from diffai.errors import DiffaiError, SourceError, UsageError
+from diffai.frozen import frozen
 from diffai.git.call import ask, demand
 from diffai.git.command import find_program
 from diffai.git.hook_scripts import HOOKS, MARK, hook_script
@@ -25,7 +25,7 @@ Hook = Literal["pre-commit", "pre-push"]
 _KEPT = ".before-diffai"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HookChange:
     """What became of one hook.
 

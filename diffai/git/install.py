@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from diffai.errors import UsageError
+from diffai.frozen import frozen
 from diffai.git import attributes, config_section, edits
 from diffai.git.call import ask
 from diffai.git.command import driver_command, find_program, is_ours, textconv_command
@@ -17,7 +17,7 @@ from diffai.git.scopes import Place, Scope, find_repository, locate
 from diffai.git.survey import ModelFile, example_of, survey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What became of one file.
 
@@ -36,7 +36,7 @@ class Change:
     after: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What install or uninstall did, or would do.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from diffai.frozen import frozen
 from diffai.git.call import ask
 from diffai.git.scopes import Repository
 from diffai.git.survey import ModelFile
@@ -16,7 +16,7 @@ from diffai.sources.pointers import LFS_MAX_BYTES, LfsText, parse_lfs
 Presence = Literal["here", "missing", "not a pointer"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LfsSetup:
     """How git-LFS is set up.
 
@@ -36,7 +36,7 @@ class LfsSetup:
     gone: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LfsFile:
     """One file under ``filter=lfs``.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from diffai.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notes:
     """How a file was before diffai wrote into it.
 

@@ -18,7 +18,7 @@ from diffai.sources.base import Source
 from diffai.sources.directory import Directory
 
 if TYPE_CHECKING:
-    from diffai.compare.result import CompareOptions, ModelDiff
+    from diffai.comparison.result import CompareOptions, ModelDiff
     from diffai.config import Settings
 
 
@@ -53,7 +53,7 @@ class RememberedDiff:
         if kept is None:
             return None
         from diffai.cache.codec import decode
-        from diffai.compare.result import ModelDiff
+        from diffai.comparison.result import ModelDiff
 
         try:
             diff = decode(kept)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
 from diffai.errors import UsageError
+from diffai.frozen import frozen
 from diffai.git.call import GitError, ask, demand
 
 Scope = Literal["local", "global", "system"]
 SCOPES: tuple[Scope, ...] = ("local", "global", "system")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """The files of one scope.
 
@@ -33,7 +33,7 @@ class Place:
     former: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repository:
     """The repository that git finds from the current folder.
 

@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from diffai.compare.names import natural_key
+from diffai.comparison.names import natural_key
 from diffai.git.environment import GitEnvironment
 from diffai.git.plain import plain_diff
 from diffai.render.style import escape, paint, plural

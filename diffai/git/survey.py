@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from diffai.frozen import frozen
 from diffai.git.attributes import DEFAULT_GLOBS, DRIVER, ask_git
 from diffai.git.call import ask
 from diffai.git.scopes import Repository
@@ -19,7 +19,7 @@ _TORCH_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _SNIFFED = 128
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelFile:
     """A tracked file that is, or looks like, a model.
 

@@ -76,7 +76,7 @@ def _run(path: str) -> None:
 
 
 def _print_source(path: str, source: Source, environment: GitEnvironment) -> None:
-    from diffai.compare.inputs import unreadable
+    from diffai.comparison.inputs import unreadable
     from diffai.formats.registry import open_checkpoint
     from diffai.git.driver import limits_of
     from diffai.git.remember import RememberedText

@@ -11,9 +11,9 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from diffai.errors import DiffaiError
+from diffai.frozen import frozen
 from diffai.git import edits
 from diffai.git.call import ask
 from diffai.git.marks import lines_of
@@ -25,7 +25,7 @@ _LONGEST_LINE = 2048
 _LONGEST_FILE = 100 * 1024 * 1024  # git's own limit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """A line of an attributes file. ``file`` is absolute, or ``:path`` for a file that is only in the index."""
 
@@ -34,7 +34,7 @@ class Rule:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sources:
     """The attributes files outside the work tree, "" where there is none.
 

@@ -11,16 +11,16 @@ import dataclasses
 import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from diffai.cache.codec import RecordedCheckpoint, record
 from diffai.cache.store import Store
-from diffai.compare.names import natural_key
-from diffai.compare.pairing import pair_tensors
+from diffai.comparison.names import natural_key
+from diffai.comparison.pairing import pair_tensors
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.history.digests import Digested, digest_version, same_tensor
 from diffai.history.model_path import ModelPath, entries_at, near_models
 from diffai.history.version import Version
@@ -35,7 +35,7 @@ NOT_COMMITTED = Commit("0" * 40, (), "Not Committed Yet", "", "", "")
 _MOST_RENAMES = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Where an answer was found.
 
@@ -53,7 +53,7 @@ class Origin:
     skipped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorBlame:
     """One tensor of the model and where it comes from: last change of values, of shape or dtype, introduction."""
 
@@ -63,7 +63,7 @@ class TensorBlame:
     introduced: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelBlame:
     """All tensors that were asked for, in natural order. ``at`` names the version; ``left_out`` counts the others."""
 
@@ -73,7 +73,7 @@ class ModelBlame:
     left_out: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Node:
     """One commit of the graph; its version is None where the model is not in it."""
 
@@ -82,7 +82,7 @@ class _Node:
     version: Version | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Query:
     """A question about a tensor of the final version, under the name that it has at some commit."""
 
@@ -132,7 +132,7 @@ def blame_model(
             raise SourceError(f"{model.path}: {where} does not have it{near_models(repository, chosen, model.path)}")
         if tip.header is None:
             assert tip.state is not None
-            from diffai.compare.summary import NotOpenedError
+            from diffai.comparison.summary import NotOpenedError
 
             raise NotOpenedError(f"{model.path} at {rev or ('the work tree' if top else 'HEAD')}", tip.state)
         names = [n for n in tip.header.tensors if not globs or any(fnmatchcase(n, glob) for glob in globs)]
@@ -175,7 +175,7 @@ def _work_tree(
     repository: Repository, versions: Versions, model: ModelPath, blame: _Blame, newest: _Node | None
 ) -> str:
     """Put the work tree above the newest commit when it holds something else; the node's name, else ""."""
-    from diffai.compare.inputs import open_input
+    from diffai.comparison.inputs import open_input
     from diffai.sources.changed import WORK_TREE, changed_files, top_of_work_tree
     from diffai.sources.git_program import GitError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from diffai.frozen import frozen
 from diffai.sources.git_program import GitError, Repository
 
 SMALL = 32 * 1024
@@ -14,7 +14,7 @@ SMALL = 32 * 1024
 _LARGEST_POINTER = 8 << 20  # a dvc.lock grows with its pipeline
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blob:
     """``size`` in bytes, -1 when the object is not here; ``text`` is the content of a small blob, else empty."""
 
@@ -84,7 +84,7 @@ def read_objects(repository: Repository, names: list[str]) -> list[bytes | None]
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TreeEntry:
     """One name of a tree: git's mode and the object."""
 

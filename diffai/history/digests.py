@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from diffai.cache.codec import RecordedCheckpoint, decode_summaries, encode_summaries
 from diffai.cache.store import Store
-from diffai.compare.models import Input, compare_models
-from diffai.compare.names import natural_key
-from diffai.compare.pairing import Pairing, pair_tensors
-from diffai.compare.result import CompareOptions, ModelDiff, TensorChange
-from diffai.compare.tensors import classify, count
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.names import natural_key
+from diffai.comparison.pairing import Pairing, pair_tensors
+from diffai.comparison.result import CompareOptions, ModelDiff, TensorChange
+from diffai.comparison.tensors import classify, count
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.model import PairFigures, State, TensorSpec, TensorSummary, Unreadable
@@ -20,7 +21,7 @@ from diffai.model import PairFigures, State, TensorSpec, TensorSummary, Unreadab
 _IDENTICAL = PairFigures(identical=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Digested:
     """A version's tensors with their digests, by name; or the ``state`` that says why there are none."""
 

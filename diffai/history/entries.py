@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diffai.compare.result import ModelDiff
+from diffai.comparison.result import ModelDiff
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.history.figures import Figures
 from diffai.history.version import Version
 from diffai.history.walk import Commit, Range
@@ -41,7 +42,7 @@ class LogOptions:
     limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogEntry:
     """One commit and what it did.
 
@@ -68,7 +69,7 @@ class LogEntry:
     diff: ModelDiff | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelLog:
     """The history of one model, newest first.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
-from diffai.compare.result import ModelDiff
+from diffai.comparison.result import ModelDiff
+from diffai.frozen import frozen
 from diffai.model import Absent
 
 _MOST_NAMED = 6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """The weights of one layer or module: squared norms of the update, of the version before, and of this one."""
 
@@ -28,7 +29,7 @@ class Group:
         return ratio_of(self.update, self.previous)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Movement:
     """How far the weights moved, over the parameters that both versions have in the same shape.
 
@@ -57,7 +58,7 @@ class Movement:
         return max(moved, key=lambda g: math.inf if g.relative is None else g.relative, default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Figures:
     """A version of a model, and what changed in it since the version it is compared with.
 

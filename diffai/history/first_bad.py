@@ -9,15 +9,15 @@ import dataclasses
 import math
 import os
 import re
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import Literal
 
 from diffai.cache.store import Store
-from diffai.compare.models import Input
-from diffai.compare.result import CompareOptions
+from diffai.comparison.models import Input
+from diffai.comparison.result import CompareOptions
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.history.entries import Level, LogEntry, LogOptions, ModelLog, Progress
 from diffai.history.figures import movement_of
 from diffai.history.log import log_model
@@ -34,7 +34,7 @@ CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB"
 _LIMIT = re.compile(r"(drift|update)\s*>\s*(.+)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """What makes a version bad; ``limit`` of a drift or an update is a relative L2, ``glob`` names tensors."""
 
@@ -44,7 +44,7 @@ class Check:
     glob: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FirstBad:
     """The first bad entry, None when there is none; versions looked at, and those that could not be read."""
 
@@ -196,7 +196,7 @@ class Against:
             close(new)
 
     def _opened(self, word: str) -> Input:
-        from diffai.compare.inputs import open_input
+        from diffai.comparison.inputs import open_input
 
         side = open_input(word, self._limits)
         if side.state is not None:
@@ -216,7 +216,7 @@ class Against:
         return False, "all values are finite"
 
     def _compared(self, old: Input, new: Input) -> tuple[bool, str]:
-        from diffai.compare.models import compare_models
+        from diffai.comparison.models import compare_models
         from diffai.history.trajectory import Checkpoints, Row, measure
 
         check = self._check

@@ -9,8 +9,8 @@ from fnmatch import translate
 
 from diffai.cache.codec import decode, encode
 from diffai.cache.store import Store
-from diffai.compare.models import Input, compare_models
-from diffai.compare.result import CompareOptions, ModelDiff
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError
 from diffai.history.entries import Kind, Level, LogEntry, LogOptions, ModelLog, Progress
 from diffai.history.figures import Figures, Movement, decode_figures, encode_figures, figures_of, movement_of

@@ -6,11 +6,11 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from diffai.compare.directories import model_key
+from diffai.comparison.directories import model_key
 from diffai.errors import SourceError
 from diffai.formats.shard_names import find_models
+from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
 from diffai.sources.git_program import Repository
 from diffai.sources.git_tree import Tree
@@ -21,7 +21,7 @@ _INDEXED = (".safetensors", ".bin")
 _FIVE = "[0-9]" * 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelPath:
     """Where a model may lie.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from diffai.frozen import frozen
 from diffai.history.entries import ModelLog
 
 MOST_GROUPS = 40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Series:
     """One value a commit in every column; None where there is none.
 

@@ -9,10 +9,10 @@ Loads numpy; figures are made of the sums elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.blocks import span, unit_bits
 from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
@@ -28,7 +28,7 @@ SUMS = 10
 """Sums a tensor, in the order of the module's description; a count of non-finite elements of c follows."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One tensor of the current version and what it was; None where it was not there, or had another shape."""
 
@@ -39,7 +39,7 @@ class Row:
     first: TensorSpec | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checkpoints:
     """The versions themselves; None where there is none."""
 
@@ -53,7 +53,7 @@ class Checkpoints:
         return (self.current, self.previous, self.before, self.first)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Piece:
     row: int
     start: int

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from diffai.frozen import frozen
 from diffai.history.model_path import ModelPath
 from diffai.history.walk import Logged
 
 Holder = Literal["git", "git-lfs", "git-annex", "dvc", "sharded", "link"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One file that a tree has of a model."""
 
@@ -20,7 +20,7 @@ class Part:
     oid: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Version:
     """A model as one commit has it.
 
@@ -49,7 +49,7 @@ class Version:
         return f"{name[:10]}{caret}:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A commit and the model before and after it (before: in its first parent); None where there was none."""
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from diffai.cache.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.cache.store import Store
-from diffai.compare.inputs import as_input, unreadable
-from diffai.compare.models import Input
+from diffai.comparison.inputs import as_input, unreadable
+from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.history.blobs import Blob, look_at, parse_tree, read_objects

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.sources.git_program import GitError, Repository
 
 _FORMAT = "%x01%H%x00%P%x00%an%x00%ae%x00%aI%x00%s"
@@ -25,7 +25,7 @@ _PLAIN = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """One commit. ``date`` is the author's, ISO 8601; ``parents`` are full names."""
 
@@ -52,7 +52,7 @@ class Commit:
         return datetime.fromisoformat(self.date)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Touch:
     """What a commit did to one path, seen from its first parent; modes and objects are "" where there is no file."""
 
@@ -63,7 +63,7 @@ class Touch:
     new_oid: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Logged:
     """A commit and the paths it touched, of those asked for."""
 
@@ -71,7 +71,7 @@ class Logged:
     touches: tuple[Touch, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Range:
     """Which commits: the fields have the meaning of ``git log``'s options of the same names.
 

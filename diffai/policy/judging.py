@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
-from diffai.compare.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
+from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
+from diffai.frozen import frozen
 from diffai.model import Absent, Problem, Statistics
 from diffai.policy.globs import name_matches
 from diffai.policy.rules import Amount, Effective
@@ -15,7 +15,7 @@ from diffai.policy.verdicts import FileStatus, Violation
 _PAST = {"added": "added", "removed": "removed", "reshaped": "reshaped", "renamed": "renamed"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """What is judged.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from diffai.frozen import frozen
 from diffai.policy.globs import path_matches
 
 Level = Literal["allow", "warn", "forbid"]
@@ -49,7 +50,7 @@ DEFAULTS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Amount:
     """A largest change of the number of parameters: absolute, or a share of the old number in percent."""
 
@@ -60,7 +61,7 @@ class Amount:
         return f"{self.value:g}%" if self.percent else f"{int(self.value):,}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """One value of a policy, and where it is written: ``.diffai.toml:7``."""
 
@@ -68,7 +69,7 @@ class Setting:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One ``[[gate.rule]]``: settings that hold for the files that match; ``number`` counts from 1."""
 
@@ -105,7 +106,7 @@ class Policy:
         return Effective(values, {key: setting.origin for key, setting in found.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Effective:
     """The policy of one file: a value for every dotted key of ``DEFAULTS``, and where each comes from."""
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 
-from diffai.compare.result import ModelDiff
+from diffai.comparison.result import ModelDiff
+from diffai.frozen import frozen
 from diffai.model import Absent, TensorSpec
 
 ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StructureChange:
     """The structure of both sides: ``sha256:<64 hex digits>``, or ``absent`` where there is no model."""
 

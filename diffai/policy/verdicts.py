@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diffai.compare.result import ModelDiff, TensorChange, ValueChange
+from diffai.comparison.result import ModelDiff, TensorChange, ValueChange
+from diffai.frozen import frozen
 from diffai.model import State
 from diffai.policy.structure import StructureChange
 
@@ -14,7 +15,7 @@ FileStatus = Literal["added", "deleted", "renamed", "changed"]
 Outcome = Literal["pass", "warn", "approved", "refused", "not judged"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Violation:
     """One rule that a change breaks.
 
@@ -39,7 +40,7 @@ class Violation:
     approved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What the gate says of one model.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.compare.checking import CheckResult
+from diffai.comparison.checking import CheckResult
 from diffai.render import values
 from diffai.render.state import describe_state
 from diffai.render.style import escape, paint, plural, size

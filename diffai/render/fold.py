@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diffai.compare.result import TensorChange
+from diffai.comparison.result import TensorChange
 from diffai.render.lines import symbol
 from diffai.render.style import escape, ratio, shape
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.compare.result import TensorChange, ValueChange
+from diffai.comparison.result import TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
 from diffai.render.style import escape, number, percent, ratio, shape, transition, visibly_moved
 

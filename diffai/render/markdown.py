@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from diffai.compare.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
+from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent
 from diffai.render.fold import fold, fold_line
 from diffai.render.lines import statistics_of, symbol, tensor_line, value_line

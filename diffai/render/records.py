@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from diffai.compare.result import DirectoryDiff, ModelDiff, TensorChange
+from diffai.comparison.result import DirectoryDiff, ModelDiff, TensorChange
 from diffai.model import Absent
 from diffai.render import values
 from diffai.render.state import describe_state

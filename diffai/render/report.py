@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from diffai.compare.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange, ValueChange
-from diffai.compare.tensors import count
+from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange, ValueChange
+from diffai.comparison.tensors import count
 from diffai.model import Absent
 from diffai.render import values
 from diffai.render.lines import statistics_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.compare.summary import ModelSummary
+from diffai.comparison.summary import ModelSummary
 from diffai.model import Statistics, TensorSpec, TensorSummary
 from diffai.render import values
 from diffai.render.lines import scalar

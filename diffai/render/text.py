@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diffai.compare.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
+from diffai.comparison.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
+from diffai.frozen import frozen
 from diffai.model import Absent, State
 from diffai.render.lines import describe_cast, statistics_of, symbol, tensor_line, value_line
 from diffai.render.state import describe_state
@@ -18,7 +18,7 @@ _FEWEST_FOLDED = 40
 """Folded lines that are always shown, however early folding begins."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TextOptions:
     """How the text looks; fields have the meaning of the options of the same names.
 

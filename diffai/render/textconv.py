@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from diffai.compare.names import natural_key
+from diffai.comparison.names import natural_key
 from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary
 from diffai.render.lines import scalar
 from diffai.render.style import escape, plural, shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diffai.compare.tracked import DvcImport, OutChange, Where
+from diffai.comparison.tracked import DvcImport, OutChange, Where
 from diffai.render.state import describe_state
 from diffai.render.style import escape, paint, plural, size
 from diffai.render.text import TextOptions, render_directory, render_text

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from diffai.compare.result import TensorChange
+from diffai.comparison.result import TensorChange
 from diffai.model import Cast, Delta, Problem, Scalar, Statistics, TensorSpec
 from diffai.render.lines import statistics_of
 

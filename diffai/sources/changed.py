@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.sources.git_program import GitError, Repository
 
 WORK_TREE = ""
@@ -16,7 +16,7 @@ INDEX = ":"
 """In place of a revision: what would be committed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangedFile:
     """One changed path, relative to the top of the work tree; "" on the side where there is no file."""
 

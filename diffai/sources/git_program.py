@@ -10,9 +10,9 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.sources.lfs import GitPlace, find_repository
 
 # What another git process left for its children and what would change the output of ours.
@@ -86,7 +86,7 @@ def git_config(key: str, *, git_dir: str) -> str:
     return os.fsdecode(done.stdout.removesuffix(b"\n")) if done.returncode == 0 else ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repository:
     """The repository of a directory.
 

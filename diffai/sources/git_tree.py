@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.sources.git_program import Repository
 
 MOST_LINKS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One entry of a tree: git's mode (``100644``, ``120000``, ``040000``, ``160000``) and object name."""
 

@@ -8,7 +8,8 @@ https://dvc.org/doc/user-guide/project-structure/dvc-files.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from diffai.frozen import frozen
 
 #: A pointer is shorter than this many bytes; longer files are never read for one.
 LFS_MAX_BYTES = 1024
@@ -28,7 +29,7 @@ _DVC_HASH = r"(?m)^[ -]*(md5|hash|etag|checksum): *\S"
 _DVC_LOCK = r"(?m)\Aschema: *['\"]2\.\d['\"]\s*\n(\s*\n)*stages:\s*$"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LfsText:
     """What a git-LFS pointer says: ``oid`` is a sha256, 64 lower-case hexadecimal digits; ``size`` in bytes."""
 
@@ -36,7 +37,7 @@ class LfsText:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnnexText:
     """What a git-annex pointer says: its key, and the size in bytes that stands in it, -1 when none does."""
 
@@ -44,7 +45,7 @@ class AnnexText:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DvcText:
     """A DVC pointer file (``*.dvc`` or ``dvc.lock``); its content is not looked at further."""
 

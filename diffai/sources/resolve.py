@@ -11,10 +11,10 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 from diffai.errors import SourceError
+from diffai.frozen import frozen
 from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError, checked_name
@@ -245,7 +245,7 @@ def _broken_link(path: str) -> State | None:
 # ---------------------------------------------------------------- pointers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PointerAt:
     """Where a pointer was met.
 

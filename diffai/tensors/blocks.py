@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from diffai.frozen import frozen
 from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array, has_values
 from diffai.tensors.fast import Lanes
@@ -15,7 +15,7 @@ from diffai.tensors.fast import Lanes
 Pair = tuple[TensorSpec, TensorSpec]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sizes:
     """Sizes in elements, all even (F4 packs two in a byte).
 
@@ -38,7 +38,7 @@ class Sizes:
 SIZES = Sizes()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chunk:
     """Elements ``start`` to ``stop`` of pair (or tensor) number ``index``."""
 
@@ -47,7 +47,7 @@ class Chunk:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """Small pairs (or tensors) of the same dtypes, by number."""
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffai.frozen import frozen
 from diffai.model import Cast, Delta
 from diffai.tensors.dtypes import FLOATS, INTEGERS, Array, Values
 from diffai.tensors.rounding import can_round, not_rounded, outside_range
 from diffai.tensors.statistics import Moments, Segments, Side, rescale, scaling
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """What counts as a change.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, Delta, PairFigures, Statistics, TensorSpec, TensorSummary
 from diffai.tensors import blocks
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace
@@ -23,7 +23,7 @@ from diffai.tensors.workers import run, thread_count
 Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NumericOptions:
     """How to compare.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.delta import Difference, Rule, compare_values
@@ -49,7 +50,7 @@ class Figures:
         return cls(True, Difference.of_same(side), copies[0], copies[1])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """What all pairs of the same dtypes have in common.
 

@@ -17,7 +17,7 @@ from diffai.cache.codec import (
     encode_summaries,
     record,
 )
-from diffai.compare.inputs import open_input
+from diffai.comparison.inputs import open_input
 from diffai.errors import SourceError
 from diffai.model import LfsPointer
 from diffai.render.text import TextOptions, render_text

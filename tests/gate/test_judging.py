@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from diffai import api
-from diffai.compare.inputs import open_input
-from diffai.compare.models import Input, compare_models
-from diffai.compare.result import CompareOptions
+from diffai.comparison.inputs import open_input
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.result import CompareOptions
 from diffai.model import Absent
 from diffai.policy.judging import Case, judge, judge_size
 from diffai.policy.reading import parse_policy

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from diffai.compare.result import TensorChange
+from diffai.comparison.result import TensorChange
 from diffai.model import TensorSpec
 from diffai.render.fold import fold, fold_line, pattern_text
 

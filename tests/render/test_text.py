@@ -7,8 +7,8 @@ import pytest
 from planted import Arrays, base, changed, noise
 
 from diffai import api
-from diffai.compare.models import Input, compare_models
-from diffai.compare.result import ModelDiff
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.result import ModelDiff
 from diffai.model import Absent, LfsPointer, NotAModel, Unreadable
 from diffai.render.text import TextOptions, render_text
 

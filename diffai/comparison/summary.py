@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from diffai.compare.inputs import open_input
-from diffai.compare.names import natural_key
-from diffai.compare.result import count_dtypes
+from diffai.comparison.inputs import open_input
+from diffai.comparison.names import natural_key
+from diffai.comparison.result import count_dtypes
 from diffai.errors import DiffaiError, UsageError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.model import Problem, Scalar, State, TensorSpec, TensorSummary
 
 
@@ -23,7 +23,7 @@ class NotOpenedError(DiffaiError):
         self.state = state
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelSummary:
     """One model: what it is, and each tensor with its statistics (where asked for) in natural order.
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from diffai.compare.inputs import open_input, unreadable
-from diffai.compare.models import Input, Progress, compare_models
-from diffai.compare.names import natural_key
-from diffai.compare.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
+from diffai.comparison.inputs import open_input, unreadable
+from diffai.comparison.models import Input, Progress, compare_models
+from diffai.comparison.names import natural_key
+from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel

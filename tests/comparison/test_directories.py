@@ -9,7 +9,7 @@ import pytest
 import safetensors_writer as writer
 from program import diffai
 
-from diffai.compare.directories import compare_directories, list_models, model_key
+from diffai.comparison.directories import compare_directories, list_models, model_key
 from diffai.errors import SourceError
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from diffai.compare.inputs import open_input
+from diffai.comparison.inputs import open_input
 from diffai.errors import DiffaiError, FormatError, UnsupportedFormatError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, Problem, State
 from diffai.sources.directory import Directory
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckResult:
     """What is wrong with one file.
 

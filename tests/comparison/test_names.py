@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffai.compare.names import common_renames, natural_key, shared_ends
+from diffai.comparison.names import common_renames, natural_key, shared_ends
 
 
 def test_natural_order() -> None:

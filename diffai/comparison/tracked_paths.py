@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from diffai.compare.result import CompareOptions, DirectoryDiff
-from diffai.compare.tracked import Pairs, TrackedOptions, compare_outs
+from diffai.comparison.result import CompareOptions, DirectoryDiff
+from diffai.comparison.tracked import Pairs, TrackedOptions, compare_outs
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.sources.changed import WORK_TREE

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from diffai.compare.names import common_renames, shared_ends
-from diffai.compare.result import RenameEvidence
+from diffai.comparison.names import common_renames, shared_ends
+from diffai.comparison.result import RenameEvidence
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec, TensorSummary
 
 Summarise = Callable[[Checkpoint, Sequence[TensorSpec]], list[TensorSummary]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pairing:
     """Pairs in no particular order, and what has no partner.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from diffai.compare.result import RenameEvidence, TensorChange, TensorStatus, Totals
+from diffai.comparison.result import RenameEvidence, TensorChange, TensorStatus, Totals
 from diffai.model import PairFigures, TensorSpec, TensorSummary
 
 SIGNIFICANT_RELATIVE_L2 = 1e-3

@@ -9,11 +9,11 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from diffai.compare.directories import compare_files, is_model_name, is_shard, model_key
-from diffai.compare.inputs import as_input, unreadable
-from diffai.compare.models import Input
-from diffai.compare.names import natural_key
-from diffai.compare.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
+from diffai.comparison.directories import compare_files, is_model_name, is_shard, model_key
+from diffai.comparison.inputs import as_input, unreadable
+from diffai.comparison.models import Input
+from diffai.comparison.names import natural_key
+from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+from diffai.frozen import frozen
 from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary
 
 TensorStatus = Literal["added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"]
@@ -15,7 +15,7 @@ STRUCTURAL: frozenset[TensorStatus] = frozenset(("added", "removed", "renamed", 
 UNCHANGED: frozenset[TensorStatus] = frozenset(("equal", "identical", "uncompared"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CompareOptions:
     """What to compare and how; every field has the meaning of the option of the same name.
 
@@ -50,7 +50,7 @@ class CompareOptions:
     max_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Side:
     """One side of a comparison.
 
@@ -70,7 +70,7 @@ class Side:
     identity: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TensorChange:
     """One tensor, or one pair of tensors, and what happened to it.
 
@@ -112,7 +112,7 @@ class TensorChange:
         return spec
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ValueChange:
     """A metadata key or a training-state path whose value differs; ``status`` says on which sides it is."""
 
@@ -122,7 +122,7 @@ class ValueChange:
     new: Scalar = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeftOut:
     """Something that was not compared, with its reason; every limit and filter that acted is one of these."""
 
@@ -131,7 +131,7 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Totals:
     """Counts over a model diff.
 
@@ -165,7 +165,7 @@ class Totals:
     relative_l2: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelDiff:
     """Everything a comparison of two checkpoints found.
 
@@ -207,7 +207,7 @@ class ModelDiff:
         return sum(1 for change in self.tensors if not STRUCTURAL.isdisjoint(change.status))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileChange:
     """One path of two directories: on one side only, or a pair with its model diff.
 
@@ -220,7 +220,7 @@ class FileChange:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DirectoryDiff:
     """Two directories, paired by relative path.
 

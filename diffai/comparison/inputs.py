@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from diffai.compare.models import Input
+from diffai.comparison.models import Input
 from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Checkpoint, NotAModel, State, Unreadable

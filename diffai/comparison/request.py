@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diffai.compare.directories import compare_directories, compare_files, is_shard, list_models, model_key
-from diffai.compare.inputs import as_input, open_input, unreadable
-from diffai.compare.models import Input, Progress, compare_models
-from diffai.compare.names import natural_key
-from diffai.compare.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
+from diffai.comparison.directories import compare_directories, compare_files, is_shard, list_models, model_key
+from diffai.comparison.inputs import as_input, open_input, unreadable
+from diffai.comparison.models import Input, Progress, compare_models
+from diffai.comparison.names import natural_key
+from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
@@ -97,7 +97,7 @@ def compare_revisions(
             raise SourceError(f"{path}: neither revision has this path")
     pairs = view.models(changed_files(repository, old, new, paths), include, exclude)
     if len(paths) == 1 and not pairs:
-        from diffai.compare.tracked_paths import compare_tracked_folder
+        from diffai.comparison.tracked_paths import compare_tracked_folder
 
         sides = (old, ":" if new == INDEX else new)
         folder = compare_tracked_folder(repository.directory, sides, view.relative(paths[0]), options, limits)
@@ -167,7 +167,7 @@ class _Revisions:
         self, changed: Sequence[ChangedFile], include: Sequence[str], exclude: Sequence[str]
     ) -> dict[str, ChangedFile]:
         """Changed models by name; the shards and the index of one model are one entry."""
-        from diffai.compare.directories import wanted
+        from diffai.comparison.directories import wanted
 
         pairs: dict[str, ChangedFile] = {}
         for change in changed:

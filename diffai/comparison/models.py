@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from diffai.compare.names import natural_key
-from diffai.compare.pairing import Pairing, pair_tensors
-from diffai.compare.result import (
+from diffai.comparison.names import natural_key
+from diffai.comparison.pairing import Pairing, pair_tensors
+from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
     ModelDiff,
@@ -18,8 +17,9 @@ from diffai.compare.result import (
     ValueChange,
     count_dtypes,
 )
-from diffai.compare.tensors import classify, count
+from diffai.comparison.tensors import classify, count
 from diffai.errors import UsageError
+from diffai.frozen import frozen
 from diffai.model import Absent, Checkpoint, PairFigures, Scalar, State, TensorSpec, TensorSummary
 
 Progress = Callable[[int, int], None]
@@ -30,7 +30,7 @@ _IDENTICAL = PairFigures(identical=True)
 SHAPES_ONLY = "only headers were read (--shape-only): values were not compared"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Input:
     """One side as it was opened: exactly one of ``checkpoint`` and ``state`` is set.
 
