@@ -110,9 +110,7 @@ def test_precedence(tmp_path: Path) -> None:
     assert settings.origin("exclude") == ".diffai.toml:3"
     settings = load(tmp_path, git_config={"epsilon": ["9", "3"]})
     assert (settings.epsilon, settings.origin("epsilon")) == (3, "git config diffai.epsilon")
-    settings = load(
-        tmp_path, git_config={"epsilon": ["3"]}, options={"epsilon": 4.0, "rtol": None, "ignore": ()}
-    )
+    settings = load(tmp_path, git_config={"epsilon": ["3"]}, options={"epsilon": 4.0, "rtol": None, "ignore": ()})
     assert (settings.epsilon, settings.origin("epsilon")) == (4, "option --epsilon")
     assert settings.rtol == 1
 

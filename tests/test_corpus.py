@@ -13,8 +13,12 @@ def steps(corpus: Path, model: str) -> list[Path]:
     return [next(folder.iterdir()) for folder in sorted((corpus / "histories" / model).iterdir())]
 
 
-@pytest.mark.parametrize(("model", "tensors", "parameters"), [("lpips-alex", 5, 1152), ("lpips-vgg", 5, 1472), ("lpips-squeeze", 7, 2240)])
-def test_lpips_keeps_its_names_and_changes_every_tensor(corpus: Path, model: str, tensors: int, parameters: int) -> None:
+@pytest.mark.parametrize(
+    ("model", "tensors", "parameters"), [("lpips-alex", 5, 1152), ("lpips-vgg", 5, 1472), ("lpips-squeeze", 7, 2240)]
+)
+def test_lpips_keeps_its_names_and_changes_every_tensor(
+    corpus: Path, model: str, tensors: int, parameters: int
+) -> None:
     old, new = steps(corpus, model)
     diff = api.compare(old, new)
     assert diff.old.format == "torch legacy"

@@ -67,7 +67,9 @@ def test_a_cast_with_one_other_change_says_where(compare: Any) -> None:
     assert [c.name for c in diff.tensors if "changed" in c.status] == [Q0]
 
 
-@pytest.mark.parametrize(("value", "field"), [(np.nan, "nan_count"), (np.inf, "pos_inf_count"), (-np.inf, "neg_inf_count")])
+@pytest.mark.parametrize(
+    ("value", "field"), [(np.nan, "nan_count"), (np.inf, "pos_inf_count"), (-np.inf, "neg_inf_count")]
+)
 def test_one_nonfinite_value(compare: Any, value: float, field: str) -> None:
     diff = compare(base(), changed(put(value)))
     (change,) = diff.changes

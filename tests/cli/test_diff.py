@@ -58,7 +58,10 @@ def test_the_change_list_is_valid_strict_and_ordered(pair: tuple[Path, Path]) ->
     jsonschema.validate(records, schema("changes"))
     kinds = [next(iter(record)) for record in records]
     assert kinds.count("TensorStatsChanged") == 20
-    assert {"TensorAdded": kinds.count("TensorAdded"), "TensorRemoved": kinds.count("TensorRemoved")} == {"TensorAdded": 1, "TensorRemoved": 1}
+    assert {"TensorAdded": kinds.count("TensorAdded"), "TensorRemoved": kinds.count("TensorRemoved")} == {
+        "TensorAdded": 1,
+        "TensorRemoved": 1,
+    }
     assert records[-1] == {"MetadataChanged": ["epoch", "1", "2"]}
     (added,) = [r["TensorAdded"] for r in records if "TensorAdded" in r]
     assert added[0] == "come.weight"
@@ -107,7 +110,10 @@ def test_directory_outputs_are_valid(tmp_path: Path) -> None:
     jsonschema.validate(records, schema("changes"))
     assert {"FileAdded": ["come.safetensors"]} in records
     assert {"FileRemoved": ["gone.safetensors"]} in records
-    assert [r["TensorStatsChanged"][0] for r in records if "TensorStatsChanged" in r] == ["y.safetensors:a.bias", "y.safetensors:a.weight"]
+    assert [r["TensorStatsChanged"][0] for r in records if "TensorStatsChanged" in r] == [
+        "y.safetensors:a.bias",
+        "y.safetensors:a.weight",
+    ]
     report = strict(diffai(tmp_path / "a", tmp_path / "b", "--format", "json").stdout)
     jsonschema.validate(report, schema("report"))
     assert [f["path"] for f in report["files"] if f["status"] == "unreadable"] == ["bad.safetensors"]
@@ -146,7 +152,9 @@ def test_exit_codes(tmp_path: Path, options: tuple[str, ...], equal: int, differ
         (("HEAD:x", "b"), "not in a git repository"),
     ],
 )
-def test_usage_errors_are_one_line_and_exit_2(tmp_path: Path, home: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_usage_errors_are_one_line_and_exit_2(
+    tmp_path: Path, home: Path, arguments: tuple[str, ...], words: str
+) -> None:
     for name in "abc":
         (tmp_path / name).write_bytes(ONE)
     done = diffai(*arguments, cwd=tmp_path)
@@ -241,7 +249,10 @@ def test_configuration_file_and_option_precedence(tmp_path: Path) -> None:
     (tmp_path / ".diffai.toml").write_text("[compare]\nepsilon = 5.0\n[output]\nformat = 'json'\n")
     report = strict(diffai("a.safetensors", "b.safetensors", cwd=tmp_path).stdout)
     assert report["equal"] is True
-    assert "~ a.weight" in diffai("a.safetensors", "b.safetensors", "--epsilon", "0", "--format", "text", cwd=tmp_path).stdout
+    assert (
+        "~ a.weight"
+        in diffai("a.safetensors", "b.safetensors", "--epsilon", "0", "--format", "text", cwd=tmp_path).stdout
+    )
     (tmp_path / ".diffai.toml").write_text("[compare]\nepsilom = 5.0\n")
     done = diffai("a.safetensors", "b.safetensors", cwd=tmp_path)
     assert done.returncode == 2
@@ -252,7 +263,10 @@ def test_configuration_file_and_option_precedence(tmp_path: Path) -> None:
 def test_a_closed_pipe_is_quiet(pair: tuple[Path, Path]) -> None:
     old, new = pair
     done = subprocess.run(
-        ["bash", "-c", f"'{DIFFAI}' '{old}' '{new}' --format json | head -c 10"], capture_output=True, text=True, check=False
+        ["bash", "-c", f"'{DIFFAI}' '{old}' '{new}' --format json | head -c 10"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr == ""
 
@@ -262,7 +276,9 @@ def test_a_full_disk_is_one_line(pair: tuple[Path, Path]) -> None:
         pytest.skip("no /dev/full on this system")
     old, new = pair
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([str(DIFFAI), str(old), str(new)], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [str(DIFFAI), str(old), str(new)], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "no space left" in done.stderr.lower()
@@ -277,10 +293,16 @@ def test_interrupt_exits_130(tmp_path: Path) -> None:
             file.truncate(len(header) + count - 1)
             file.seek(0, 2)
             file.write(last)
-    process = subprocess.Popen([str(DIFFAI), "a.safetensors", "b.safetensors"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [str(DIFFAI), "a.safetensors", "b.safetensors"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     time.sleep(0.35)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _out, err = process.communicate(timeout=30)
     if process.returncode == 0:
         pytest.skip("the comparison was over before the signal came")
     assert process.returncode == 130

@@ -15,7 +15,11 @@ GOOD = writer.simple(1)
 
 
 def test_show(tmp_path: Path) -> None:
-    save_file({"layer.10.w": np.arange(4, dtype="f4"), "layer.2.w": np.array([np.nan, 1], "f2")}, tmp_path / "m.safetensors", metadata={"k": "v"})
+    save_file(
+        {"layer.10.w": np.arange(4, dtype="f4"), "layer.2.w": np.array([np.nan, 1], "f2")},
+        tmp_path / "m.safetensors",
+        metadata={"k": "v"},
+    )
     lines = diffai("show", "m.safetensors", cwd=tmp_path).stdout.splitlines()
     assert lines[0].startswith("m.safetensors: safetensors, 2 tensors, 6 parameters, ")
     assert '  __metadata__.k = "v"' in lines
@@ -39,7 +43,11 @@ def test_show_a_revision_and_errors(repo: Repo) -> None:
     assert "2 tensors" in diffai("show", "HEAD:m.safetensors", cwd=repo.top).stdout
     assert diffai("show", cwd=repo.top).returncode == 2
     repo.write({"bad.safetensors": GOOD[:30], "p.pt": lfs_pointer("ab" * 32, 7)})
-    for name, words in (("bad.safetensors", "unreadable safetensors"), ("p.pt", "git lfs pull"), ("nowhere", "no such file")):
+    for name, words in (
+        ("bad.safetensors", "unreadable safetensors"),
+        ("p.pt", "git lfs pull"),
+        ("nowhere", "no such file"),
+    ):
         done = diffai("show", name, cwd=repo.top)
         assert done.returncode == 2
         assert words in done.stderr

@@ -23,8 +23,14 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
 
 def test_models_are_paired_by_relative_path(tmp_path: Path) -> None:
     one, two = writer.simple(1), writer.simple(2)
-    old = put(tmp_path / "a", {"same.safetensors": one, "deep/er/x.safetensors": one, "gone.safetensors": one, "config.json": b"{}"})
-    new = put(tmp_path / "b", {"same.safetensors": one, "deep/er/x.safetensors": two, "come.safetensors": two, "config.json": b"[]"})
+    old = put(
+        tmp_path / "a",
+        {"same.safetensors": one, "deep/er/x.safetensors": one, "gone.safetensors": one, "config.json": b"{}"},
+    )
+    new = put(
+        tmp_path / "b",
+        {"same.safetensors": one, "deep/er/x.safetensors": two, "come.safetensors": two, "config.json": b"[]"},
+    )
     diff = compare_directories(str(old), str(new))
     assert [(f.path, f.status, bool(f.diff and f.diff.differs)) for f in diff.files] == [
         ("come.safetensors", "added", True),
@@ -109,11 +115,17 @@ def test_a_sharded_model_is_one_and_resharding_is_no_change(tmp_path: Path) -> N
 
 def test_a_sharded_model_pairs_with_a_single_file_inside_directories(tmp_path: Path) -> None:
     old = shards(tmp_path / "a" / "ckpt", 2).parent
-    new = put(tmp_path / "b" / "ckpt", {"model.safetensors": writer.build({n: ("F32", (2,), struct.pack("<2f", ord(n), 1)) for n in "abcd"})}).parent
+    new = put(
+        tmp_path / "b" / "ckpt",
+        {"model.safetensors": writer.build({n: ("F32", (2,), struct.pack("<2f", ord(n), 1)) for n in "abcd"})},
+    ).parent
     put(old, {"x.safetensors": writer.simple(1)})
     put(new, {"x.safetensors": writer.simple(1)})
     diff = compare_directories(str(old), str(new))
-    assert [(f.path, f.status) for f in diff.files] == [("ckpt/model.safetensors", "compared"), ("x.safetensors", "compared")]
+    assert [(f.path, f.status) for f in diff.files] == [
+        ("ckpt/model.safetensors", "compared"),
+        ("x.safetensors", "compared"),
+    ]
     assert not diff.differs
 
 

@@ -40,8 +40,11 @@ def test_a_prefix_that_was_replaced() -> None:
 
 
 def test_a_suffix_that_many_names_changed() -> None:
-    old, new = shapes("a.kernel", "b.kernel", "c.kernel"), {n: (6, 2) for n in ("a.weight", "b.weight", "c.weight")}
-    assert common_renames(old, new) == ({"a.kernel": "a.weight", "b.kernel": "b.weight", "c.kernel": "c.weight"}, "suffix")
+    old, new = shapes("a.kernel", "b.kernel", "c.kernel"), dict.fromkeys(("a.weight", "b.weight", "c.weight"), (6, 2))
+    assert common_renames(old, new) == (
+        {"a.kernel": "a.weight", "b.kernel": "b.weight", "c.kernel": "c.weight"},
+        "suffix",
+    )
 
 
 def test_one_pair_alone_proves_nothing() -> None:
@@ -54,7 +57,10 @@ def test_a_change_that_leads_to_another_shape_is_dropped() -> None:
     assert common_renames(old, new) == ({}, "")
 
 
-@given(st.dictionaries(st.text(max_size=8), st.just((2,)), max_size=12), st.dictionaries(st.text(max_size=8), st.just((2,)), max_size=12))
+@given(
+    st.dictionaries(st.text(max_size=8), st.just((2,)), max_size=12),
+    st.dictionaries(st.text(max_size=8), st.just((2,)), max_size=12),
+)
 def test_pairs_are_one_to_one_and_exist(old: dict[str, tuple[int, ...]], new: dict[str, tuple[int, ...]]) -> None:
     pairs, _ = common_renames(old, new)
     assert set(pairs) <= set(old)

@@ -18,7 +18,9 @@ _NUMBER = re.compile(r"\b[0-9a-f]{7}\b|[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
 
 
 def test_the_reference_is_generated() -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -59,10 +61,19 @@ def shape_of(text: str) -> str:
     return _NUMBER.sub("#", text)
 
 
-@pytest.mark.parametrize(("page", "command", "output"), transcripts(), ids=lambda value: str(value)[:40].replace("/", "_"))
+@pytest.mark.parametrize(
+    ("page", "command", "output"), transcripts(), ids=lambda value: str(value)[:40].replace("/", "_")
+)
 def test_transcripts_are_what_prints(demo: Path, page: str, command: str, output: str) -> None:
-    environment = {**os.environ, "PATH": f"{DIFFAI.parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "200"}
-    done = subprocess.run(["bash", "-c", command], cwd=demo, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "PATH": f"{DIFFAI.parent}{os.pathsep}{os.environ['PATH']}",
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=demo, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
     assert shape_of(done.stdout) == shape_of(output), done.stdout
 

@@ -12,12 +12,16 @@ from diffai import api
 
 
 def test_dictionaries_nest_and_scalars_are_training_state() -> None:
-    checkpoint = api.open_checkpoint({"model": {"w": np.ones((2, 3), "f2")}, "epoch": 3, "name": "x", "lr": 0.1, "flag": True, "none": None})
+    checkpoint = api.open_checkpoint(
+        {"model": {"w": np.ones((2, 3), "f2")}, "epoch": 3, "name": "x", "lr": 0.1, "flag": True, "none": None}
+    )
     assert list(checkpoint.tensors) == ["model.w"]
     assert dict(checkpoint.training) == {"epoch": 3, "name": "x", "lr": 0.1, "flag": True, "none": None}
 
 
-@pytest.mark.parametrize("dtype", ["bool", "i1", "u8", "f2", "f4", "f8", "c8", "c16", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "i1", "u8", "f2", "f4", "f8", "c8", "c16", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]
+)
 def test_dtypes_agree_with_their_files(tmp_path: Path, dtype: Any) -> None:
     value = np.arange(6).reshape(2, 3).astype(dtype)
     diff = api.compare({"w": value}, {"w": value.copy()})
@@ -76,7 +80,9 @@ def test_a_live_torch_model_against_its_file(tmp_path: Path) -> None:
     with torch.no_grad():
         model[0].weight[0, 0] += 1
     diff = api.compare(tmp_path / "m.pt", model)
-    assert [(c.name, c.figures.delta.changed_count) for c in diff.changes if c.figures and c.figures.delta] == [("0.weight", 1)]
+    assert [(c.name, c.figures.delta.changed_count) for c in diff.changes if c.figures and c.figures.delta] == [
+        ("0.weight", 1)
+    ]
     half = {"w": torch.ones(4, dtype=torch.bfloat16), "t": torch.arange(6).reshape(2, 3).t()}
     assert not api.compare(half, {k: v.clone() for k, v in half.items()}).differs
     assert not api.compare({"t": half["t"]}, {"t": np.arange(6).reshape(2, 3).T}).differs

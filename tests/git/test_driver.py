@@ -112,7 +112,10 @@ def test_no_index_subdirectory_and_relative(repo: Repo) -> None:
 
 def test_remerge_with_both_sides_absent_is_answered(repo: Repo) -> None:
     done = subprocess.run(
-        [str(DIFFAI), "git-driver", "m.pt", "/dev/null", ".", ".", "/dev/null", ".", "."], capture_output=True, text=True, check=False
+        [str(DIFFAI), "git-driver", "m.pt", "/dev/null", ".", ".", "/dev/null", ".", "."],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("diff --git a/m.pt b/m.pt\n")
@@ -242,7 +245,9 @@ def test_bad_content_never_stops_git(repo: Repo, what: str, direction: str) -> N
 
 def test_a_malicious_pickle_is_named_and_not_run(repo: Repo, tmp_path: Path) -> None:
     marker = tmp_path / "touched"
-    payload = b"\x80\x02cos\nsystem\nX" + struct.pack("<I", len(f"touch {marker}")) + f"touch {marker}".encode() + b"\x85R."
+    payload = (
+        b"\x80\x02cos\nsystem\nX" + struct.pack("<I", len(f"touch {marker}")) + f"touch {marker}".encode() + b"\x85R."
+    )
     repo.commit({"evil.pt": payload})
     repo.write({"evil.pt": payload.replace(b"touch", b"TOUCH")})
     done = repo.run("diff")
@@ -291,9 +296,19 @@ def test_the_driver_loads_only_what_it_needs(repo: Repo) -> None:
     repo.write({"x.safetensors": ONE, "y.safetensors": TWO})
 
     def loaded(*config: str) -> str:
-        environment = {**os.environ, "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "diffai.shapeOnly", "GIT_CONFIG_VALUE_0": config[0]}
+        environment = {
+            **os.environ,
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "diffai.shapeOnly",
+            "GIT_CONFIG_VALUE_0": config[0],
+        }
         done = subprocess.run(
-            [sys.executable, "-c", script, "x.safetensors", "y.safetensors"], cwd=repo.top, env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", script, "x.safetensors", "y.safetensors"],
+            cwd=repo.top,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.splitlines()[-1]
 

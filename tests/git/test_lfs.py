@@ -59,7 +59,7 @@ def test_missing_objects_are_a_state_with_size_and_command(repo: Repo) -> None:
     forget_objects(repo)
     done = repo.run("diff", "HEAD~1", "HEAD", env=SKIP)
     assert (done.returncode, done.stderr) == (0, "")
-    hint = f'LFS object not downloaded ({len(ONE)} bytes, sha256:'
+    hint = f"LFS object not downloaded ({len(ONE)} bytes, sha256:"
     assert f"! old: m.safetensors: {hint}" in done.stdout
     assert 'git lfs pull --include "m.safetensors"' in done.stdout
     assert "! not compared" in done.stdout

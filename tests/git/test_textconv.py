@@ -15,7 +15,9 @@ from gitrepo import Repo, lfs_pointer
 from program import diffai
 
 ONE, TWO = writer.simple(1), writer.simple(2)
-LINE = re.compile(r"a\.(bias|weight)  F32  \[2, 3\]  mean=[23]\.3125 std=\S+ min=[23] max=[23]\.625  xxh3:[0-9a-f]{32}$")
+LINE = re.compile(
+    r"a\.(bias|weight)  F32  \[2, 3\]  mean=[23]\.3125 std=\S+ min=[23] max=[23]\.625  xxh3:[0-9a-f]{32}$"
+)
 
 
 @pytest.fixture

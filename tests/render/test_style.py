@@ -48,7 +48,15 @@ def test_escaping_never_makes_two_names_one(a: str, b: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0018, "0.0018"), (0.0, "0.0000"), (-17.853, "-17.8530"), (1.2e-7, "1.2e-07"), (3.4e38, "3.4e+38"), (12, "12"), (None, "n/a")],
+    [
+        (0.0018, "0.0018"),
+        (0.0, "0.0000"),
+        (-17.853, "-17.8530"),
+        (1.2e-7, "1.2e-07"),
+        (3.4e38, "3.4e+38"),
+        (12, "12"),
+        (None, "n/a"),
+    ],
 )
 def test_number(value: float | int | None, text: str) -> None:
     assert style.number(value) == text
@@ -70,20 +78,30 @@ def test_transition(old: float | None, new: float | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(0, 10, "0%"), (10, 10, "100%"), (1, 10**9, "1e-07%"), (10**9 - 1, 10**9, ">99.9%"), (943, 1000, "94.3%"), (0, 0, "0%")],
+    [
+        (0, 10, "0%"),
+        (10, 10, "100%"),
+        (1, 10**9, "1e-07%"),
+        (10**9 - 1, 10**9, ">99.9%"),
+        (943, 1000, "94.3%"),
+        (0, 0, "0%"),
+    ],
 )
 def test_percent_never_rounds_to_none_or_all(part: int, whole: int, text: str) -> None:
     assert style.percent(part, whole) == text
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "text"), [(10, 10, "0% change"), (1000, 1024, "+2.4% change"), (10**9, 10**9 + 1, "+1e-07% change"), (0, 5, "new")]
+    ("old", "new", "text"),
+    [(10, 10, "0% change"), (1000, 1024, "+2.4% change"), (10**9, 10**9 + 1, "+1e-07% change"), (0, 5, "new")],
 )
 def test_change_percent(old: int, new: int, text: str) -> None:
     assert style.change_percent(old, new) == text
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (4_100_000_000, "4.1 GB"), (-1, "unknown size")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (4_100_000_000, "4.1 GB"), (-1, "unknown size")]
+)
 def test_size(count: int, text: str) -> None:
     assert style.size(count) == text
 

@@ -113,9 +113,7 @@ def test_shape_only_says_that_values_were_not_compared() -> None:
     new = base()
     del new["model.embed_tokens.weight"]
     lines = lines_of(base(), new, {"shape_only": True})
-    assert lines[-1] == (
-        "  (20 tensor pairs: only headers were read (--shape-only): values were not compared)"
-    )
+    assert lines[-1] == ("  (20 tensor pairs: only headers were read (--shape-only): values were not compared)")
 
 
 def test_ignored_tensors_are_counted_and_named() -> None:
@@ -136,7 +134,9 @@ def test_a_hostile_name_stays_on_its_line_and_sends_no_escape() -> None:
 def test_new_nan_is_loud() -> None:
     lines = lines_of({"w": np.ones(2, "f4")}, {"w": np.array([1, np.nan], "f4")})
     assert "  ! NaN or Inf appeared in 1 tensor: w" in lines
-    assert lines[-1] == "  ~ w: mean=1.0000->1.0000, std=0.0000->0.0000, NaN 0->1, 1 of 2 values changed, max |d|=0.0000"
+    assert (
+        lines[-1] == "  ~ w: mean=1.0000->1.0000, std=0.0000->0.0000, NaN 0->1, 1 of 2 values changed, max |d|=0.0000"
+    )
 
 
 def side(state: Any) -> Input:
@@ -176,7 +176,9 @@ def test_training_tensors_fold_into_one_line() -> None:
     other = api.open_checkpoint({"w": np.ones(2, "f4"), "optimizer": {"exp_avg": np.zeros(2, "f4")}, "epoch": 4})
     for opened in (checkpoint, other):
         spec = opened.tensors["optimizer.exp_avg"]
-        opened.tensors["optimizer.exp_avg"] = TensorSpec(spec.name, spec.dtype, spec.shape, spec.nbytes, role="training")  # type: ignore[index]
+        opened.tensors["optimizer.exp_avg"] = TensorSpec(
+            spec.name, spec.dtype, spec.shape, spec.nbytes, role="training"
+        )  # type: ignore[index]
     lines = render_text(api.compare(checkpoint, other))
     assert "  Parameters: 2 -> 2 (0% change)" in lines
     assert "  Weight updates: 0% of parameters modified" in lines
