@@ -109,12 +109,12 @@ def _finish(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: bool) -
         total.add(part)
     assert total.difference is not None and total.old is not None and total.new is not None
     elements = old.elements
+    delta = total.difference.delta(elements)
+    cast = total.difference.cast() if kind.rule.target else None
+    if not statistics:
+        return PairFigures(False, delta, cast)
     return PairFigures(
-        identical=False,
-        delta=total.difference.delta(elements),
-        cast=total.difference.cast() if kind.rule.target else None,
-        old_statistics=total.old.statistics(kind.old, elements) if statistics else None,
-        new_statistics=total.new.statistics(kind.new, elements) if statistics else None,
+        False, delta, cast, total.old.statistics(kind.old, elements), total.new.statistics(kind.new, elements)
     )
 
 

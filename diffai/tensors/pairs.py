@@ -10,9 +10,10 @@ import numpy as np
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
+from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.delta import Difference, Rule, compare_values
-from diffai.tensors.dtypes import FAST_LIMITS, NAN_OF_FNUZ, Array, decode32, decode64, has_values
-from diffai.tensors.fast import compare_rows, summarise_row
+from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
+from diffai.tensors.fast import Known, compare_rows, in_range, summarise_row
 from diffai.tensors.rounding import is_lossless, round32
 from diffai.tensors.statistics import Moments, Segments, Side
 
@@ -233,37 +234,50 @@ def compare_block(kind: Kind, raws: Sequence[Array], count: int, space: Workspac
 
 def _compare_fast(kind: Kind, raws: Sequence[Array], count: int, space: Workspace) -> Figures | None:
     """The same by float32, or None where that cannot be trusted."""
-    dtypes, target = (kind.old, kind.new), kind.rule.target
+    target = kind.rule.target
+    limit = min(FAST_LIMITS[kind.old], FAST_LIMITS[kind.new])
     lanes = space.lanes()
-    rows = lanes.rows(count, 2)
-    for side in (0, 1):
-        if not _decode_row(dtypes[side], raws[side], rows[side, :count]):
+    rows, masks = lanes.rows(count, 2), lanes.masks(count)
+    sides = []
+    for dtype, raw, row in zip((kind.old, kind.new), raws, rows, strict=False):
+        known = _decode_row(dtype, raw, row[:count], limit, masks)
+        if known is None:
             return None
-    unrounded = 0
-    rounding = round32(dtypes[0], target) if target else None
+        sides.append(known)
+    unrounded = underflows = 0
+    rounding = round32(kind.old, target) if target else None
     if rounding is not None:
         unrounded = rounding(rows[0, :count], rows[1, :count], rows[2, :count])
-    mask = lanes.mask((3, count))
-    limit = min(FAST_LIMITS[dtypes[0]], FAST_LIMITS[dtypes[1]])
-    result = compare_rows(rows, count, limit, mask)
+    if target and sides[1].zeros:
+        np.equal(rows[:2, :count], 0, out=masks)
+        underflows = int(np.count_nonzero(masks[1] > masks[0]))
+    # What was read where it is needed must outlast a refusal.
+    result = compare_rows(rows, sides, keep=kind.new == "F32")
     if result is None:
         return None
     difference = result[0]
     if target:
         # Within both sides' limits nothing overflows; a value exact in the new dtype is rounded to itself.
         difference.unrounded = difference.changed if rounding is None else unrounded
-        difference.underflows = int(np.count_nonzero(mask[1] > mask[0]))
+        difference.underflows = underflows
     return Figures(False, *result)
 
 
-def _decode_row(dtype: str, raw: Array, row: Array) -> bool:
-    """Decode to float32; False where that would hide a NaN."""
-    if dtype == "F32" and np.may_share_memory(raw, row):
-        return True  # it was read where it is needed
-    if dtype.endswith("FNUZ") and (raw == NAN_OF_FNUZ).any():
-        return False
-    decode32(dtype, raw, row)
-    return True
+def _decode_row(dtype: str, raw: Array, row: Array, limit: float, masks: Array) -> Known | None:
+    """Decode to float32 and tell extremes and zeros; None where a value is not finite or beyond ``limit``."""
+    if dtype in CODED:
+        low, high = extremes(dtype, raw)
+        if not in_range(low, high, limit):
+            return None
+        decode32(dtype, raw, row)
+        return Known(len(row), low, high, count_zeros(dtype, raw, masks.reshape(-1)))
+    if not np.may_share_memory(raw, row):  # else it was read where it is needed
+        decode32(dtype, raw, row)
+    low, high = float(np.minimum.reduce(row)), float(np.maximum.reduce(row))
+    if not in_range(low, high, limit):
+        return None
+    np.equal(row, 0, out=masks[0])
+    return Known(len(row), low, high, int(np.count_nonzero(masks[0])))
 
 
 def summarise_block(dtype: str, raw: Array, count: int, space: Workspace) -> Moments:
@@ -271,8 +285,7 @@ def summarise_block(dtype: str, raw: Array, count: int, space: Workspace) -> Mom
     if dtype in FAST_LIMITS:
         lanes = space.lanes()
         rows = lanes.rows(count, 1)
-        if _decode_row(dtype, raw, rows[0, :count]):
-            moments = summarise_row(rows, count, FAST_LIMITS[dtype], lanes.mask((1, count)))
-            if moments is not None:
-                return moments
+        known = _decode_row(dtype, raw, rows[0, :count], FAST_LIMITS[dtype], lanes.masks(count))
+        if known is not None:
+            return summarise_row(rows, known)
     return Side(decode64(dtype, raw, count), Segments.one(count)).moments()[0]

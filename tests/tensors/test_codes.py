@@ -11,8 +11,8 @@ from diffai.tensors.dtypes import decode64
 
 
 def check(dtype: str, raw: np.ndarray) -> None:
-    values = decode64(dtype, raw, len(raw) * 8 // DTYPE_BITS[dtype]).high
     with np.errstate(all="ignore"):
+        values = decode64(dtype, raw, len(raw) * 8 // DTYPE_BITS[dtype]).high
         found = extremes(dtype, raw)
     if np.isfinite(values).all():
         assert found == (values.min(), values.max())
