@@ -28,7 +28,7 @@ class Sizes:
         batch: elements joined at most.
     """
 
-    block: int = 262144
+    block: int = 524288
     exact_block: int = 65536
     chunk: int = 1 << 20
     small: int = 8192

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, TensorSpec
+from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.delta import Difference, Rule, compare_values
@@ -227,9 +227,32 @@ def compare_block(kind: Kind, raws: Sequence[Array], count: int, space: Workspac
         figures = _compare_fast(kind, raws, count, space)
         if figures is not None:
             return figures
-    one = Segments.one(count)
-    old, new = Side(decode64(kind.old, raws[0], count), one), Side(decode64(kind.new, raws[1], count), one)
-    return Figures(False, compare_values(old, new, kind.rule)[0], old.moments()[0], new.moments()[0])
+    total: Figures | None = None
+    for start, stop in _exact_spans(count, space):
+        one = Segments.one(stop - start)
+        old, new = (
+            Side(decode64(dtype, _part(dtype, raw, start, stop), stop - start), one)
+            for dtype, raw in zip((kind.old, kind.new), raws, strict=True)
+        )
+        figures = Figures(False, compare_values(old, new, kind.rule)[0], old.moments()[0], new.moments()[0])
+        if total is None:
+            total = figures
+        else:
+            total.add(figures)
+    assert total is not None
+    return total
+
+
+def _exact_spans(count: int, space: Workspace) -> list[tuple[int, int]]:
+    """Pieces of a block that are small enough for the float64 route."""
+    step = space.sizes.exact_block
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _part(dtype: str, raw: Array, start: int, stop: int) -> Array:
+    """The bytes of elements ``start`` to ``stop``."""
+    offset, size = span(DTYPE_BITS[dtype], start, stop)
+    return raw[offset : offset + size]
 
 
 def _compare_fast(kind: Kind, raws: Sequence[Array], count: int, space: Workspace) -> Figures | None:
@@ -288,4 +311,8 @@ def summarise_block(dtype: str, raw: Array, count: int, space: Workspace) -> Mom
         known = _decode_row(dtype, raw, rows[0, :count], FAST_LIMITS[dtype], lanes.masks(count))
         if known is not None:
             return summarise_row(rows, known)
-    return Side(decode64(dtype, raw, count), Segments.one(count)).moments()[0]
+    moments = Moments()
+    for start, stop in _exact_spans(count, space):
+        values = decode64(dtype, _part(dtype, raw, start, stop), stop - start)
+        moments.add(Side(values, Segments.one(stop - start)).moments()[0])
+    return moments
