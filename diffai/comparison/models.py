@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress, islice
 
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Pairing, pair_tensors
@@ -24,6 +25,11 @@ from diffai.model import Absent, Checkpoint, PairFigures, Scalar, State, TensorS
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) while values are read."""
+
+_Pair = tuple[TensorSpec, TensorSpec, RenameEvidence]
+
+_BATCH = 4096
+"""Pairs whose values are compared in one go; models with fewer tensors are one batch."""
 
 _NO_SUMMARY = TensorSummary()
 _IDENTICAL = PairFigures(identical=True)
@@ -178,7 +184,7 @@ class _Comparison:
         reason = self._why_not_values(old, new)
         pairing = pair_tensors(old, new, None if reason else self._digests, find_renames=self._options.find_renames)
         if reason:
-            count = len(pairing.same_name) + len(pairing.renamed)
+            count = len(pairing.names) + len(pairing.renamed)
             if count:
                 self.left_out.append(LeftOut("tensor pairs", count, reason))
         changes = self._pairs(pairing, reason)
@@ -213,28 +219,30 @@ class _Comparison:
         return summarise(side.checkpoint, specs, statistics=not digest, digest=digest, threads=self._options.threads)
 
     def _pairs(self, pairing: Pairing, reason: str) -> list[TensorChange]:
-        pairs: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = [
-            *((a, b, "") for a, b in pairing.same_name),
-            *pairing.renamed,
-        ]
         if reason:
-            return [classify(a, b, None, evidence=how, reason=reason) for a, b, how in pairs]
-        valued = [
-            (i, a, b)
-            for i, (a, b, how) in enumerate(pairs)
-            if a.shape == b.shape and how != "digest" and not self._same_bytes
-        ]
-        figures = self._figures([(a, b) for _, a, b in valued])
-        by_index = {i: result for (i, _, _), result in zip(valued, figures, strict=True)}
-        changes = []
-        for i, (a, b, how) in enumerate(pairs):
-            result = by_index.get(i)
-            if result is None and a.shape == b.shape:
-                result = _IDENTICAL
-            changes.append(classify(a, b, result, evidence=how))
+            return [classify(a, b, None, evidence=how, reason=reason) for a, b, how in _all_pairs(pairing)]
+        count = len(pairing.names) + len(pairing.renamed)
+        statistics = self._options.statistics == "all" or (
+            self._options.statistics == "few" and count <= self._options.few_limit
+        )
+        changes: list[TensorChange] = []
+        pairs = _all_pairs(pairing)
+        # In batches, because what is in the works for one tensor is several times what is kept of it.
+        while batch := list(islice(pairs, _BATCH)):
+            changes += self._batch(batch, statistics)
         return self._with_statistics(changes)
 
-    def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> list[PairFigures]:
+    def _batch(self, pairs: Sequence[_Pair], statistics: bool) -> list[TensorChange]:
+        """Compare the values of some pairs: those of equal shape whose bytes are not known to be equal."""
+        unknown = [a.shape == b.shape and how != "digest" and not self._same_bytes for a, b, how in pairs]
+        figures = iter(self._figures([(a, b) for a, b, _ in compress(pairs, unknown)], statistics))
+        changes = []
+        for (a, b, how), to_compare in zip(pairs, unknown, strict=True):
+            known = _IDENTICAL if a.shape == b.shape else None
+            changes.append(classify(a, b, next(figures) if to_compare else known, evidence=how))
+        return changes
+
+    def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:
             return []
         from diffai.tensors.engine import NumericOptions, compare_pairs
@@ -245,13 +253,7 @@ class _Comparison:
             self._old.checkpoint,
             self._new.checkpoint,
             pairs,
-            NumericOptions(
-                epsilon=options.epsilon,
-                rtol=options.rtol,
-                threads=options.threads,
-                statistics=options.statistics == "all"
-                or (options.statistics == "few" and len(pairs) <= options.few_limit),
-            ),
+            NumericOptions(epsilon=options.epsilon, rtol=options.rtol, threads=options.threads, statistics=statistics),
             self._tick if self._progress else None,
         )
 
@@ -299,6 +301,12 @@ class _Comparison:
             TensorChange(s.name, ("removed",), old=s, old_summary=summary)
             for s, summary in zip(specs, summaries, strict=True)
         ]
+
+
+def _all_pairs(pairing: Pairing) -> Iterator[_Pair]:
+    """Pairs of one name in file order, then renamed ones, which come from wherever they stood."""
+    yield from ((a, b, "") for a, b in pairing.same_name)
+    yield from pairing.renamed
 
 
 def _spec(spec: TensorSpec | None) -> TensorSpec:

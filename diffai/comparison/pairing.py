@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from diffai.comparison.names import common_renames, shared_ends
 from diffai.comparison.result import RenameEvidence
@@ -16,13 +16,21 @@ Summarise = Callable[[Checkpoint, Sequence[TensorSpec]], list[TensorSummary]]
 class Pairing:
     """Pairs in no particular order, and what has no partner.
 
-    ``renamed`` holds (old, new, evidence); pairs with evidence ``digest`` have equal bytes.
+    ``names`` are those that both sides have, in the old side's file order. ``renamed`` holds
+    (old, new, evidence); pairs with evidence ``digest`` have equal bytes.
     """
 
-    same_name: tuple[tuple[TensorSpec, TensorSpec], ...]
+    old: Mapping[str, TensorSpec]
+    new: Mapping[str, TensorSpec]
+    names: tuple[str, ...]
     renamed: tuple[tuple[TensorSpec, TensorSpec, RenameEvidence], ...]
     removed: tuple[TensorSpec, ...]
     added: tuple[TensorSpec, ...]
+
+    @property
+    def same_name(self) -> Iterator[tuple[TensorSpec, TensorSpec]]:
+        """The pairs of one name; made when asked for, since there may be 100,000."""
+        return ((self.old[name], self.new[name]) for name in self.names)
 
 
 def pair_tensors(
@@ -41,7 +49,7 @@ def pair_tensors(
         find_renames: whether unmatched names are looked at at all.
 
     """
-    same = tuple((spec, new[name]) for name, spec in old.items() if name in new)
+    same = tuple(name for name in old if name in new)
     gone = {name: spec for name, spec in old.items() if name not in new}
     come = {name: spec for name, spec in new.items() if name not in old}
     renamed: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = []
@@ -54,7 +62,7 @@ def pair_tensors(
         evidence: RenameEvidence = "prefix" if kind == "prefix" else "suffix"
         for before, after in pairs.items():
             renamed.append((gone.pop(before), come.pop(after), evidence))
-    return Pairing(same, tuple(renamed), tuple(gone.values()), tuple(come.values()))
+    return Pairing(old, new, same, tuple(renamed), tuple(gone.values()), tuple(come.values()))
 
 
 def _by_digest(

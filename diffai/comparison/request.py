@@ -143,9 +143,7 @@ def _spoken(words: Sequence[str], old: str, new: str) -> dict[str, str]:
 class _Revisions:
     """Both sides of a comparison of revisions: opens what stands at a path on either."""
 
-    def __init__(
-        self, repository: Repository, old: str, new: str, limits: Limits, names: Mapping[str, str]
-    ) -> None:
+    def __init__(self, repository: Repository, old: str, new: str, limits: Limits, names: Mapping[str, str]) -> None:
         self._names = names
         self._repository, self._old, self._new, self._limits = repository, old, new, limits
         self._top = top_of_work_tree(repository)

@@ -11,6 +11,9 @@ from diffai.model import PairFigures, TensorSpec, TensorSummary
 SIGNIFICANT_RELATIVE_L2 = 1e-3
 """A tensor whose relative L2 is above this counts as a significant change (report field of that name)."""
 
+_STATUSES: dict[tuple[TensorStatus, ...], tuple[TensorStatus, ...]] = {}
+"""The few status tuples there are, so that 100,000 tensors share them."""
+
 
 def classify(
     old: TensorSpec,
@@ -37,7 +40,9 @@ def classify(
             status.append("uncompared")
         else:
             status.append("identical" if figures.identical else "equal")
-    return TensorChange(new.name, tuple(status), old, new, figures, old_summary, new_summary, evidence, reason)
+    kept = tuple(status)
+    kept = _STATUSES.setdefault(kept, kept)
+    return TensorChange(new.name, kept, old, new, figures, old_summary, new_summary, evidence, reason)
 
 
 def values_changed(figures: PairFigures) -> bool:
@@ -55,8 +60,7 @@ def count(changes: Iterable[TensorChange]) -> Totals:
         ("added", "removed", "renamed", "reshaped", "cast", "changed", "uncompared", "equal", "identical"), 0
     )
     significant = modified = comparable = tolerated = nonfinite = 0
-    update: list[float] = []
-    base: list[float] = []
+    update = base = 0.0  # L2 so far; hypot neither overflows nor keeps a list of 100,000 norms
     for change in changes:
         for status in change.status:
             counts[status] += 1
@@ -78,10 +82,10 @@ def count(changes: Iterable[TensorChange]) -> Totals:
         if parameter and not figures.as_bytes:
             modified += delta.changed_count
         if parameter and delta.l2 > 0:
-            update.append(delta.l2)
-            base.append(delta.l2 / delta.relative_l2 if delta.relative_l2 else 0.0)  # None: old is all zero
+            update = math.hypot(update, delta.l2)
+            if delta.relative_l2:  # None: old is all zero
+                base = math.hypot(base, delta.l2 / delta.relative_l2)
     equal, identical = counts.pop("equal"), counts.pop("identical")
-    total = math.hypot(*base) if base else 0.0
     return Totals(
         **counts,
         unchanged=equal + identical,
@@ -91,5 +95,5 @@ def count(changes: Iterable[TensorChange]) -> Totals:
         comparable=comparable,
         tolerated=tolerated,
         new_nonfinite=nonfinite,
-        relative_l2=math.hypot(*update) / total if total else None,
+        relative_l2=update / base if base else None,
     )
