@@ -40,11 +40,12 @@ SIZES = Sizes()
 
 @frozen
 class Chunk:
-    """Elements ``start`` to ``stop`` of pair (or tensor) number ``index``."""
+    """Elements ``start`` to ``stop`` of pair (or tensor) number ``index``; ``once``: they cannot be read again."""
 
     index: int
     start: int
     stop: int
+    once: bool = False
 
 
 @frozen

@@ -92,13 +92,13 @@ def compare_pairs(
     for (_, part), known in zip(owed, paid, strict=True):
         part.difference, part.old, part.new = known.difference, known.old, known.new
     return [
-        _finish(pair, kind, [figures for _, figures in row], statistics=options.statistics)
+        finish_pair(pair, kind, [figures for _, figures in row], statistics=options.statistics)
         for pair, kind, row in zip(pairs, comparer.kinds, parts, strict=True)
     ]
 
 
-def _finish(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: bool) -> PairFigures:
-    """Merge the pieces of one pair."""
+def finish_pair(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: bool) -> PairFigures:
+    """Merge the pieces of one pair; the first of them is changed."""
     old, new = pair
     if kind.may_be_same and old.nbytes == new.nbytes and all(part.same for part in parts):
         return PairFigures(identical=True)

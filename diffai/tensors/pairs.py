@@ -159,7 +159,7 @@ class Comparer:
             stop = min(start + step, chunk.stop)
             raws = [self._read(side, pair[side], (start, stop), space, fast=kind.fast) for side in (0, 1)]
             if kind.may_be_same and same_bytes(raws[0], raws[1]):
-                if total is None and not self._read_once:
+                if total is None and not (self._read_once or chunk.once):
                     continue
                 side = summarise_block(kind.old, raws[0], stop - start, space)
                 figures = Figures.of_same(side)
