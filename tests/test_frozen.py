@@ -44,6 +44,42 @@ def test_it_behaves_as_the_standard_decorator() -> None:
 
 
 @frozen
+class Wide:
+    """Fields enough to be set by way of another class."""
+
+    a: int
+    b: int = 2
+    c: str = "c"
+    d: float | None = None
+    e: tuple[int, ...] = ()
+    f: int = 6
+    g: int = 7
+
+
+class Narrower(Wide):
+    """A subclass that adds nothing."""
+
+    __slots__ = ()
+
+
+def test_many_fields_behave_as_few() -> None:
+    wide = Wide(1, e=(3,))
+    assert (wide.a, wide.b, wide.c, wide.d, wide.e, wide.f, wide.g) == (1, 2, "c", None, (3,), 6, 7)
+    assert type(wide) is Wide
+    assert type(Narrower(1)) is Narrower
+    assert wide == Wide(1, 2, "c", None, (3,), 6, 7) != Wide(1)
+    assert repr(Wide(1)) == "Wide(a=1, b=2, c='c', d=None, e=(), f=6, g=7)"
+    for same in (copy.copy(wide), copy.deepcopy(wide), pickle.loads(pickle.dumps(wide)), dataclasses.replace(wide)):
+        assert same == wide and type(same) is Wide
+    with pytest.raises(AttributeError, match="immutable"):
+        wide.b = 3  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        wide.__class__ = Narrower  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Wide(1, b=2, z=3)  # type: ignore[call-arg]
+
+
+@frozen
 class Nothing:
     """A state without fields."""
 
