@@ -8,8 +8,6 @@ computed once a version and kept.
 from __future__ import annotations
 
 import dataclasses
-import os
-import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -22,16 +20,16 @@ from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.history.digests import Digested, digest_version, same_tensor
-from diffai.history.model_path import ModelPath, entries_at, near_models
+from diffai.history.model_path import ModelPath, near_models
+from diffai.history.uncommitted import STAGED, WORK_TREE, uncommitted
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.history.walk import Commit, Range, is_shallow, list_commits, renamed_from
-from diffai.model import State, TensorSpec, TensorSummary, Unreadable
+from diffai.model import NotAModel, State, TensorSpec, TensorSummary, Unreadable
 from diffai.sources.git_program import Repository
 
 Question = Literal["values", "structure", "introduced"]
 QUESTIONS: tuple[Question, ...] = ("values", "structure", "introduced")
-NOT_COMMITTED = Commit("0" * 40, (), "Not Committed Yet", "", "", "")
 _MOST_RENAMES = 100
 
 
@@ -40,7 +38,7 @@ class Origin:
     """Where an answer was found.
 
     Attributes:
-        commit: the commit; :data:`NOT_COMMITTED` for the work tree.
+        commit: the commit; or :data:`WORK_TREE`, :data:`STAGED`.
         name: what the tensor is called there.
         boundary: older history is not here, so it may come from further back (a shallow clone).
         skipped: commits between it and its nearest readable ancestor, whose versions could not be read: the change
@@ -122,19 +120,18 @@ def blame_model(
     versions = Versions(repository, limits, store)
     try:
         nodes = _graph(repository, versions, model, chosen)
-        newest = next((node for node in nodes.values() if node.version is not None), None)
         blame = _Blame(versions, store, nodes, is_shallow(repository), threads)
-        top = "" if rev else _work_tree(repository, versions, model, blame, newest)
+        top = "" if rev else _put_above(repository, model, blame, limits)
         start = top or next(iter(nodes), "")
         tip = blame.digested(start) if start else None
-        if tip is None or (start and start == next(iter(nodes), "") and nodes[start].version is None):
+        if tip is None:
             where = rev or "HEAD"
             raise SourceError(f"{model.path}: {where} does not have it{near_models(repository, chosen, model.path)}")
         if tip.header is None:
             assert tip.state is not None
             from diffai.comparison.summary import NotOpenedError
 
-            raise NotOpenedError(f"{model.path} at {rev or ('the work tree' if top else 'HEAD')}", tip.state)
+            raise NotOpenedError(f"{model.path} at {rev or 'HEAD'}", tip.state)
         names = [n for n in tip.header.tensors if not globs or any(fnmatchcase(n, glob) for glob in globs)]
         answers = blame.run(start, names, progress)
     finally:
@@ -144,7 +141,8 @@ def blame_model(
         for name in sorted(names, key=natural_key)
     ]
     left_out = len(tip.header.tensors) - len(names)
-    return ModelBlame(model.path, rev or ("work tree" if top else "HEAD"), tuple(rows), left_out)
+    at = {WORK_TREE.author: "work tree", STAGED.author: "index"}.get(top, rev or "HEAD")
+    return ModelBlame(model.path, at, tuple(rows), left_out)
 
 
 def _graph(repository: Repository, versions: Versions, model: ModelPath, chosen: Range) -> dict[str, _Node]:
@@ -171,37 +169,31 @@ def _graph(repository: Repository, versions: Versions, model: ModelPath, chosen:
         chosen = dataclasses.replace(chosen, revisions=(f"{steps[-1].logged.commit.hash}^1",))
 
 
-def _work_tree(
-    repository: Repository, versions: Versions, model: ModelPath, blame: _Blame, newest: _Node | None
-) -> str:
-    """Put the work tree above the newest commit when it holds something else; the node's name, else ""."""
-    from diffai.comparison.inputs import open_input
-    from diffai.sources.changed import WORK_TREE, changed_files, top_of_work_tree
-    from diffai.sources.git_program import GitError
+def _put_above(repository: Repository, model: ModelPath, blame: _Blame, limits: Limits) -> str:
+    """Put what is staged and the work tree above the newest commit, where they differ; the topmost node, else "".
 
-    top = top_of_work_tree(repository)
-    paths = [path for path in (model.path, model.index) if path and os.path.isfile(os.path.join(top, path))]
-    if not top or not paths:
-        return ""
-    dvc = newest is not None and newest.version is not None and newest.version.holder == "dvc"
-    if not dvc:
+    Raises:
+        NotOpenedError: what lies there is damaged.
+    """
+    from diffai.comparison.summary import NotOpenedError
+
+    top, names = "", []
+    for commit, side in uncommitted(repository, model, limits):
+        if side.checkpoint is None:
+            if isinstance(side.state, Unreadable | NotAModel):
+                raise NotOpenedError(side.label, side.state)
+            continue  # a pointer to what is not here: that was committed, or is looked at as staged
         try:
-            shards = entries_at(os.listdir(os.path.join(top, model.folder)), model)
-            files = [*paths, *(posixpath.join(model.folder, name) for name in shards)]
-            if newest is not None and not changed_files(Repository(top), repository.commit("HEAD"), WORK_TREE, files):
-                return ""
-        except (GitError, OSError):
-            pass
-    side = open_input(os.path.join(top, paths[0]), versions.limits)
-    if side.checkpoint is None:
-        return ""
-    name = NOT_COMMITTED.hash
-    try:
-        blame.add_open(name, record(side.checkpoint, side.size), side.checkpoint)
-    finally:
-        side.checkpoint.close()
-    blame.nodes = {name: _Node(NOT_COMMITTED, (newest.commit.hash,) if newest else (), None)} | blame.nodes
-    return name
+            blame.add_open(commit.author, record(side.checkpoint, side.size), side.checkpoint)
+        finally:
+            side.checkpoint.close()
+        names.append(commit)
+        top = top or commit.author
+    below = next(iter(blame.nodes), "")
+    for commit in reversed(names):
+        blame.nodes = {commit.author: _Node(commit, (below,) if below else (), None)} | blame.nodes
+        below = commit.author
+    return top
 
 
 class _Blame:

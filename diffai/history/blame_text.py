@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diffai.history.blame import NOT_COMMITTED, ModelBlame, Origin, TensorBlame
+from diffai.history.blame import ModelBlame, Origin, TensorBlame
 from diffai.history.figures import group_of
+from diffai.history.uncommitted import STAGED, WORK_TREE
 from diffai.history.walk import Commit
 from diffai.render import values
 from diffai.render.style import escape, paint, plural, shape
@@ -13,7 +14,7 @@ from diffai.render.values import Json
 
 SCHEMA = "diffai.blame/1"
 _COLOR, _OFF = "\x1b[33m", "\x1b[m"
-_WIDEST_AUTHOR, _WIDEST_NAME = 20, 60
+_WIDEST_AUTHOR, _WIDEST_NAME = 25, 60
 
 
 def blame_lines(blame: ModelBlame, *, depth: int = 0, color: bool = False) -> list[str]:
@@ -57,10 +58,10 @@ def _place(origin: Origin) -> str:
 
 def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str]]:
     """The commits that a module's tensors were last changed by, most tensors first."""
-    groups: dict[str, dict[str, list[TensorBlame]]] = {}
+    groups: dict[str, dict[Commit, list[TensorBlame]]] = {}
     for tensor in blame.tensors:
         name = group_of(tensor.spec.name, depth)
-        groups.setdefault(name, {}).setdefault(tensor.values.commit.hash, []).append(tensor)
+        groups.setdefault(name, {}).setdefault(tensor.values.commit, []).append(tensor)
     rows = []
     for name, by_commit in groups.items():
         total = sum(len(tensors) for tensors in by_commit.values())
@@ -73,11 +74,9 @@ def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str]]
 
 
 def _notes(blame: ModelBlame, color: bool) -> list[str]:
-    commits = {tensor.values.commit.hash for tensor in blame.tensors}
     lines = []
     if len(blame.tensors) > 1:
-        text = f"{plural(len(blame.tensors), 'tensor')} last changed by {plural(len(commits), 'commit')}"
-        lines.append(paint(f"({text})", "…", color))
+        lines.append(paint(f"({_count(blame)})", "…", color))
     if blame.left_out:
         lines.append(paint(f"({plural(blame.left_out, 'tensor')} not asked for)", "…", color))
     origins = [origin for t in blame.tensors for origin in (t.values, t.structure, t.introduced)]
@@ -89,6 +88,18 @@ def _notes(blame: ModelBlame, color: bool) -> list[str]:
         text = f"? marks a change that may be that of a version which could not be read: {names}"
         lines.append(paint(f"({text})", "…", color))
     return lines
+
+
+def _count(blame: ModelBlame) -> str:
+    """``5 tensors last changed by 2 commits, 1 tensor not committed``."""
+    changed_by = [tensor.values.commit for tensor in blame.tensors]
+    committed = [commit for commit in changed_by if commit not in (STAGED, WORK_TREE)]
+    words = []
+    if committed:
+        words.append(f"{plural(len(committed), 'tensor')} last changed by {plural(len(set(committed)), 'commit')}")
+    if len(committed) < len(changed_by):
+        words.append(f"{plural(len(changed_by) - len(committed), 'tensor')} not committed")
+    return ", ".join(words)
 
 
 def _hash(origin: Origin) -> str:
@@ -134,13 +145,14 @@ def _record(tensor: TensorBlame) -> dict[str, Json]:
 
 def _origin(origin: Origin) -> dict[str, Json]:
     commit = origin.commit
-    committed = commit != NOT_COMMITTED
+    committed = commit not in (STAGED, WORK_TREE)
     return {
         "commit": commit.hash if committed else None,
         "author": values.text(commit.author) if committed else None,
         "email": values.text(commit.email) if committed else None,
         "date": commit.date if committed else None,
         "subject": values.text(commit.subject) if committed else None,
+        "uncommitted": None if committed else "staged" if commit == STAGED else "work tree",
         "name": values.text(origin.name),
         "boundary": origin.boundary,
         "unreadable_between": list(origin.skipped),

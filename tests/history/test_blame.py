@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import numpy as np
+import pytest
 from gitrepo import Repo
+from holders import HOLDERS, Held, why_not
 from model_history import commit, diffai, history, shown, start, trained
 from safetensors.numpy import save
 
@@ -124,14 +127,83 @@ def test_a_merge_asks_both_parents(repo: Repo) -> None:
     assert by["head.bias"] == merge
 
 
+def uncommitted(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Tensor -> where its values lie that were not committed."""
+    return {name: t["values"]["uncommitted"] for name, t in found.items() if t["values"]["commit"] is None}
+
+
 def test_uncommitted_changes_are_named_so(repo: Repo) -> None:
     ((first, weights),) = history(repo, 1)
     repo.write({"model.safetensors": save(trained(weights, 1, "head.bias"))})
     found = blame(repo, "--", "model.safetensors")
-    assert found["head.bias"]["values"]["commit"] is None
+    assert uncommitted(found) == {"head.bias": "work tree"}
     assert found["head.weight"]["values"]["commit"] == first
-    assert "Not Committed Yet" in diffai(repo.top, "blame", "--", "model.safetensors")
-    assert "Not Committed Yet" not in diffai(repo.top, "blame", "HEAD", "--", "model.safetensors")
+    text = diffai(repo.top, "blame", "--", "model.safetensors")
+    assert "not committed (work tree)  head.bias" in text
+    assert text.endswith("(6 tensors last changed by 1 commit, 1 tensor not committed)\n")
+    assert "not committed" not in diffai(repo.top, "blame", "HEAD", "--", "model.safetensors")
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_what_is_staged_and_what_is_not(repo: Repo, holder: str) -> None:
+    if why := why_not(holder):
+        pytest.skip(why)
+    held = Held(repo, holder)
+    weights = start()
+    first = held.commit(weights, "one")
+    held.stage(staged := trained(weights, 1, "head.bias"))
+    found = blame(repo, "--", held.path)
+    assert uncommitted(found) == {"head.bias": "staged"}
+    assert {t["introduced"]["commit"] for t in found.values()} == {first}
+    held.edit(trained(staged, 2, "layers.0.attn"))
+    found = blame(repo, "--", held.path)
+    assert uncommitted(found) == {"head.bias": "staged", "layers.0.attn.weight": "work tree"}
+    text = diffai(repo.top, "blame", "--depth", "1", "--", held.path)
+    assert "not committed (staged)" in text and "not committed (work tree)" in text
+    # Staged, and changed back in the work tree: what would be seen on disk is the commit's.
+    held.edit(weights)
+    assert uncommitted(blame(repo, "--", held.path)) == {"head.bias": "work tree"}
+
+
+def test_a_file_that_was_only_touched_is_committed(repo: Repo) -> None:
+    history(repo, 1)
+    path = repo.top / "model.safetensors"
+    os.utime(path, (1, 1))
+    assert not uncommitted(blame(repo, "--", "model.safetensors"))
+
+
+def test_a_new_file_and_one_that_comes_back(repo: Repo) -> None:
+    ((_, weights),) = history(repo, 1)
+    repo.write({"new.safetensors": save(weights)})
+    assert set(uncommitted(blame(repo, "--", "new.safetensors")).values()) == {"work tree"}
+    repo.git("add", "new.safetensors")
+    found = blame(repo, "--", "new.safetensors")
+    assert {t[q]["uncommitted"] for t in found.values() for q in ("values", "structure", "introduced")} == {"staged"}
+    # Deleted by a commit and on disk again: it does not come from before the deletion.
+    repo.git("rm", "-q", "--cached", "model.safetensors")
+    repo.git("commit", "-q", "-m", "gone, and new")
+    assert set(uncommitted(blame(repo, "--", "model.safetensors")).values()) == {"work tree"}
+
+
+def test_a_damaged_file_of_the_work_tree_is_said(repo: Repo) -> None:
+    history(repo, 1)
+    repo.write({"model.safetensors": b"\xff\0\0\0\0\0\0\0{"})
+    assert "model.safetensors" in diffai(repo.top, "blame", "--", "model.safetensors", code=2)
+    assert blame(repo, "HEAD", "--", "model.safetensors")
+
+
+def test_shards_that_are_staged(repo: Repo) -> None:
+    weights = start()
+    names = sorted(weights)
+    halves = [{n: weights[n] for n in names[i::2]} for i in range(2)]
+    files = {f"m/model-0000{i + 1}-of-00002.safetensors": save(half) for i, half in enumerate(halves)}
+    repo.commit(files, "one")
+    name = "m/model-00001-of-00002.safetensors"
+    repo.write({name: save(trained(halves[0], 1, names[0]))})
+    repo.git("add", name)
+    assert uncommitted(blame(repo, "--", "m")) == {names[0]: "staged"}
+    repo.write({name: save(trained(halves[0], 1, names[2]))})
+    assert uncommitted(blame(repo, "--", "m")) == {names[0]: "work tree", names[2]: "work tree"}
 
 
 def test_modules(repo: Repo) -> None:
