@@ -15,6 +15,7 @@ from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
+from diffai.sources.resolve import sentence
 
 _SHARD = re.compile(r"^(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.(safetensors|bin))$")
 _MODEL_SUFFIXES = (
@@ -202,18 +203,14 @@ def compare_files(
     if isinstance(new.state, Absent):
         return FileChange(name, "removed", diff)
     if not diff.comparable:
-        return FileChange(name, "unreadable", diff, _why(diff))
+        return FileChange(name, "unreadable", diff, why_not_comparable(diff))
     return FileChange(name, "compared", diff)
 
 
-def _why(diff: ModelDiff) -> str:
-    words = []
-    for which, side in (("old", diff.old), ("new", diff.new)):
-        if side.state is not None and not isinstance(side.state, Absent):
-            words.append(
-                f"{which}: {getattr(side.state, 'reason', '') or getattr(side.state, 'kind', '') or side.state}"
-            )
-    return "; ".join(words)
+def why_not_comparable(diff: ModelDiff) -> str:
+    """Why a side of a comparison could not be opened."""
+    sides = (("old", diff.old.state), ("new", diff.new.state))
+    return "; ".join(f"{which}: {sentence(s)}" for which, s in sides if s is not None and not isinstance(s, Absent))
 
 
 def _open(path: str | None, limits: Limits) -> Input:

@@ -23,6 +23,7 @@ from diffai.sources.changed import (
     split_revisions,
     top_of_work_tree,
 )
+from diffai.sources.dvc_names import is_pointer_name
 from diffai.sources.git_program import Repository
 
 
@@ -99,17 +100,14 @@ def compare_revisions(
     if len(paths) == 1 and not pairs:
         from diffai.comparison.tracked_paths import compare_tracked_folder
 
-        sides = (old, ":" if new == INDEX else new)
-        folder = compare_tracked_folder(repository.directory, sides, view.relative(paths[0]), options, limits)
+        folder = compare_tracked_folder(repository.directory, (old, new), view.relative(paths[0]), options, limits)
         if folder is not None:
             return replace(folder, old=names[old], new=names[new])
         if not os.path.isdir(paths[0]):
             return _unchanged(view, paths[0], options, progress)
     files = []
     for name, change in pairs.items():
-        file = view.compare(name, change, options, progress)
-        if file is not None:
-            files.append(file)
+        files += view.compare(name, change, options, progress)
     if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and not os.path.isdir(paths[0]):
         return files[0].diff
     left_out = [LeftOut("files", view.excluded, "left out by --include/--exclude")] if view.excluded else []
@@ -121,10 +119,10 @@ def _unchanged(
 ) -> ModelDiff | DirectoryDiff:
     """A path that git calls unchanged: the diff of the file with itself says so, and that it is readable."""
     relative = view.relative(path)
-    file = view.compare(path, ChangedFile(relative, relative), options, progress)
-    if file is None or file.diff is None:
-        raise SourceError(f"{path}: {file.reason if file else 'is not a model'}")
-    return file.diff
+    files = view.compare(path, ChangedFile(relative, relative), options, progress)
+    if not files or files[0].diff is None:
+        raise SourceError(f"{path}: {files[0].reason if files else 'is not a model'}")
+    return files[0].diff
 
 
 def _spoken(words: Sequence[str], old: str, new: str) -> dict[str, str]:
@@ -182,19 +180,29 @@ class _Revisions:
 
     def compare(
         self, name: str, change: ChangedFile, options: CompareOptions, progress: Progress | None
-    ) -> FileChange | None:
-        """The change of one model; None when it is a model on neither side."""
+    ) -> list[FileChange]:
+        """The change of one model, or those of the models behind a DVC pointer; empty when there is no model."""
+        if any(is_pointer_name(path) for path in (change.old_path, change.new_path)):
+            behind = self._behind_pointer(change, options)
+            if behind is not None:
+                self.not_models += not behind
+                return behind
         sides = self._open(self._old, change.old_path), self._open(self._new, change.new_path)
         try:
             if all(isinstance(side.state, (Absent, NotAModel)) for side in sides):
                 self.not_models += 1
-                return None
+                return []
             renamed = change.old_path and change.new_path and change.old_path != change.new_path
             shown = f"{change.old_path} -> {change.new_path}" if renamed else name
-            return compare_files(shown, *sides, options, progress)
+            return [compare_files(shown, *sides, options, progress)]
         finally:
             for side in sides:
                 _close(side)
+
+    def _behind_pointer(self, change: ChangedFile, options: CompareOptions) -> list[FileChange] | None:
+        from diffai.comparison.tracked_paths import compare_pointers
+
+        return compare_pointers(self._repository.directory, (self._old, self._new), change, options, self._limits)
 
     def _open(self, commit: str, path: str) -> Input:
         if not path:

@@ -178,6 +178,11 @@ def find_in_work_tree(path: str) -> Tracked | None:
     return find_tracked(path, lambda name: _text_at(os.path.join(git.top, name)))
 
 
+def work_tree_text(path: str) -> bytes | None:
+    """A file of the work tree (path from the top of the repository of the working directory); None without one."""
+    return _text_of(find_repository(), path)
+
+
 def _nearest(path: str) -> str:
     """The nearest folder above a path that is on disk."""
     folder = os.path.dirname(os.path.realpath(path))

@@ -137,7 +137,7 @@ def expect_source(found: Opened, label: str) -> Source:
     if isinstance(found, Absent):
         raise SourceError(f"{label}: no such file")
     if isinstance(found, State):
-        raise UnresolvedError(f"{label}: {_sentence(found)}", found)
+        raise UnresolvedError(f"{label}: {sentence(found)}", found)
     return found
 
 
@@ -312,7 +312,7 @@ def _quoted(path: str) -> str:
     return shlex.quote(path)
 
 
-def _sentence(state: State) -> str:
+def sentence(state: State) -> str:
     """A state as the end of an error message."""
     if isinstance(state, LfsPointer):
         return (f"is a git-LFS pointer; its object ({state.size:,} bytes) is not here"
@@ -321,7 +321,7 @@ def _sentence(state: State) -> str:
         return f"{state.what} is not here" + (f" ({state.command})" if state.command else "")
     if isinstance(state, DvcPointer):
         return "is a DVC pointer with several outputs; name one of them"
-    return "has no bytes to read"
+    return getattr(state, "reason", "") or getattr(state, "kind", "") or "has no bytes to read"
 
 
 def joined(folder: str, target: str) -> str:
