@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors_writer as writer
@@ -19,14 +19,10 @@ CHANGED = "~ a.weight: mean=1.3125->2.3125"
 
 
 @pytest.fixture
-def project(real_dvc: RunDvc, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+def project(real_dvc: RunDvc, template: Any) -> Repo:
     """A copy of a repository with tags v1 and v2 of files and a directory, made by DVC itself."""
-    template = tmp_path_factory.getbasetemp() / "dvc-template"
-    if not template.exists():
-        make_project(Repo.init(tmp_path / "template"), real_dvc)
-        (tmp_path / "template").rename(template)
-    shutil.copytree(template, tmp_path / "repo", symlinks=True)
-    return Repo(tmp_path / "repo")
+    made: Repo = template("project", lambda repo: make_project(repo, real_dvc))
+    return made
 
 
 def make_project(repo: Repo, real_dvc: RunDvc) -> None:
