@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 DIFFAI = Path(sysconfig.get_path("scripts")) / "diffai"
 
 
 def diffai(
-    *arguments: str | os.PathLike[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str | os.PathLike[str],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the console script; text in and out as UTF-8."""
+    """Run the console script; text in and out as UTF-8. ``before`` is called in its process before it starts."""
     return subprocess.run(
         [str(DIFFAI), *map(os.fspath, arguments)],
         cwd=cwd,
@@ -25,4 +28,5 @@ def diffai(
         errors="surrogateescape",
         check=False,
         timeout=120,
+        preexec_fn=before,
     )
