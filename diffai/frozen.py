@@ -1,16 +1,26 @@
-"""``@frozen``: what ``@dataclass(frozen=True, slots=True)`` gives, at a tenth of its cost to define.
+"""``@frozen`` and ``@slotted``: what ``@dataclass(slots=True)`` gives, frozen or not, but cheap to define.
 
 git starts one process a file, and the standard decorator takes most of a millisecond for every class (it compiles
-eight functions), which over our fifty classes is as long as a third of numpy's import. Here one function is compiled
-for a class, the others are shared. ``dataclasses.fields``, ``replace`` and ``asdict`` work on the result as usual.
+eight functions), which over our sixty classes is as long as a third of numpy's import. Here methods are shared, and
+``__init__`` is compiled when the first object is made, since most classes have none in most processes.
+``dataclasses.fields``, ``replace`` and ``asdict`` work on the result as usual, but load ``dataclasses``;
+:func:`replace` here does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, dataclass_transform
+TYPE_CHECKING = False  # ``typing`` takes as long to load as a fifth of Python's start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, dataclass_transform
 
-T = TypeVar("T")
+    T = TypeVar("T")
+else:
+
+    def dataclass_transform(**_):
+        """Say to type checkers what a decorator does; see :func:`typing.dataclass_transform`."""
+        return lambda decorator: decorator
+
 
 _NOT_COPIED = ("__dict__", "__weakref__", "__annotations__")
 
@@ -23,27 +33,57 @@ def frozen(cls: type[T]) -> type[T]:
     immutable; there are no default factories. Methods must not call ``super()`` without arguments,
     since the class is made anew.
     """
+    return _made(cls, {"__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse})
+
+
+@dataclass_transform()
+def slotted(cls: type[T]) -> type[T]:
+    """Make a class of annotated fields slotted, comparable and printable; its objects can change.
+
+    What is said of :func:`frozen` holds here too, but there is no hash.
+    """
+    return _made(cls, {"__hash__": None})
+
+
+def replace(item: T, /, **changes: Any) -> T:
+    """A copy of an object of such a class in which some fields are other ones.
+
+    Raises:
+        TypeError: a field that the class does not have.
+    """
+    cls: Any = type(item)
+    made: T = cls(**{name: getattr(item, name) for name in cls.__slots__} | changes)
+    return made
+
+
+def _made(cls: type[T], kind: dict[str, Any]) -> type[T]:
     annotations: dict[str, Any] = vars(cls).get("__annotations__", {})
-    names = tuple(name for name, kind in annotations.items() if not str(kind).startswith("ClassVar"))
-    namespace = {key: value for key, value in cls.__dict__.items() if key not in _NOT_COPIED and key not in names}
+    names = tuple([name for name, text in annotations.items() if not str(text).startswith("ClassVar")])
+    default = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+    namespace = {key: value for key, value in cls.__dict__.items() if key not in _NOT_COPIED and key not in default}
+    aside = namespace.get("__uncompared__", ())
+
+    def first(self: Any, *values: Any, **named: Any) -> None:
+        """Take the place of ``__init__`` until the first object is made."""
+        setattr(made, "__init__", initialiser := _initialiser(made, default))  # noqa: B010
+        initialiser(self, *values, **named)
+
     namespace.update(
+        kind,
         __slots__=names,
         __match_args__=names,
-        __compared__=tuple(name for name in names if name not in namespace.get("__uncompared__", ())),
+        __compared__=tuple([name for name in names if name not in aside]) if aside else names,
         __annotations__=annotations,
-        __init__=_initialiser(cls, names),
+        __init__=first,
         __eq__=_equal,
-        __hash__=_hash,
-        __setattr__=_refuse,
-        __delattr__=_refuse,
         __getstate__=_state,
         __setstate__=_restore,
-        __dataclass_fields__=_Fields(),
+        __dataclass_fields__=_FIELDS,
     )
     namespace.setdefault("__repr__", _represent)
     made: type[T] = type(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__
-    defaults[made] = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+    defaults[made] = default
     return made
 
 
@@ -55,28 +95,30 @@ _MANY = 6
 """Fields from which on the detour over another class is the shorter way to set them."""
 
 
-def _initialiser(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
+def _initialiser(cls: type, default: dict[str, Any]) -> Callable[..., None]:
     """Compile ``__init__``: field names are Python identifiers, so nothing foreign gets into the source.
 
     Setting a field against ``__setattr__`` takes a call each. An object of many fields is, while it is set, one of a
     class of the same layout that lets itself be set, which halves the time; models have 100,000 such objects.
     """
-    default = {f"_{name}": cls.__dict__[name] for name in names if name in cls.__dict__}
-    parameters = ", ".join(f"{name}=_{name}" if f"_{name}" in default else name for name in names)
-    scope: dict[str, Any] = {"_set": object.__setattr__, **default}
-    if len(names) < _MANY or cls.__bases__ != (object,):
-        body = "".join(f"\n _set(self, {name!r}, {name})" for name in names) or "\n pass"
+    names: tuple[str, ...] = cls.__slots__  # type: ignore[attr-defined]
+    parameters = ", ".join([f"{name}=_{name}" if name in default else name for name in names])
+    scope: dict[str, Any] = {"_set": object.__setattr__} | {f"_{name}": value for name, value in default.items()}
+    if cls.__dict__.get("__setattr__") is None:
+        body = "".join([f"\n self.{name} = {name}" for name in names]) or "\n pass"
+    elif len(names) < _MANY or cls.__bases__ != (object,):
+        body = "".join([f"\n _set(self, {name!r}, {name})" for name in names]) or "\n pass"
     else:
         scope["_Open"] = type(cls.__name__, (), {"__slots__": names})
         body = "\n _kind = self.__class__\n _set(self, '__class__', _Open)"
-        body += "".join(f"\n self.{name} = {name}" for name in names) + "\n self.__class__ = _kind"
+        body += "".join([f"\n self.{name} = {name}" for name in names]) + "\n self.__class__ = _kind"
     exec(f"def __init__(self, {parameters}):{body}", scope)
     made: Callable[..., None] = scope["__init__"]
     return made
 
 
 def _values(self: Any) -> tuple[Any, ...]:
-    return tuple(getattr(self, name) for name in self.__compared__)
+    return tuple([getattr(self, name) for name in self.__compared__])
 
 
 def _equal(self: Any, other: object) -> Any:
@@ -90,7 +132,7 @@ def _hash(self: Any) -> int:
 
 
 def _represent(self: Any) -> str:
-    fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__compared__)
+    fields = ", ".join([f"{name}={getattr(self, name)!r}" for name in self.__compared__])
     return f"{type(self).__qualname__}({fields})"
 
 
@@ -99,7 +141,7 @@ def _refuse(self: Any, name: str, value: object = None) -> None:
 
 
 def _state(self: Any) -> tuple[Any, ...]:
-    return tuple(getattr(self, name) for name in self.__slots__)
+    return tuple([getattr(self, name) for name in self.__slots__])
 
 
 def _restore(self: Any, state: tuple[Any, ...]) -> None:
@@ -125,7 +167,10 @@ class _Fields:
                 for name, kind in owner.__annotations__.items()
                 if name in owner.__slots__  # type: ignore[attr-defined]
             ],
-            frozen=True,
+            frozen=owner.__setattr__ is _refuse,
         )
         made: dict[str, Any] = stand_in.__dataclass_fields__  # type: ignore[attr-defined]
         return made
+
+
+_FIELDS = _Fields()
