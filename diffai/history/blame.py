@@ -21,10 +21,11 @@ from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.history.digests import Digested, digest_version, same_tensor
 from diffai.history.model_path import ModelPath, near_models
+from diffai.history.renames import find_earlier
 from diffai.history.uncommitted import STAGED, WORK_TREE, uncommitted
 from diffai.history.version import Version
 from diffai.history.versions import Versions
-from diffai.history.walk import Commit, Range, is_shallow, list_commits, renamed_from
+from diffai.history.walk import Commit, Range, is_shallow, list_commits
 from diffai.model import NotAModel, State, TensorSpec, TensorSummary, Unreadable
 from diffai.sources.git_program import Repository
 
@@ -161,11 +162,10 @@ def _graph(repository: Repository, versions: Versions, model: ModelPath, chosen:
             nodes.setdefault(commit.hash, _Node(commit, commit.parents, step.new))
         if not steps or steps[-1].old is not None or steps[-1].new is None or len(seen) > _MOST_RENAMES:
             return nodes
-        part = steps[-1].new.parts[0]
-        earlier = renamed_from(repository, steps[-1].logged.commit, part.oid)
-        if not earlier or earlier in seen:
+        earlier = find_earlier(repository, versions, steps[-1])
+        if earlier is None or earlier.path in seen:
             return nodes
-        model = ModelPath(earlier.removesuffix(".dvc") if part.path.endswith(".dvc") else earlier)
+        model = ModelPath(earlier.path)
         chosen = dataclasses.replace(chosen, revisions=(f"{steps[-1].logged.commit.hash}^1",))
 
 

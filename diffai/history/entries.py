@@ -52,6 +52,7 @@ class LogEntry:
             the last readable version.
         figures: None where the version is unreadable or not here, for the reason ``state``.
         renamed_from: its path before this commit, where that was another.
+        renamed_exactly: the content was the same, else it was known by names and shapes of its tensors.
         moved_from: what held its bytes before, where that was something else: ``git``, ``git-lfs``, ``dvc``.
         cut: older history is not here (a shallow clone), so "added" is not known to be true.
         diff: the comparison itself, where it was asked for.
@@ -67,6 +68,7 @@ class LogEntry:
     moved_from: str = ""
     cut: bool = False
     diff: ModelDiff | None = None
+    renamed_exactly: bool = True
 
 
 @frozen
@@ -79,7 +81,8 @@ class ModelLog:
         entries: those that are shown.
         versions: in the whole range, shown or not.
         left_out: commits that touched the model but nothing that was asked for.
-        earlier_path: it was created by an exact rename of this path, which was not followed; "" otherwise.
+        earlier_path: it was created by a rename of this path, which was not followed; "" otherwise.
+        earlier_exactly: as ``renamed_exactly``.
     """
 
     path: str
@@ -89,3 +92,4 @@ class ModelLog:
     left_out: int = 0
     earlier_path: str = ""
     compare_to: str = "previous"
+    earlier_exactly: bool = True

@@ -34,6 +34,7 @@ def log_report(log: ModelLog) -> dict[str, Json]:
         "versions": log.versions,
         "left_out": log.left_out,
         "earlier_path": values.text(log.earlier_path) or None,
+        "earlier_by": _by(log.earlier_exactly) if log.earlier_path else None,
         "entries": [entry_record(entry) for entry in log.entries],
     }
 
@@ -53,6 +54,7 @@ def entry_record(entry: LogEntry) -> dict[str, Json]:
         "holder": version.holder if version is not None else None,
         "content": values.text(version.content) if version is not None else None,
         "renamed_from": values.text(entry.renamed_from) or None,
+        "renamed_by": _by(entry.renamed_exactly) if entry.renamed_from else None,
         "moved_from": entry.moved_from or None,
         "compared_with": values.text(entry.compared_with) or None,
         "history_cut": entry.cut,
@@ -63,6 +65,11 @@ def entry_record(entry: LogEntry) -> dict[str, Json]:
     if entry.diff is not None:
         record["report"] = report(entry.diff)
     return record
+
+
+def _by(exactly: bool) -> str:
+    """How a renamed file was known."""
+    return "content" if exactly else "tensors"
 
 
 def _figures(figures: Figures | None) -> dict[str, Json]:

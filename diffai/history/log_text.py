@@ -19,6 +19,7 @@ _OFF = "\x1b[m"
 _BARS = "▁▂▃▄▅▆▇█"
 _TURNED = 0.5  # cosine of successive updates beyond which a word is given to it
 _FEWEST_FOR_LINE = 3
+_ALIKE = "by the names and shapes of its tensors"
 
 
 def log_lines(log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False) -> list[str]:
@@ -34,7 +35,9 @@ def log_lines(log: ModelLog, *, color: bool = False, detail: bool = False, verbo
         text = f"({plural(log.left_out, 'commit')} of {log.versions} changed nothing of what was asked for)"
         lines.append(paint(text, "…", color))
     if log.earlier_path:
-        lines.append(paint(f"(renamed from {escape(log.earlier_path)}: --follow goes on there)", "…", color))
+        why = "" if log.earlier_exactly else f", {_ALIKE}"
+        text = f"(renamed from {escape(log.earlier_path)}{why}: --follow goes on there)"
+        lines.append(paint(text, "…", color))
     while lines and not lines[-1]:
         lines.pop()
     return lines
@@ -60,7 +63,8 @@ def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
     figures, version = entry.figures, entry.version
     lines = []
     if entry.renamed_from and version is not None:
-        lines.append(f"> {escape(entry.renamed_from)} -> {escape(version.path)}")
+        why = "" if entry.renamed_exactly else f" ({_ALIKE})"
+        lines.append(f"> {escape(entry.renamed_from)} -> {escape(version.path)}{why}")
     if entry.moved_from and version is not None:
         lines.append(f"> moved from {entry.moved_from} to {version.holder}")
     if entry.state is not None or figures is None:
