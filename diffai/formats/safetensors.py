@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from diffai.errors import FormatError
 from diffai.formats.base import Limits
 from diffai.formats.safetensors_header import NAME as NAME
-from diffai.formats.safetensors_header import Header, raise_first, read_header
+from diffai.formats.safetensors_header import Header, parse_header, raise_first, read_bytes, read_header
 from diffai.model import Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
 
@@ -48,6 +48,9 @@ TITLE = "safetensors"
 SUFFIXES = (".safetensors",)
 
 _NOTHING: Mapping[str, Scalar] = {}
+
+_LONG = 1 << 19
+"""Bytes of a header from which on it pays to look whether another one says the same."""
 
 
 class SafetensorsCheckpoint:
@@ -106,7 +109,12 @@ def open_checkpoint(source: Source, limits: Limits) -> SafetensorsCheckpoint:
         SourceError: the bytes cannot be read.
 
     """
-    return SafetensorsCheckpoint(source, read_header(source, limits, raise_first))
+    raw = read_bytes(source, limits, raise_first)
+    if len(raw) < _LONG:
+        return SafetensorsCheckpoint(source, parse_header(raw, source.size, raise_first))
+    from diffai.formats.safetensors_twins import header_of
+
+    return SafetensorsCheckpoint(source, header_of(raw, source.size))
 
 
 def check(source: Source, limits: Limits) -> tuple[Problem, ...]:

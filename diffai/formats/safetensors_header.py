@@ -3,15 +3,16 @@
 Source: the format description in the README of https://github.com/huggingface/safetensors and the checks
 of its ``SafeTensors::read_metadata`` and ``Metadata::validate``. Only the standard library is used, members
 of the header are taken one at a time (a header of 100,000 tensors never becomes a tree of 100,000
-dictionaries), and equal names, shapes and sizes are shared.
+dictionaries), and equal names, dtypes and shapes are shared.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from operator import attrgetter
+from typing import Any, NoReturn
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
@@ -31,11 +32,15 @@ _FIELDS = ("dtype", "shape", "data_offsets")
 # The entry as all writers write it: no escapes in the name, fields in this order, sizes below 10^19.
 _SIZE = "(?:0|[1-9][0-9]{0,18})"
 _USUAL_ENTRY = re.compile(
-    rf'"([^"\\\x00-\x1f]*)": ?{{"dtype": ?"([A-Z0-9_]+)", ?"shape": ?\[({_SIZE}(?:, ?{_SIZE})*|)\]'
+    rf'"([^"\\\x00-\x1f]*)": ?{{("dtype": ?"[A-Z0-9_]+", ?"shape": ?\[(?:{_SIZE}(?:, ?{_SIZE})*|)\])'
     rf', ?"data_offsets": ?\[({_SIZE}), ?({_SIZE})\]}}(, ?(?="))?'
 )
 
 Report = Callable[[Problem], None]
+
+
+class Specs(dict[str, TensorSpec]):
+    """Specs by name, in file order; unlike a plain dictionary's its life can be followed (:mod:`weakref`)."""
 
 
 @frozen
@@ -43,13 +48,13 @@ class Header:
     """What a header says.
 
     Attributes:
-        tensors: specs by name, in file order; offsets are absolute.
+        tensors: offsets are absolute.
         metadata: ``__metadata__``; empty when there is none.
         data_start: absolute offset of the data section, 8 + header length.
 
     """
 
-    tensors: dict[str, TensorSpec]
+    tensors: Specs
     metadata: dict[str, str]
     data_start: int
 
@@ -62,9 +67,7 @@ def shown(name: str) -> str:
 def raise_first(problem: Problem) -> None:
     """The report function of opening: the first error ends it; warnings pass."""
     if problem.severity == "error":
-        raise FormatError(
-            problem.message, code=problem.code, tensor=problem.tensor, offset=problem.offset, format=NAME
-        )
+        raise FormatError(problem.message, code=problem.code, tensor=problem.tensor, offset=problem.offset, format=NAME)
 
 
 def read_header(source: Source, limits: Limits, report: Report) -> Header:
@@ -82,29 +85,38 @@ def read_header(source: Source, limits: Limits, report: Report) -> Header:
         SourceError: the source cannot be read.
 
     """
-    text, data_start = _header_text(source, limits, report)
+    return parse_header(read_bytes(source, limits, report), source.size, report)
+
+
+def parse_header(raw: bytearray, file_size: int, report: Report) -> Header:
+    """The same of bytes that :func:`read_bytes` gave, for which they are cleared: 10 MB need not be held twice."""
+    data_start = 8 + len(raw)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _fail(report, "ST03", f"header is not UTF-8 ({error.reason})", offset=8 + error.start)
+    raw.clear()
     entries = _Entries(text, data_start, report)
     try:
-        for key, value, position in members(text, _USUAL_ENTRY):
+        for key, value, position in members(text, entries.take_usual):
             entries.take(key, value, position)
     except MalformedError as error:
         offset = 8 + entries.byte_position(error.position)
         if error.syntax:
             _fail(report, "ST04", f"header is not valid JSON: {error.reason}", offset=offset)
         _fail(report, "ST05", "header is JSON, but not an object", offset=offset)
-    tensors = _check_layout(entries, source.size, report)
-    return Header(tensors, entries.metadata, data_start)
+    return Header(_check_layout(entries, file_size, report), entries.metadata, data_start)
 
 
-def _fail(report: Report, code: str, message: str, *, offset: int) -> None:
+def _fail(report: Report, code: str, message: str, *, offset: int) -> NoReturn:
     """Report a problem after which nothing more can be read."""
     problem = Problem(code, "error", message, offset=offset)
     report(problem)
     raise FormatError(message, code=code, offset=offset, format=NAME)
 
 
-def _header_text(source: Source, limits: Limits, report: Report) -> tuple[str, int]:
-    """The header's text and the offset of the data behind it."""
+def read_bytes(source: Source, limits: Limits, report: Report) -> bytearray:
+    """The bytes of the header; the data begins 8 + their number into the file. Arguments as for read_header."""
     size = source.size
     if size < 8:
         _fail(report, "ST01", f"is {size} bytes long, too short for the 8-byte header length", offset=0)
@@ -119,12 +131,9 @@ def _header_text(source: Source, limits: Limits, report: Report) -> tuple[str, i
             code="ST20", offset=0, format=NAME,
         )  # fmt: skip
     raw = bytearray(length)
-    source.read_into(8, memoryview(raw))
-    try:
-        return raw.decode("utf-8"), 8 + length
-    except UnicodeDecodeError as error:
-        _fail(report, "ST03", f"header is not UTF-8 ({error.reason})", offset=8 + error.start)
-        raise  # not reached: _fail raises
+    with memoryview(raw) as view:
+        source.read_into(8, view)
+    return raw
 
 
 # ---------------------------------------------------------------- entries
@@ -142,46 +151,69 @@ class _Entries:
         self._reached = (0, 0)  # a position in characters, the same in bytes
         self.data_start = data_start
         self.report = report
-        self.tensors: dict[str, TensorSpec] = {}
+        self.tensors = Specs()
         self.metadata: dict[str, str] = {}
         self.repeated: list[TensorSpec] = []  # further entries of a name, for the layout only
         self.complete = True  # False when the range of an entry is unknown
-        self.ascending = True
-        self._end = data_start
+        self.ascending = self.gapless = True
+        self.end = data_start  # of the entry before
         self._seen_metadata = False
-        self._kinds: dict[tuple[str, str | tuple[int, ...]], _Kind] = {}
+        self._kinds: dict[tuple[str, tuple[int, ...]], _Kind] = {}
+        self._usual_kinds: dict[str, _Kind] = {}
+
+    def take_usual(self, at: int) -> tuple[int, bool]:
+        """Take the entries from ``at`` on that are written as usual and are right; :meth:`take` has the others.
+
+        Most headers hold nothing else. Returns the position behind the last one, and whether it had no comma after it.
+        """
+        text, tensors, kinds, data_start, end = self._text, self.tensors, self._usual_kinds, self.data_start, self.end
+        through = False
+        while not through and (usual := _USUAL_ENTRY.match(text, at)):
+            key, form, first, behind, comma = usual.groups()
+            kind = kinds.get(form) or self._usual_kind(form)
+            begin = int(first)
+            if int(behind) - begin != kind[2] or kind[2] < 0 or key in tensors or key == "__metadata__":
+                break
+            name, offset = sys.intern(key), data_start + begin
+            if offset != end:
+                self.gapless = False
+                self.ascending = self.ascending and offset > end
+            end = offset + kind[2]
+            tensors[name] = TensorSpec(name, *kind, offset)
+            at, through = usual.end(), not comma
+        self.end = end
+        return at, through
+
+    def _usual_kind(self, form: str) -> _Kind:
+        """Of an entry's ``"dtype":"F32","shape":[2,3]``."""
+        dtype, sizes = form.split('"')[3], form[form.index("[") + 1 : -1]
+        shape = tuple(map(int, sizes.split(","))) if sizes else ()
+        return self._usual_kinds.setdefault(form, self._kind(dtype, shape))
 
     def take(self, key: str, value: Any, position: int) -> None:
-        """One member of the header object; ``value`` is a tuple of strings for a usual entry."""
+        """One member of the header object, whatever it is."""
         if key == "__metadata__":
             self._take_metadata(value, position)
             return
-        if type(value) is tuple:
-            _, dtype, sizes, first, behind, _ = value
-            begin, end = int(first), int(behind)
-            kind = self._kinds.get((dtype, sizes))
-            if kind is None:
-                shape = tuple(map(int, sizes.split(","))) if sizes else ()
-                kind = self._kinds.setdefault((dtype, sizes), self._kind(dtype, shape))
-        else:
-            self._check_fields(key, value, position)
-            fault = _fault(value)
-            if fault:
-                self.complete = False
-                self._problem("ST08", f"header entry has {fault}", key, position)
-                return
-            kind = self._kind(value["dtype"], tuple(value["shape"]))
-            begin, end = value["data_offsets"]
-            if not key.isascii():
-                self._check_unicode(key, key, position)
-        if end - begin != kind[2]:
+        self._check_fields(key, value, position)
+        fault = _fault(value)
+        if fault:
+            self.complete = False
+            self._problem("ST08", f"header entry has {fault}", key, position)
+            return
+        kind = self._kind(value["dtype"], tuple(value["shape"]))
+        begin, end = value["data_offsets"]
+        if not key.isascii():
+            self._check_unicode(key, key, position)
+        if end - begin != kind[2] or kind[2] < 0:
             self._problem(*_misfit(kind, begin, end), key, position)
             kind = (kind[0], kind[1], abs(end - begin))  # where problems are only collected
             begin = min(begin, end)
         offset = self.data_start + begin
-        if offset < self._end:
-            self.ascending = False
-        self._end = offset + kind[2]
+        if offset != self.end:
+            self.gapless = False
+            self.ascending = self.ascending and offset > self.end
+        self.end = offset + kind[2]
         name = sys.intern(key)
         spec = TensorSpec(name, *kind, offset)
         if self.tensors.setdefault(name, spec) is not spec:
@@ -304,13 +336,25 @@ def _sizes(value: Any) -> bool:
 # ---------------------------------------------------------------- layout of the data
 
 
-def _check_layout(entries: _Entries, file_size: int, report: Report) -> dict[str, TensorSpec]:
+def _check_layout(entries: _Entries, file_size: int, report: Report) -> Specs:
     """Byte ranges follow each other without hole or overlap, up to the end. Returns specs in file order."""
-    tensors, cursor, last = entries.tensors, entries.data_start, ""
-    if entries.ascending and not entries.repeated:
-        ordered = list(tensors.values())
-    else:
-        ordered = sorted([*tensors.values(), *entries.repeated], key=lambda s: (s.offset, s.nbytes))
+    tensors, end = entries.tensors, entries.end
+    ordered: Collection[TensorSpec] = tensors.values()
+    if entries.repeated or not entries.ascending:
+        ordered = sorted([*ordered, *entries.repeated], key=attrgetter("offset", "nbytes"))
+    if entries.repeated or not entries.gapless:
+        end = _check_neighbours(ordered, entries, report)
+    if end > file_size:
+        _report_cut(ordered, end, file_size, report)
+    elif end < file_size and entries.complete:
+        message = f"{file_size - end:,} bytes follow the last tensor"
+        report(Problem("ST16", "error", message, offset=end))
+    return tensors if entries.ascending else Specs((spec.name, tensors[spec.name]) for spec in ordered)
+
+
+def _check_neighbours(ordered: Collection[TensorSpec], entries: _Entries, report: Report) -> int:
+    """Each tensor begins where the ones before it end. Returns where the last one ends."""
+    cursor, last = entries.data_start, ""
     for spec in ordered:
         at = spec.offset
         if at < cursor:
@@ -321,15 +365,10 @@ def _check_layout(entries: _Entries, file_size: int, report: Report) -> dict[str
             report(Problem("ST15", "error", message, spec.name, cursor))
         if at + spec.nbytes >= cursor:
             cursor, last = at + spec.nbytes, spec.name
-    if cursor > file_size:
-        _report_cut(ordered, cursor, file_size, report)
-    elif cursor < file_size and entries.complete:
-        message = f"{file_size - cursor:,} bytes follow the last tensor"
-        report(Problem("ST16", "error", message, offset=cursor))
-    return tensors if entries.ascending else {spec.name: tensors[spec.name] for spec in ordered}
+    return cursor
 
 
-def _report_cut(ordered: list[TensorSpec], end: int, file_size: int, report: Report) -> None:
+def _report_cut(ordered: Collection[TensorSpec], end: int, file_size: int, report: Report) -> None:
     """The data ends early: say by how much, and which tensors miss bytes."""
     cut = [spec for spec in ordered if spec.offset + spec.nbytes > file_size]
     more = f", {len(cut) - 1} more tensors are incomplete" if len(cut) > 1 else ""
