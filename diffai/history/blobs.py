@@ -57,6 +57,22 @@ def _sizes(repository: Repository, names: list[str]) -> dict[str, int]:
     return sizes
 
 
+def deltas(repository: Repository, oids: Iterable[str]) -> frozenset[str]:
+    """Those of some objects that are packed as a delta of another one; all of them where git does not say."""
+    names = sorted(oids)
+    data = "".join(f"{name}\n" for name in names).encode("ascii")
+    try:
+        lines = repository.ask("cat-file", "--batch-check=%(objectname) %(deltabase)", data=data).split(b"\n")
+    except GitError:  # a damaged object: each is then read by itself, and only that one fails
+        return frozenset(names)
+    found = set()
+    for name, line in zip(names, lines, strict=False):
+        base = line.split()[-1].decode("ascii", "replace") if line.split() else ""
+        if base.strip("0"):  # all zeros: no delta
+            found.add(name)
+    return frozenset(found)
+
+
 def read_objects(repository: Repository, names: list[str]) -> list[bytes | None]:
     """The whole content of some small objects, in order; None for one that is not here. ``REV:path`` is a name, too."""
     if not names:

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import translate
+from collections.abc import Callable, Iterator, Sequence
 
-from diffai.cache.codec import decode, encode
 from diffai.cache.store import Store
-from diffai.comparison.models import Input, compare_models
-from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError
-from diffai.history.entries import Kind, Level, LogEntry, LogOptions, ModelLog, Progress
-from diffai.history.figures import Figures, Movement, decode_figures, encode_figures, figures_of, movement_of
+from diffai.history.chain import Chain
+from diffai.history.compared import Compared, Comparisons, Need
+from diffai.history.entries import Kind, LogEntry, LogOptions, ModelLog, Progress
 from diffai.history.model_path import ModelPath, near_models
+from diffai.history.renames import Earlier, find_earlier
 from diffai.history.version import Step, Version
 from diffai.history.versions import Versions
-from diffai.history.walk import is_shallow, list_commits, renamed_from
-from diffai.model import Absent, Checkpoint, State, TensorSpec, Unreadable
+from diffai.history.walk import is_shallow, list_commits
+from diffai.model import Unreadable
 from diffai.sources.git_program import Repository
 
 _MOST_RENAMES = 100
-
-
-@dataclass(slots=True)
-class _Chain:
-    """Of the versions walked so far, by content: what each was compared with, and the names it changed."""
-
-    base: dict[str, Version] = field(default_factory=dict)
-    renames: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    unreadable: set[str] = field(default_factory=set)
-    home: dict[str, Version] = field(default_factory=dict)
-
-    def label(self, version: Version) -> str:
-        """A version named by the commit that brought it."""
-        return self.home.get(version.content, version).label
 
 
 def log_model(
@@ -45,7 +28,7 @@ def log_model(
     store: Store,
     progress: Progress | None = None,
     *,
-    until: Callable[[LogEntry], bool] = lambda _: False,
+    until: Callable[[LogEntry], bool] | None = None,
 ) -> ModelLog:
     """The history of a model.
 
@@ -74,7 +57,7 @@ def log_model(
     shown = tuple(kept[: options.limit or None])
     return ModelLog(
         _path_of(steps), options.level, shown, len(entries), len(entries) - len(kept),
-        earlier, options.compare_to,
+        earlier.path if earlier is not None else "", options.compare_to, earlier is None or earlier.exact,
     )  # fmt: skip
 
 
@@ -112,7 +95,7 @@ def _wanted(entry: LogEntry, options: LogOptions) -> bool:
 
 def find_steps(
     repository: Repository, versions: Versions, model: ModelPath, options: LogOptions
-) -> tuple[list[Step], str]:
+) -> tuple[list[Step], Earlier | None]:
     """The commits that changed the model, newest first, and the path it had before, where that was not followed."""
     chosen = options.range
     steps: list[Step] = []
@@ -126,14 +109,13 @@ def find_steps(
         seen.add(model.path)
         last = steps[-1] if steps else None
         if last is None or last.old is not None or last.new is None or len(seen) > _MOST_RENAMES:
-            return steps, ""
-        part = last.new.parts[0]
-        earlier = renamed_from(repository, last.logged.commit, part.oid)
-        if not earlier or earlier in seen:
-            return steps, ""
+            return steps, None
+        earlier = find_earlier(repository, versions, last)
+        if earlier is None or earlier.path in seen:
+            return steps, None
         if not options.follow:
             return steps, earlier
-        model = ModelPath(earlier.removesuffix(".dvc") if part.path.endswith(".dvc") else earlier)
+        model = ModelPath(earlier.path)
         chosen = dataclasses.replace(chosen, revisions=(f"{last.logged.commit.hash}^1",), every_ref=False)
 
 
@@ -143,70 +125,75 @@ class _Walk:
     def __init__(
         self, repository: Repository, versions: Versions, options: LogOptions, store: Store, steps: Sequence[Step]
     ) -> None:
-        self._versions, self._options, self._store = versions, options, store
-        self._steps = steps
-        self._chain = _Chain()
+        self._versions, self._options = versions, options
+        self._steps = list(reversed(steps))
+        self._at = 0
+        self._chain = Chain()
         self._cut = is_shallow(repository)
         self._first: Version | None = None
         self._fixed = self._revision(repository)
-        translated = f"\\A{translate(options.tensor)}" if options.tensor else ""
-        self._compare = CompareOptions(filter=translated, threads=options.threads, statistics="none")
+        self._store = store
+        self._progress: Progress | None = None
 
     def _revision(self, repository: Repository) -> Version | None:
         """The version that ``--compare-to REV`` names."""
         word = self._options.compare_to
         if word in ("previous", "first"):
             return None
-        newest = self._steps[0].new or self._steps[0].old
+        newest = self._steps[-1].new or self._steps[-1].old
         assert newest is not None
         found = self._versions.at(newest.model, [repository.commit(word)])[0]
         if found is None:
             raise SourceError(f"{newest.model.path}: {word} (--compare-to) does not have it")
         return found
 
-    def run(self, progress: Progress | None, until: Callable[[LogEntry], bool]) -> list[LogEntry]:
+    def run(self, progress: Progress | None, until: Callable[[LogEntry], bool] | None) -> list[LogEntry]:
         """All entries up to the one for which ``until`` holds, newest first."""
+        self._progress = progress
+        self._comparisons = Comparisons(self._versions, self._options, self._store, growing=until is not None)
         entries = []
-        for done, step in enumerate(reversed(self._steps)):
-            if progress is not None:
-                progress(done, len(self._steps))
+        for at, step in enumerate(self._steps):
+            self._at = at
+            self._tell(0)
             entries.append(self._entry(step))
-            if until(entries[-1]):
+            if until is not None and until(entries[-1]):
                 break
-        if progress is not None:
-            progress(len(self._steps), len(self._steps))
+        self._at = len(self._steps)
+        self._tell(0)
         entries.reverse()
         return entries
 
+    def _tell(self, ahead: float) -> None:
+        """Report progress: the versions behind us, and those for which the values are read."""
+        if self._progress is not None:
+            self._progress(min(len(self._steps), self._at + int(ahead)), len(self._steps))
+
     def _entry(self, step: Step) -> LogEntry:
         commit = step.logged.commit
-        old, new = step.old, step.new
-        if new is None:
-            assert old is not None
-            figures, diff, _ = self._compared(old, None, "header")
-            return LogEntry(commit, "removed", None, figures, diff=diff if self._options.detail else None)
+        if step.new is None:
+            found = self._comparisons.compare(Need(step.old, None), "header", tuple, None)
+            return LogEntry(commit, "removed", None, found.figures, diff=found.diff if self._options.detail else None)
         try:
-            return self._version(step, new)
+            return self._version(step, step.new)
         except SourceError as error:
-            self._chain.unreadable.add(new.content)
-            return LogEntry(commit, "unreadable", new, state=Unreadable(str(error)))
+            self._chain.unreadable.add(step.new.content)
+            return LogEntry(commit, "unreadable", step.new, state=Unreadable(str(error)))
 
     def _version(self, step: Step, new: Version) -> LogEntry:
         commit, old = step.logged.commit, step.old
         self._chain.home.setdefault(new.content, new)
         base, compared_with = self._base(old)
-        figures, diff, state = self._compared(base, new, self._options.level)
-        while state is not None and base is not None and self._is_unreadable(base):
+        found = self._compared(base, new)
+        while found.state is not None and base is not None and self._is_unreadable(base, self._chain):
             base = self._chain.base.get(base.content)
             compared_with = f"the last readable version, {self._chain.label(base)}" if base else ""
-            figures, diff, state = self._compared(base, new, self._options.level)
-        if state is not None or figures is None:
-            self._chain.unreadable.add(new.content)
-            if base is not None:
-                self._chain.base.setdefault(new.content, base)
-            return LogEntry(commit, "unreadable", new, state=state)
+            found = self._compared(base, new)
         if base is not None:
             self._chain.base.setdefault(new.content, base)
+        if found.figures is None:
+            self._chain.unreadable.add(new.content)
+            return LogEntry(commit, "unreadable", new, state=found.state)
+        figures = found.figures
         self._chain.renames.setdefault(new.content, {now: before for before, now in figures.renames})
         self._first = self._first or new
         kind: Kind = "added" if base is None else "changed" if figures.differs else "same"
@@ -215,7 +202,8 @@ class _Walk:
             old.path if old is not None and old.path != new.path and "sharded" not in (old.holder, new.holder) else "",
             old.holder if old is not None and old.holder != new.holder else "",
             commit.hash in self._cut and old is None,
-            diff if self._options.detail else None,
+            found.diff if self._options.detail else None,
+            old is None or old.content == new.content,
         )  # fmt: skip
 
     def _base(self, old: Version | None) -> tuple[Version | None, str]:
@@ -229,138 +217,40 @@ class _Walk:
             "" if base is None else f"{'the first version' if word == 'first' else word}, {self._chain.label(base)}",
         )
 
-    def _is_unreadable(self, version: Version) -> bool:
-        return version.content in self._chain.unreadable or self._versions.header(version).checkpoint is None
+    def _is_unreadable(self, version: Version, chain: Chain) -> bool:
+        return version.content in chain.unreadable or self._versions.header(version).checkpoint is None
 
-    # ------------------------------------------------------------ comparing
+    def _compared(self, base: Version | None, new: Version) -> Compared:
+        need = self._need(base, new, self._chain, self._first)
+        return self._comparisons.compare(need, self._options.level, self._coming, self._tell)
 
-    def _compared(
-        self, old: Version | None, new: Version | None, level: Level
-    ) -> tuple[Figures | None, ModelDiff | None, State | None]:
-        """Figures and, where asked for, the whole comparison; or why there are none."""
-        before = self._chain.base.get(old.content) if old is not None else None
-        before = before if self._options.compare_to == "previous" else None
-        key = self._key(old, new, before, level)
-        kept = self._kept(key)
-        if kept is not None:
-            return *kept, None
-        sides = [Input("", state=Absent()) if v is None else self._versions.header(v) for v in (old, new)]
-        for side in sides:
-            if side.state is not None and not isinstance(side.state, Absent):
-                return None, None, side.state
-        diff = self._diff(old, new, sides[0], sides[1], level)
-        movement = self._movement(diff, old, new, before) if level == "values" and new is not None else None
-        figures = figures_of(diff, level, movement)
-        self._keep(key, figures, diff)
-        return figures, diff, None
+    def _need(self, base: Version | None, new: Version, chain: Chain, first: Version | None) -> Need:
+        """What the figures of a version depend on."""
+        previous = self._options.compare_to == "previous"
+        before = chain.base.get(base.content) if base is not None and previous else None
+        first = first if first is not None and first.content != new.content else None
+        names_first = chain.names_in_first(base) if first is not None else {}
+        return Need(base, new, before, first, tuple(chain.names_before(base).items()), tuple(names_first.items()))
 
-    def _diff(self, old: Version | None, new: Version | None, a: Input, b: Input, level: Level) -> ModelDiff:
-        options = self._compare
-        if level == "header" or old is None or new is None:
-            return compare_models(a, b, dataclasses.replace(options, shape_only=True))
-        if level == "digest":
-            from diffai.history.digests import digest_diff, digest_version
-
-            threads = self._options.threads
-            found = [digest_version(self._versions, v, self._store, threads=threads) for v in (old, new)]
-            for each in found:
-                if each.state is not None:
-                    raise SourceError(getattr(each.state, "reason", "") or str(each.state))
-            self._versions.keep_only(())
-            return digest_diff(a, b, (found[0], found[1]), options)
-        if self._options.detail:
-            options = dataclasses.replace(options, statistics="few")
-        opened = [self._versions.open(version, keep=True) for version in (old, new)]
-        diff = compare_models(opened[0], opened[1], options)
-        if not options.filter:
-            return diff
-        why = f"do not match --tensor {self._options.tensor}"  # in the user's words, not as our regular expression
-        return dataclasses.replace(diff, left_out=tuple(dataclasses.replace(n, reason=why) for n in diff.left_out))
-
-    def _movement(self, diff: ModelDiff, old: Version | None, new: Version, before: Version | None) -> Movement:
-        """How far the weights moved; opens what is still closed."""
-        from diffai.history.trajectory import Checkpoints, Row, measure
-
-        first = self._first if self._first is not None and self._first.content != new.content else None
-        current, previous, earlier, origin = (
-            None if version is None else self._opened(version) for version in (new, old, before, first)
-        )
-        assert current is not None
-        to_before = self._chain.renames.get(old.content, {}) if old is not None else {}
-        names = self._first_names(old) if first is not None else {}
-        rows = []
-        for change in diff.tensors:
-            if change.new is None or change.new.role != "weight" or change.new.alias_of:
+    def _coming(self) -> Iterator[Need]:
+        """The version at hand and those that follow, oldest first, but for those whose figures are remembered."""
+        chain, first = self._chain.copy(), self._first
+        for step in self._steps[self._at :]:
+            new, base = step.new, step.old
+            if new is None:
                 continue
-            if not change.new.is_parameter:
-                rows.append(Row(change.name, change.new))
+            if self._options.compare_to != "previous":
+                base = first if self._options.compare_to == "first" else self._fixed
+            while base is not None and self._is_unreadable(base, chain):
+                base = chain.base.get(base.content)
+            if base is not None:
+                chain.base.setdefault(new.content, base)
+            if self._is_unreadable(new, chain):
                 continue
-            name = change.old.name if change.old is not None else change.name
-            rows.append(Row(
-                change.name, change.new,
-                _alike(previous, name, change.new) if change.old is not None else None,
-                _alike(earlier, to_before.get(name, name), change.new) if change.old is not None else None,
-                _alike(origin, names.get(name, name), change.new),
-            ))  # fmt: skip
-        sums = measure(rows, Checkpoints(current, previous, earlier, origin), threads=self._options.threads)
-        self._versions.keep_only((new, old, self._first, self._fixed))
-        pairs = list(zip(rows, sums, strict=True))
-        return movement_of(
-            [(row.name, each) for row, each in pairs if row.current.is_parameter],
-            [each for row, each in pairs if not row.current.is_parameter],
-        )
-
-    def _opened(self, version: Version) -> Checkpoint:
-        opened = self._versions.open(version, keep=True)
-        if opened.checkpoint is None:
-            raise SourceError(f"{version.label}: {getattr(opened.state, 'reason', '') or opened.state}")
-        return opened.checkpoint
-
-    def _first_names(self, version: Version | None) -> dict[str, str]:
-        """Name in the first version by name in ``version``, where they differ."""
-        names: dict[str, str] = {}
-        seen = set[str]()
-        while version is not None and version.content not in seen:
-            seen.add(version.content)
-            renames = self._chain.renames.get(version.content, {})
-            names = {now: renames.get(then, then) for now, then in names.items()} | {
-                now: then for now, then in renames.items() if now not in names
-            }
-            version = self._chain.base.get(version.content)
-        return names
-
-    # ------------------------------------------------------------ remembering
-
-    def _key(self, old: Version | None, new: Version | None, before: Version | None, level: Level) -> tuple[str, ...]:
-        """All that the figures depend on; empty when a content has no name."""
-        involved = [old, new, *((before, self._first) if level == "values" else ())]
-        if any(version is not None and not version.content for version in involved):
-            return ()
-        size = str(new.size if new is not None else -1)
-        return ("log", level, self._options.tensor, size, *(v.content if v is not None else "-" for v in involved))
-
-    def _kept(self, key: tuple[str, ...]) -> tuple[Figures, ModelDiff | None] | None:
-        if not key:
-            return None
-        try:
-            figures = self._store.get("pair", *key)
-            if figures is None:
-                return None
-            diff = self._store.get("pair", "diff", *key) if self._options.detail else None
-            if self._options.detail and diff is None:
-                return None
-            return decode_figures(figures), decode(diff)
-        except ValueError:
-            return None
-
-    def _keep(self, key: tuple[str, ...], figures: Figures, diff: ModelDiff) -> None:
-        if key:
-            self._store.put("pair", *key, value=encode_figures(figures))
-            if self._options.detail:
-                self._store.put("pair", "diff", *key, value=encode(diff))
-
-
-def _alike(checkpoint: Checkpoint | None, name: str, spec: TensorSpec) -> TensorSpec | None:
-    """The tensor of that name, where it has the same shape."""
-    found = checkpoint.tensors.get(name) if checkpoint is not None else None
-    return found if found is not None and found.shape == spec.shape else None
+            need = self._need(base, new, chain, first)
+            known = self._comparisons.known(need, self._options.level)
+            if known is None:
+                yield need
+            elif known.figures is not None:
+                chain.renames.setdefault(new.content, {now: before for before, now in known.figures.renames})
+            first = first or new

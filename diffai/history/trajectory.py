@@ -8,12 +8,14 @@ Loads numpy; figures are made of the sums elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec
+from diffai.tensors.abreast import Part, key_of
 from diffai.tensors.blocks import span, unit_bits
 from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
 from diffai.tensors.workers import run, thread_count
@@ -53,6 +55,43 @@ class Checkpoints:
         return (self.current, self.previous, self.before, self.first)
 
 
+def rows_of(
+    diff: ModelDiff, versions: Checkpoints, names_before: Mapping[str, str], names_first: Mapping[str, str]
+) -> list[Row]:
+    """The weights of a comparison and what they were in earlier versions.
+
+    Args:
+        diff: of the previous version and the current one.
+        versions: their headers are enough.
+        names_before: name in the version before the previous one by name in that, where they differ.
+        names_first: the same for the first version.
+    """
+    # A new tensor may have taken the name that another one had.
+    moved = (set(names_before.values()) - set(names_before), set(names_first.values()) - set(names_first))
+    rows = []
+    for change in diff.tensors:
+        if change.new is None or change.new.role != "weight" or change.new.alias_of:
+            continue
+        if not change.new.is_parameter:
+            rows.append(Row(change.name, change.new))
+            continue
+        name = change.old.name if change.old is not None else change.name
+        rows.append(Row(
+            change.name, change.new,
+            _alike(versions.previous, name, change.new) if change.old is not None else None,
+            _alike(versions.before, names_before.get(name, name), change.new)
+            if change.old is not None and name not in moved[0] else None,
+            _alike(versions.first, names_first.get(name, name), change.new) if name not in moved[1] else None,
+        ))  # fmt: skip
+    return rows
+
+
+def _alike(checkpoint: Checkpoint | None, name: str, spec: TensorSpec) -> TensorSpec | None:
+    """The tensor of that name, where it has the same shape."""
+    found = checkpoint.tensors.get(name) if checkpoint is not None else None
+    return found if found is not None and found.shape == spec.shape else None
+
+
 @frozen
 class _Piece:
     row: int
@@ -79,13 +118,7 @@ def measure(
     ]
 
     def work(piece: _Piece, room: _Room) -> list[float]:
-        total = [0.0] * (SUMS + 1)
-        with np.errstate(all="ignore"):
-            for start in range(piece.start, piece.stop, _BLOCK):
-                stop = min(start + _BLOCK, piece.stop)
-                sums = _block(sides, specs[piece.row], start, stop, room)
-                total = [a + b for a, b in zip(total, sums, strict=True)]
-        return total
+        return _sums_between(sides, specs[piece.row], piece.start, piece.stop, room)
 
     def report(piece: _Piece) -> None:
         if progress is not None:
@@ -101,6 +134,38 @@ def measure(
     return result
 
 
+class RowWork:
+    """The same for versions that are read abreast (see :mod:`diffai.tensors.abreast`)."""
+
+    def __init__(self, rows: Sequence[Row], checkpoints: Checkpoints) -> None:
+        self._sides = checkpoints.all()
+        self._specs = [(row.current, row.previous, row.before, row.first) for row in rows]
+        self._index = {key_of(row.current): i for i, row in enumerate(rows) if has_values(row.current.values_dtype)}
+        self._sums = [[0.0] * (SUMS + 1) for _ in rows]
+
+    def space(self) -> _Room:
+        """Buffers of one thread."""
+        return _Room()
+
+    def on(self, window: Sequence[Part], room: _Room) -> list[tuple[int, list[float]]]:
+        """The sums of what the window holds of each row."""
+        return [
+            (self._index[part.key], _sums_between(self._sides, self._specs[self._index[part.key]], part.start,
+                                                  part.stop, room))
+            for part in window
+            if part.key in self._index
+        ]  # fmt: skip
+
+    def take(self, found: list[tuple[int, list[float]]]) -> None:
+        """Add them up."""
+        for index, sums in found:
+            self._sums[index] = [a + b for a, b in zip(self._sums[index], sums, strict=True)]
+
+    def result(self) -> list[list[float]]:
+        """As :func:`measure`."""
+        return self._sums
+
+
 class _Room:
     """Memory of one thread: the four versions and their three differences, as float32 rows, and raw bytes."""
 
@@ -108,6 +173,17 @@ class _Room:
         """Allocate once; fresh arrays for every block would cost more than the sums."""
         self.rows = np.zeros((7, _BLOCK), np.float32)
         self.raw = np.empty(4 * _BLOCK, np.uint8)
+
+
+def _sums_between(sides: Sequence[Checkpoint | None], specs: Sequence[TensorSpec | None], first: int, last: int,
+                  room: _Room) -> list[float]:  # fmt: skip
+    """Sums over elements ``first`` to ``last``, block by block."""
+    total = [0.0] * (SUMS + 1)
+    with np.errstate(all="ignore"):
+        for start in range(first, last, _BLOCK):
+            sums = _block(sides, specs, start, min(start + _BLOCK, last), room)
+            total = [a + b for a, b in zip(total, sums, strict=True)]
+    return total
 
 
 def _block(sides: Sequence[Checkpoint | None], specs: Sequence[TensorSpec | None], start: int, stop: int,

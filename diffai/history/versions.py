@@ -14,7 +14,7 @@ from diffai.comparison.inputs import as_input, unreadable
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.history.blobs import Blob, look_at, parse_tree, read_objects
+from diffai.history.blobs import SMALL, Blob, deltas, look_at, parse_tree, read_objects
 from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
@@ -48,6 +48,8 @@ class Versions:
         self._blobs: dict[str, Blob] = {}
         self._staged: dict[str, list[str]] = {}
         self._headers: dict[str, Input] = {}
+        self._asked: set[str] = set()
+        self._known_deltas: frozenset[str] = frozenset()
 
     # ------------------------------------------------------------ finding
 
@@ -232,6 +234,38 @@ class Versions:
         if name not in self._open:
             self._open[name] = self._opened(version, keep=keep)
         return self._open[name]
+
+    def reads_forward(self, version: Version) -> bool:
+        """Whether its values can be had from its first byte to its last without a copy of it.
+
+        Not those of archives, whose directory stands at the end, nor blobs that git has as a delta of another one:
+        these it builds whole in memory, so that they are to be read one at a time.
+        """
+        header = self.header(version).checkpoint
+        if header is None:
+            return False
+        if version.holder == "link":
+            return False
+        blobs = self._in_git(version)
+        return not blobs or (header.format.startswith("safetensors") and not self._deltas().intersection(blobs))
+
+    def streams(self, version: Version) -> bool:
+        """Whether its values come out of git as a stream, and not out of a file."""
+        return bool(self._in_git(version))
+
+    def _in_git(self, version: Version) -> list[str]:
+        """The blobs that hold its bytes themselves."""
+        if version.holder not in ("git", "sharded"):
+            return []
+        return [part.oid for part in version.parts if self._content(part)[0] == "git"]
+
+    def _deltas(self) -> frozenset[str]:
+        """The large blobs seen so far that git keeps as deltas."""
+        large = {oid for oid, blob in self._blobs.items() if blob.size > SMALL}
+        if not large <= self._asked:
+            self._known_deltas |= deltas(self._repository, large - self._asked)
+            self._asked |= large
+        return self._known_deltas
 
     def keep_only(self, versions: Iterable[Version | None]) -> None:
         """Close every open version but these."""

@@ -1,0 +1,213 @@
+"""What each commit of a walk did: two versions compared as far as was asked, and remembered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from diffai.cache.codec import decode, encode
+from diffai.cache.store import Store
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.result import CompareOptions, ModelDiff
+from diffai.errors import SourceError
+from diffai.frozen import frozen
+from diffai.history.entries import Level, LogOptions
+from diffai.history.figures import Figures, Movement, decode_figures, encode_figures, figures_of, movement_of
+from diffai.history.version import Version
+from diffai.history.versions import Versions
+from diffai.model import Absent, Checkpoint, State
+
+if TYPE_CHECKING:
+    from diffai.history.together import Together
+    from diffai.history.trajectory import Row
+
+
+@frozen
+class Need:
+    """One commit of a walk: the versions its figures depend on, and the names that two of them have otherwise.
+
+    Attributes:
+        old, new: what is compared; None where the model was not there.
+        before: the version before ``old``; first: the first one of the walk. None where there is none.
+        names_before: name in ``before`` by name in ``old``, where they differ; names_first: the same for ``first``.
+    """
+
+    old: Version | None
+    new: Version | None
+    before: Version | None = None
+    first: Version | None = None
+    names_before: tuple[tuple[str, str], ...] = ()
+    names_first: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def versions(self) -> tuple[Version | None, ...]:
+        """In the order current, previous, before, first."""
+        return (self.new, self.old, self.before, self.first)
+
+
+@frozen
+class Compared:
+    """Figures and, where they were asked for, the whole comparison; or the ``state`` for which there are none."""
+
+    figures: Figures | None = None
+    diff: ModelDiff | None = None
+    state: State | None = None
+
+
+Coming = Callable[[], Iterable[Need]]
+"""The commit at hand and those that follow it in the walk, as far as they are asked for."""
+
+
+class Comparisons:
+    """Compares versions, and remembers the figures.
+
+    Args:
+        versions: opens them.
+        options: how far to look.
+        store: where figures are remembered.
+        growing: the walk may end at any commit, so that little should be computed ahead.
+    """
+
+    def __init__(self, versions: Versions, options: LogOptions, store: Store, *, growing: bool) -> None:
+        self._versions, self._options, self._store = versions, options, store
+        pattern = f"\\A{translate(options.tensor)}" if options.tensor else ""
+        self._compare = CompareOptions(
+            filter=pattern, threads=options.threads, statistics="few" if options.detail else "none"
+        )
+        self._growing = growing
+        self._together: Together | None = None
+
+    def compare(self, need: Need, level: Level, coming: Coming, progress: Callable[[float], None] | None) -> Compared:
+        """What one commit did.
+
+        Args:
+            need: the commit.
+            level: how far to look.
+            coming: what follows, which is computed together with it where that saves reading.
+            progress: called with the number of commits that the values read so far are worth.
+
+        Raises:
+            SourceError: bytes are gone or damaged.
+        """
+        kept = self.known(need, level)
+        if kept is not None:
+            return kept
+        sides = [Input("", state=Absent()) if v is None else self._versions.header(v) for v in (need.old, need.new)]
+        for side in sides:
+            if side.state is not None and not isinstance(side.state, Absent):
+                return Compared(state=side.state)
+        if level == "values" and need.new is not None:
+            diff, movement = self._values(need, sides[0], sides[1], coming, progress)
+        else:
+            diff, movement = self._without_values(need, sides[0], sides[1], level), None
+        figures = figures_of(diff, level, movement)
+        self._keep(need, level, figures, diff)
+        return Compared(figures, diff)
+
+    def _without_values(self, need: Need, a: Input, b: Input, level: Level) -> ModelDiff:
+        old, new = need.old, need.new
+        if level == "header" or old is None or new is None:
+            return compare_models(a, b, dataclasses.replace(self._compare, shape_only=True))
+        from diffai.history.digests import digest_diff, digest_version
+
+        threads = self._options.threads
+        found = [digest_version(self._versions, v, self._store, threads=threads) for v in (old, new)]
+        for each in found:
+            if each.state is not None:
+                raise SourceError(getattr(each.state, "reason", "") or str(each.state))
+        self._versions.keep_only(())
+        return digest_diff(a, b, (found[0], found[1]), self._compare)
+
+    # ------------------------------------------------------------ values
+
+    def _values(
+        self, need: Need, a: Input, b: Input, coming: Coming, progress: Callable[[float], None] | None
+    ) -> tuple[ModelDiff, Movement]:
+        """The comparison, and how far the weights moved: together with coming commits, or by itself."""
+        if self._together is None:
+            from diffai.history.together import Together
+
+            self._together = Together(self._versions, self._compare, growing=self._growing)
+        found = self._together.find(need, coming, progress)
+        if found is not None:
+            options = self._compare if need.old is not None else dataclasses.replace(self._compare, shape_only=True)
+            diff = compare_models(a, b, options, values=found.figures)
+            return self._in_users_words(diff), _movement_of(found.rows, found.sums)
+        return self._alone(need, a, b)
+
+    def _alone(self, need: Need, a: Input, b: Input) -> tuple[ModelDiff, Movement]:
+        """The same from versions that can be read in any order, or were copied so that they can."""
+        from diffai.history.trajectory import Checkpoints, measure, rows_of
+
+        opened = [None if version is None else self._opened(version) for version in need.versions]
+        current, previous, before, first = opened
+        assert current is not None
+        if previous is None:
+            diff = compare_models(a, b, dataclasses.replace(self._compare, shape_only=True))
+        else:
+            diff = compare_models(
+                dataclasses.replace(a, checkpoint=previous), dataclasses.replace(b, checkpoint=current), self._compare
+            )
+        versions = Checkpoints(current, previous, before, first)
+        rows = rows_of(diff, versions, dict(need.names_before), dict(need.names_first))
+        sums = measure(rows, versions, threads=self._options.threads)
+        self._versions.keep_only((need.new, need.old, need.first))
+        return self._in_users_words(diff), _movement_of(rows, sums)
+
+    def _opened(self, version: Version) -> Checkpoint:
+        opened = self._versions.open(version, keep=True)
+        if opened.checkpoint is None:
+            raise SourceError(f"{version.label}: {getattr(opened.state, 'reason', '') or opened.state}")
+        return opened.checkpoint
+
+    def _in_users_words(self, diff: ModelDiff) -> ModelDiff:
+        """The glob that was given, not the regular expression that it became."""
+        if not self._options.tensor or not diff.left_out:
+            return diff
+        why = f"do not match --tensor {self._options.tensor}"
+        left_out = tuple(dataclasses.replace(n, reason=why) if "--filter" in n.reason else n for n in diff.left_out)
+        return dataclasses.replace(diff, left_out=left_out)
+
+    # ------------------------------------------------------------ remembering
+
+    def known(self, need: Need, level: Level) -> Compared | None:
+        """What is remembered of a commit; None when it has to be computed."""
+        key = self._key(need, level)
+        if not key:
+            return None
+        try:
+            figures = self._store.get("pair", *key)
+            if figures is None:
+                return None
+            diff = self._store.get("pair", "diff", *key) if self._options.detail else None
+            if self._options.detail and diff is None:
+                return None
+            return Compared(decode_figures(figures), decode(diff))
+        except ValueError:
+            return None
+
+    def _keep(self, need: Need, level: Level, figures: Figures, diff: ModelDiff) -> None:
+        key = self._key(need, level)
+        if key:
+            self._store.put("pair", *key, value=encode_figures(figures))
+            if self._options.detail:
+                self._store.put("pair", "diff", *key, value=encode(diff))
+
+    def _key(self, need: Need, level: Level) -> tuple[str, ...]:
+        """All that the figures depend on; empty when a content has no name."""
+        involved = (need.old, need.new, *((need.before, need.first) if level == "values" else ()))
+        if any(version is not None and not version.content for version in involved):
+            return ()
+        size = str(need.new.size if need.new is not None else -1)
+        return ("log", level, self._options.tensor, size, *(v.content if v is not None else "-" for v in involved))
+
+
+def _movement_of(rows: Sequence[Row], sums: Sequence[list[float]]) -> Movement:
+    """The movement of all weights, out of the sums of each."""
+    pairs = list(zip(rows, sums, strict=True))
+    return movement_of(
+        [(row.name, each) for row, each in pairs if row.current.is_parameter],
+        [each for row, each in pairs if not row.current.is_parameter],
+    )
