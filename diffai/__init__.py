@@ -11,9 +11,10 @@ The Python API is re-exported from :mod:`diffai.api` on first use, so that impor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from diffai.api import (
         CompareOptions,
         DiffaiError,

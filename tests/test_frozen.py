@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pickle
 import subprocess
 import sys
 
 import pytest
 
-from diffai.frozen import frozen
+import diffai
+from diffai.frozen import frozen, replace, slotted
+
+FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(diffai.__file__)))
 
 
 @frozen
@@ -137,9 +141,62 @@ def test_it_can_be_copied_and_matched() -> None:
 
 def test_defining_a_class_does_not_load_dataclasses() -> None:
     script = (
-        "import sys; from diffai.frozen import frozen\n"
+        "import sys; from diffai.frozen import frozen, replace, slotted\n"
         "@frozen\nclass A:\n    x: int = 1\n"
-        "print('dataclasses' in sys.modules, 'inspect' in sys.modules)"
+        "@slotted\nclass B:\n    x: int = 1\n"
+        "assert replace(A(), x=2) == A(2) and replace(B(), x=2) == B(2)\n"
+        "print(*sorted({'dataclasses', 'inspect', 'typing', 're'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\n"
+    isolated = [sys.executable, "-S", "-c", f"import sys; sys.path.append({FOLDER!r}); {script}"]
+    done = subprocess.run(isolated, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+@slotted
+class Counter:
+    """A counter."""
+
+    name: str
+    count: int = 0
+
+    def add(self) -> None:
+        self.count += 1
+
+
+def test_a_slotted_class_can_change() -> None:
+    counter = Counter("a")
+    counter.add()
+    counter.name = "b"
+    assert counter == Counter("b", 1) != Counter("b")
+    assert counter != Point(1)
+    assert repr(counter) == "Counter(name='b', count=1)"
+    assert not hasattr(counter, "__dict__")
+    with pytest.raises(AttributeError):
+        counter.other = 1  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(counter)
+    assert pickle.loads(pickle.dumps(counter)) == copy.copy(counter) == dataclasses.replace(counter) == counter
+    assert dataclasses.asdict(counter) == {"name": "b", "count": 1}
+
+
+def test_replace() -> None:
+    assert replace(Point(1, 2), y=5) == Point(1, 5)
+    assert replace(Wide(1), g=0) == Wide(1, g=0)
+    assert replace(Counter("a", 3), name="b") == Counter("b", 3)
+    assert replace(Traced(1, "a"), value=2).origin == "a"
+    with pytest.raises(TypeError):
+        replace(Point(1), z=1)
+
+
+def test_the_first_object_of_a_class_may_be_one_of_a_subclass() -> None:
+    @frozen
+    class Base:
+        a: int
+        b: int = 1
+
+    class Sub(Base):
+        __slots__ = ()
+
+    assert (Sub(5).a, Sub(5).b, Base(6, b=7).b) == (5, 1, 7)
+    with pytest.raises(TypeError):
+        Base()  # type: ignore[call-arg]

@@ -7,8 +7,6 @@ the classes named below are ever made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
 
 from diffai.comparison.result import (
     CompareOptions,
@@ -34,6 +32,10 @@ from diffai.model import (
     TensorSummary,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _CLASSES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
@@ -41,7 +43,7 @@ _CLASSES: dict[str, type] = {
         TensorChange, TensorSpec, TensorSummary, Totals, ValueChange,
     )
 }  # fmt: skip
-_FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _CLASSES.values()}
+_FIELDS: dict[type, tuple[str, ...]] = {cls: cls.__slots__ for cls in _CLASSES.values()}  # type: ignore[attr-defined]
 
 
 def encode(value: Any) -> Any:

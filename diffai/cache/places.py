@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from diffai.cache.store import DEFAULT_LIMIT, Store
 from diffai.sources.lfs import GitPlace, find_repository
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.sources.base import Source
 

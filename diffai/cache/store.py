@@ -17,17 +17,20 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Literal
 
 from diffai.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    Kind = Literal["side", "pair"]
 
 SCHEMA = 1
 """Raised when the meaning or the layout of entries changes; older entries are then never found, and go in time."""
 
 DEFAULT_LIMIT = 256 << 20
 """Bytes that the folder may hold by default (git config ``diffai.cacheSize``)."""
-
-Kind = Literal["side", "pair"]
 
 _MAGIC = b"diffai-cache 1\n"
 _CHECK_BYTES = 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from diffai.comparison.inputs import open_input, unreadable
@@ -17,7 +16,7 @@ from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
 from diffai.sources.resolve import sentence
 
-_SHARD = re.compile(r"^(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.(safetensors|bin))$")
+_SHARD = r"^(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.(safetensors|bin))$"
 _MODEL_SUFFIXES = (
     ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json",
     # models of formats that are not read yet are reported, not passed over
@@ -25,7 +24,6 @@ _MODEL_SUFFIXES = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
 class Listing:
     """What lies below a directory: models by the path they are paired by, other files, and what was left out.
 
@@ -33,10 +31,13 @@ class Listing:
     with one.
     """
 
-    models: dict[str, str] = field(default_factory=dict)
-    others: dict[str, str] = field(default_factory=dict)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    excluded: int = 0
+    __slots__ = ("excluded", "models", "others", "problems")
+
+    def __init__(self) -> None:
+        self.models: dict[str, str] = {}
+        self.others: dict[str, str] = {}
+        self.problems: list[tuple[str, str]] = []
+        self.excluded = 0
 
 
 def list_models(top: str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Listing:
@@ -100,7 +101,7 @@ def wanted(relative: str, include: Sequence[str], exclude: Sequence[str]) -> boo
 
 def is_shard(path: str) -> bool:
     """Whether a file is named like one shard of several."""
-    return _SHARD.match(os.path.basename(path)) is not None
+    return re.match(_SHARD, os.path.basename(path)) is not None
 
 
 def is_model_name(path: str) -> bool:
@@ -111,7 +112,7 @@ def is_model_name(path: str) -> bool:
 def model_key(relative: str) -> str:
     """The name that a model is paired by: a shard and a shard index stand for the single file they could be."""
     folder, name = os.path.split(relative)
-    shard = _SHARD.match(name)
+    shard = re.match(_SHARD, name)
     if shard:
         return os.path.join(folder, shard["stem"] + shard["suffix"])
     if name.endswith((".safetensors.index.json", ".bin.index.json")):
@@ -217,7 +218,7 @@ def _open(path: str | None, limits: Limits) -> Input:
     if path is None:
         return Input("", state=Absent())
     try:
-        if _SHARD.match(os.path.basename(path)):
+        if re.match(_SHARD, os.path.basename(path)):
             return _open_shards(path, limits)
         return open_input(path, limits)
     except (SourceError, FormatError) as error:
@@ -227,9 +228,9 @@ def _open(path: str | None, limits: Limits) -> Input:
 def _open_shards(path: str, limits: Limits) -> Input:
     """A set of shards without index: the folder is the checkpoint when the set is all it holds."""
     folder = os.path.dirname(path)
-    shard = _SHARD.match(os.path.basename(path))
+    shard = re.match(_SHARD, os.path.basename(path))
     assert shard is not None
-    sets = {m["stem"] for name in os.listdir(folder) if (m := _SHARD.match(name))}
+    sets = {m["stem"] for name in os.listdir(folder) if (m := re.match(_SHARD, name))}
     return open_input(folder if len(sets) == 1 else path, limits)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from diffai.comparison.models import Input
 from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
@@ -13,7 +12,11 @@ from diffai.model import Checkpoint, NotAModel, State, Unreadable
 from diffai.sources.base import Source
 from diffai.sources.resolve import Opened
 
-Model = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, Any] | Checkpoint
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+Model = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, object] | Checkpoint
 """What :func:`open_input` accepts; an object with ``state_dict()`` is taken as a live model."""
 
 

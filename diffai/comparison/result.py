@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 from diffai.frozen import frozen
 from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary
 
-TensorStatus = Literal["added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"]
-RenameEvidence = Literal["", "digest", "prefix", "suffix"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    TensorStatus = Literal[
+        "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
+    ]
+    RenameEvidence = Literal["", "digest", "prefix", "suffix"]
+else:
+    TensorStatus = RenameEvidence = str
 
 STRUCTURAL: frozenset[TensorStatus] = frozenset(("added", "removed", "renamed", "reshaped"))
 UNCHANGED: frozenset[TensorStatus] = frozenset(("equal", "identical", "uncompared"))

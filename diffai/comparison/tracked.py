@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from diffai.comparison.directories import compare_files, is_model_name, is_shard, model_key
 from diffai.comparison.inputs import as_input, unreadable
@@ -16,7 +15,7 @@ from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace, slotted
 from diffai.model import Absent, NotAModel, State, Unreadable
 from diffai.sources.directory import Directory
 from diffai.sources.dvc_open import DvcDirectory, DvcItem, Fetch, Where, entries_of, entry_item, open_item
@@ -135,7 +134,7 @@ def compare_outs(pairs: Pairs, options: TrackedOptions) -> Iterator[OutChange]:
 # ---------------------------------------------------------------- files
 
 
-@dataclass(slots=True)
+@slotted
 class _Opened:
     """One opened side: as input of a comparison, and where its bytes were found."""
 
@@ -220,15 +219,15 @@ def _close(sides: Sequence[_Opened]) -> None:
 # ---------------------------------------------------------------- directories
 
 
-@dataclass(slots=True)
 class _Listing:
     """The files of one side of a directory, models by the name that they are paired by."""
 
-    item: DvcItem | None
-    entries: tuple[DvcEntry, ...] = ()
-    state: State | None = None
-    models: dict[str, tuple[DvcEntry, ...]] = field(default_factory=dict)
-    others: dict[str, DvcEntry] = field(default_factory=dict)
+    __slots__ = ("entries", "item", "models", "others", "state")
+
+    def __init__(self, item: DvcItem | None, entries: tuple[DvcEntry, ...] = (), state: State | None = None) -> None:
+        self.item, self.entries, self.state = item, entries, state
+        self.models: dict[str, tuple[DvcEntry, ...]] = {}
+        self.others: dict[str, DvcEntry] = {}
 
 
 def _list(item: DvcItem | None, options: TrackedOptions) -> _Listing:

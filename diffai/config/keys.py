@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
 
 from diffai.errors import UsageError
 from diffai.frozen import frozen
 
-Format = Literal["text", "json", "yaml"]
-Color = Literal["auto", "always", "never"]
-Remote = Literal["never", "header", "full"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Format = Literal["text", "json", "yaml"]
+    Color = Literal["auto", "always", "never"]
+    Remote = Literal["never", "header", "full"]
+else:
+    Format = Color = Remote = str
+
 FORMATS: tuple[Format, ...] = ("text", "json", "yaml")
 COLORS: tuple[Color, ...] = ("auto", "always", "never")
 REMOTES: tuple[Remote, ...] = ("never", "header", "full")
@@ -76,7 +82,8 @@ class Settings:
         return self.origins.get(name, "default")
 
 
-class Key(NamedTuple):
+@frozen
+class Key:
     """One setting: its field, what it holds, its spelling in TOML and in git ("" = cannot be set there)."""
 
     field: str

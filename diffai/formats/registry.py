@@ -8,7 +8,6 @@ never loads the torch reader.
 from __future__ import annotations
 
 import importlib
-from typing import cast
 
 from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Format, Limits
@@ -16,6 +15,10 @@ from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HEAD_BYTES = 4096
 
@@ -146,8 +149,10 @@ def _row(name: str) -> Row:
 
 def _load(row: Row) -> Format:
     try:
-        return cast("Format", importlib.import_module(row.module))
+        module: Any = importlib.import_module(row.module)
     except ModuleNotFoundError as error:
         if error.name != row.module:
             raise
         raise FormatError(f"is {row.title}, whose reader is not part of this installation") from error
+    found: Format = module
+    return found

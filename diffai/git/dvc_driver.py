@@ -10,11 +10,9 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from diffai.errors import SourceError
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.git.environment import GitEnvironment
 from diffai.git.plain import plain_diff
 from diffai.render.style import escape, paint, plural
@@ -24,6 +22,7 @@ from diffai.sources.dvc_pointers import MAX_POINTER_BYTES, DvcFile, is_pointer_n
 from diffai.sources.git_program import GitError, Repository
 from diffai.sources.lfs import GitPlace, find_repository
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.comparison.tracked import OutChange, TrackedOptions
     from diffai.git.driver import Change

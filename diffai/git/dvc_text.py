@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment
@@ -13,6 +12,7 @@ from diffai.render.style import escape, plural
 from diffai.sources.directory import Directory
 from diffai.sources.dvc_open import DvcItem, entries_of, entry_item, open_item
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.sources.base import Source
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
 
 from diffai.git.environment import GitEnvironment, quote_path
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.git.driver import Change
 

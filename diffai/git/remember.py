@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from diffai.cache.places import content_id, open_store
 from diffai.errors import DiffaiError
@@ -17,6 +16,7 @@ from diffai.model import Absent, State
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.comparison.result import CompareOptions, ModelDiff
     from diffai.config import Settings
@@ -68,9 +68,8 @@ class RememberedDiff:
             return
         if [diff.old.identity, diff.new.identity] != self._identities:
             return  # a file was changed after its digest was taken: these are figures of other bytes
-        from dataclasses import replace
-
         from diffai.cache.codec import encode
+        from diffai.frozen import replace
 
         old, new = (replace(side, identity="") for side in (diff.old, diff.new))
         self._store.put("pair", *self._key, value=encode(replace(diff, old=old, new=new)))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from diffai.comparison.result import TensorChange
+from diffai.frozen import slotted
 from diffai.render.lines import symbol
 from diffai.render.style import escape, ratio, shape
 
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"\d+")
 _MOST_ALTERNATIVES = 8
 
 
-@dataclass(slots=True)
+@slotted
 class Fold:
     """Changes of one kind whose names share one pattern; ``segments`` are dotted parts with ``\\0`` for a number."""
 

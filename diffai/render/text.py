@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from diffai.comparison.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
@@ -11,6 +9,7 @@ from diffai.render.lines import describe_cast, statistics_of, symbol, tensor_lin
 from diffai.render.state import describe_state
 from diffai.render.style import change_percent, escape, paint, percent, plural, ratio, shape, size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.render.fold import Fold
 

@@ -5,7 +5,11 @@ A source knows bytes and nothing of what they mean.
 
 from __future__ import annotations
 
-from typing import BinaryIO, Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO, Protocol
+else:
+    Protocol = object
 
 
 class Source(Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
@@ -19,7 +18,13 @@ from diffai.sources.directory import Directory, UnresolvedError, checked_name
 from diffai.sources.dvc_cache import CachedObject, DvcPlace, find_object, matches, read_manifest, work_tree_file
 from diffai.sources.dvc_pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, stage_folder
 
-Where = Literal["", "cache", "workspace", "git", "remote"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Where = Literal["", "cache", "workspace", "git", "remote"]
+else:
+    Where = str
 """Where bytes were found; "" when they were not."""
 
 Fetch = Callable[["DvcItem"], "Source | State | None"]

@@ -15,11 +15,14 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.sources.dvc_names import MAX_POINTER_BYTES, is_pointer_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_MANIFEST_BYTES = 1 << 30
 _ADDRESS = re.compile(r"[0-9a-f]{32}(\.dir)?")

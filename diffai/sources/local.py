@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import BinaryIO
 
 from diffai.errors import SourceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 class LocalFile:

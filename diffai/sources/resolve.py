@@ -11,7 +11,6 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable
-from typing import cast
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
@@ -23,7 +22,7 @@ from diffai.sources.lfs import GitPlace, find_object, find_repository
 from diffai.sources.local import LocalFile
 from diffai.sources.pointers import HEAD_BYTES, AnnexText, DvcText, LfsText, PointerText, parse_annex, parse_pointer
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _POINTER_MAX_BYTES = 32 * 1024
 
 Opened = Source | Directory | State
@@ -45,7 +44,7 @@ def open_source(word: str) -> Opened:
         raise SourceError("-: standard input is not read; name a file, or REV:path")
     if os.path.lexists(word):
         return open_path(word)
-    if _URL.match(word):
+    if re.match(_URL, word):
         raise SourceError(f"{word}: URLs are not supported yet; download the file first")
     if ":" in word:
         from diffai.sources.revision import open_word
@@ -163,7 +162,8 @@ class WorkFile(LocalFile):
     def sibling(self, name: str) -> LocalFile:
         """A shard beside this file; UnresolvedError when it is a pointer to bytes that are not here."""
         beside = os.path.join(os.path.dirname(self.path), checked_name(self.label, name))
-        return cast("LocalFile", expect_source(open_path(beside), beside))
+        found: LocalFile = expect_source(open_path(beside), beside)  # type: ignore[assignment]
+        return found
 
 
 class StoredObject(LocalFile):
@@ -189,7 +189,8 @@ class StoredObject(LocalFile):
 
     def sibling(self, name: str) -> LocalFile:
         """As the path it stands for."""
-        return cast("LocalFile", self._sibling(name))
+        found: LocalFile = self._sibling(name)  # type: ignore[assignment]
+        return found
 
 
 class AnnexObject(StoredObject):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace, slotted
 from diffai.model import Cast, Delta
 from diffai.tensors.dtypes import FLOATS, INTEGERS, Array, Values
 from diffai.tensors.rounding import can_round, not_rounded, outside_range
@@ -33,7 +32,7 @@ class Rule:
         return self.epsilon == 0 and self.rtol == 0
 
 
-@dataclass(slots=True)
+@slotted
 class Difference:
     """What merges to Delta and Cast.
 
@@ -124,7 +123,7 @@ class Difference:
 
 def _with_common_exponents(kept: Difference, other: Difference) -> Difference:
     """Bring both to common exponents: ``kept`` in place, ``other`` as a copy. Sides without content have none."""
-    copy = Difference(**{name: getattr(other, name) for name in Difference.__slots__})
+    copy = replace(other)
     for value, power, squares in (
         ("exponent", 1, "sum_squares"), ("old_exponent", 0, "old_squares"), ("new_exponent", 0, "new_squares")
     ):  # fmt: skip

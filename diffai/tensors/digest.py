@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xxhash
 
+from diffai.frozen import slotted
 from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary
 from diffai.tensors.blocks import Batch, Chunk, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.dtypes import Array, decode64, has_values
@@ -15,7 +15,7 @@ from diffai.tensors.pairs import summarise_block
 from diffai.tensors.statistics import Moments, Segments, Side
 
 
-@dataclass(slots=True)
+@slotted
 class Summary:
     """What one piece of a tensor gave.
 

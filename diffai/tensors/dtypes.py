@@ -15,12 +15,13 @@ stream order of packed 6-bit values is not defined by safetensors, so F6 kinds h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from diffai.frozen import slotted
 
 Array = NDArray[Any]
 
@@ -72,7 +73,7 @@ def has_values(dtype: str) -> bool:
     return dtype in _WITH_VALUES
 
 
-@dataclass(slots=True)
+@slotted
 class Values:
     """Decoded numbers, all arrays of one length.
 

@@ -6,10 +6,9 @@ of threads: tensors are cut at the same places and the pieces merged in the same
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.model import Checkpoint, Delta, PairFigures, Statistics, TensorSpec, TensorSummary
 from diffai.tensors import blocks
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace
@@ -158,7 +157,7 @@ def summarise(
     rows = [(spec,) for spec in specs]
     counts = [spec.elements if has_values(spec.values_dtype) else spec.nbytes for spec in specs]
     # A digest runs through a tensor from its first byte to its last.
-    cut = dataclasses.replace(sizes, chunk=max(counts, default=1) or 1) if digest else sizes
+    cut = replace(sizes, chunk=max(counts, default=1) or 1) if digest else sizes
     groups = [
         spec.values_dtype if has_values(spec.values_dtype) and spec.values_dtype != "F4" else None for spec in specs
     ]

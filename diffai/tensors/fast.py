@@ -11,10 +11,10 @@ so great that squares overflow, or all are so small that squares lose digits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from diffai.frozen import frozen
 from diffai.tensors.delta import Difference
 from diffai.tensors.dtypes import Array
 from diffai.tensors.statistics import Moments
@@ -67,7 +67,7 @@ class Lanes:
         return self._mask[: 2 * count].reshape(2, count)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """What the codes of one side of a block tell before any sum is taken.
 

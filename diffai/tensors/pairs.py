@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from diffai.frozen import frozen
+from diffai.frozen import frozen, slotted
 from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.codes import CODED, count_zeros, extremes
@@ -20,7 +19,7 @@ from diffai.tensors.statistics import Moments, Segments, Side
 _PROBE = 4096  # bytes compared first: changed tensors nearly always differ there
 
 
-@dataclass(slots=True)
+@slotted
 class Figures:
     """What one piece of a pair gave.
 

@@ -8,10 +8,10 @@ deviation costs no digits.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from diffai.frozen import slotted
 from diffai.model import Statistics
 from diffai.tensors.dtypes import INTEGERS, Array, Values
 
@@ -20,7 +20,7 @@ _SAFE = 400
 _DOT = 8192
 
 
-@dataclass(slots=True)
+@slotted
 class Moments:
     """What merges to Statistics. mean and m2 are over the finite values, divided by 2**e and 2**(2e), e = exponent.
 
@@ -104,7 +104,7 @@ def rescale(value: float, exponent: int) -> float:
         return math.copysign(math.inf, value)
 
 
-@dataclass(slots=True)
+@slotted
 class Segments:
     """Where tensors lie in a block that holds several: element positions and lengths (all > 0), int64."""
 
