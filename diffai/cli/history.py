@@ -58,7 +58,7 @@ def history_request(ctx: click.Context, words: tuple[str, ...], given: dict[str,
     if given["fetch"]:
         from diffai.history.fetch import fetch_models
 
-        fetch_models(repository, models, chosen)
+        fetch_models(repository, models, options)
     limit = 0 if given["no_cache"] else settings.cache_size
     return Request(
         repository, models, options, open_store(repository.place(), limit), wants_color(settings, given["no_color"])
@@ -161,7 +161,7 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
     if given["fetch"]:
         from diffai.history.fetch import fetch_models
 
-        fetch_models(repository, (model,), chosen)
+        fetch_models(repository, (model,), LogOptions(chosen, follow=True, limits=limits_for(settings)))
     store = open_store(repository.place(), 0 if given["no_cache"] else settings.cache_size)
     color = wants_color(settings, given["no_color"])
     with paged():

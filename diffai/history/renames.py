@@ -42,17 +42,30 @@ def find_earlier(repository: Repository, versions: Versions, step: Step) -> Earl
     for path, oid in deleted.items():
         if oid in own and _model_of(path) != step.new.model.path:
             return Earlier(_model_of(path), exact=True)
-    taken = set(added.values())  # went elsewhere, byte for byte
-    paths = dict.fromkeys(_model_of(path) for path, oid in deleted.items() if oid not in taken)
-    paths.pop(step.new.model.path, None)
-    names = [path for path in paths if path.lower().endswith(MODEL_SUFFIXES)][:_MOST_CANDIDATES]
-    before = [(name, versions.at(ModelPath(name), [f"{step.logged.commit.hash}^1"])[0]) for name in names]
-    known = {name: version for name, version in before if version is not None}
+    known = _candidates(versions, step, added, deleted)
     for name, version in known.items():
         if version.content and version.content == step.new.content:
             return Earlier(name, exact=True)
     name = _likest(step.new, known, versions)
     return Earlier(name, exact=False) if name else None
+
+
+def find_candidates(repository: Repository, versions: Versions, step: Step) -> list[Version]:
+    """The models that the commit deleted and that this one may have been, whether their headers can be read or not."""
+    return list(_candidates(versions, step, *_added_and_deleted(repository, step.logged.commit.hash)).values())
+
+
+def _candidates(
+    versions: Versions, step: Step, added: Mapping[str, str], deleted: Mapping[str, str]
+) -> dict[str, Version]:
+    """By their paths, before the commit."""
+    assert step.new is not None
+    taken = set(added.values())  # went elsewhere, byte for byte
+    paths = dict.fromkeys(_model_of(path) for path, oid in deleted.items() if oid not in taken)
+    paths.pop(step.new.model.path, None)
+    names = [path for path in paths if path.lower().endswith(MODEL_SUFFIXES)][:_MOST_CANDIDATES]
+    before = [(name, versions.at(ModelPath(name), [f"{step.logged.commit.hash}^1"])[0]) for name in names]
+    return {name: version for name, version in before if version is not None}
 
 
 def _added_and_deleted(repository: Repository, commit: str) -> tuple[dict[str, str], dict[str, str]]:

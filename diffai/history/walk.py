@@ -200,22 +200,3 @@ def is_shallow(repository: Repository) -> frozenset[str]:
             return frozenset(file.read().split())
     except OSError:
         return frozenset()
-
-
-def renamed_from(repository: Repository, commit: Commit, oid: str) -> str:
-    """The path that had the object ``oid`` in the first real parent and is gone in ``commit``; "" when none had.
-
-    Only exact renames are looked for: anything else would make git read every model.
-    """
-    try:
-        output = repository.ask(
-            "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-commit-id", "--no-relative",
-            "--diff-filter=D", f"{commit.hash}^1", commit.hash,
-        )  # fmt: skip
-    except GitError:
-        return ""  # the first commit
-    fields = output.decode("utf-8", "surrogateescape").split("\0")
-    for raw, path in zip(fields[::2], fields[1::2], strict=False):
-        if raw.split(" ")[2] == oid:
-            return path
-    return ""
