@@ -18,7 +18,16 @@ from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace, slotted
 from diffai.model import Absent, NotAModel, State, Unreadable
 from diffai.sources.directory import Directory
-from diffai.sources.dvc_open import DvcDirectory, DvcItem, Fetch, Where, entries_of, entry_item, open_item
+from diffai.sources.dvc_open import (
+    DvcDirectory,
+    DvcItem,
+    Fetch,
+    Where,
+    entries_of,
+    entry_item,
+    is_complete,
+    open_item,
+)
 from diffai.sources.dvc_pointers import DvcEntry, DvcImport, DvcTextError
 from diffai.sources.resolve import Opened
 
@@ -150,9 +159,15 @@ def _open(item: DvcItem | None, options: TrackedOptions, found_as: str = "") -> 
         found = open_item(item, label=found_as, fetch=options.fetch)
         if not (item.out.model or is_model_name(item.label) or _may_be_model(found.opened)):
             return _Opened(Input("", state=NotAModel("is not called like a model")), found.where)
-        return _Opened(as_input(found.opened, options.limits, label=""), found.where)
+        limits = _limits_for(options, found.where)
+        return _Opened(as_input(found.opened, limits, label=""), found.where)
     except (SourceError, FormatError) as error:
         return _Opened(Input("", state=unreadable(error)))
+
+
+def _limits_for(options: TrackedOptions, where: Where) -> Limits:
+    """Nothing but the header is looked at of what was fetched for it: each further read is a request."""
+    return replace(options.limits, values=False) if options.header_only and where == "remote" else options.limits
 
 
 def _may_be_model(opened: Opened) -> bool:
@@ -298,13 +313,18 @@ def _open_model(name: str, side: _Listing, options: TrackedOptions) -> _Opened:
         return _open(None, options)
     exact = next((entry for entry in entries if entry.relpath == name), None)
     index = next((entry for entry in entries if not is_shard(entry.relpath)), None)
-    chosen = exact or index
-    if chosen is not None:
-        return _open(entry_item(side.item, chosen), options)
+    alone = exact or (index if options.fetch is None else None)
+    if alone is not None:
+        return _open(entry_item(side.item, alone), options)
+    # Of shards that lie together all are good for headers only as soon as one has to be fetched.
+    where: Where = "cache" if options.fetch is None or is_complete(side.item, entries) else "remote"
     folder = posixpath.dirname(name)
-    shards: Directory = DvcDirectory(side.item, entries, folder, label=posixpath.join(side.item.label, folder))
+    label = posixpath.join(side.item.label, folder)
+    fetch = options.fetch if where == "remote" else None
+    shards: Directory = DvcDirectory(side.item, side.entries if index else entries, folder, label=label, fetch=fetch)
     try:
-        return _Opened(as_input(shards, options.limits, label=""), "cache")
+        opened = shards if index is None else shards.open(posixpath.basename(index.relpath))
+        return _Opened(as_input(opened, _limits_for(options, where), label=""), where)
     except (SourceError, FormatError) as error:
         return _Opened(Input("", state=unreadable(error)))
 

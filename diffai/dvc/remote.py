@@ -21,13 +21,14 @@ from diffai.errors import SourceError
 from diffai.model import NotPulled, State, TooLarge, Unreadable
 from diffai.sources.base import Source
 from diffai.sources.dvc_cache import CachedObject, DvcPlace, md5_of
-from diffai.sources.dvc_open import DvcItem
+from diffai.sources.dvc_open import DvcItem, beside
 from diffai.sources.dvc_pointers import MAX_MANIFEST_BYTES, DvcEntry, parse_manifest
 
 _FIRST = 64 << 10
 """The first request of a file: holds the whole header of most models, so that one request is enough."""
 
-_AHEAD = 4 << 10
+_BLOCK = 16 << 10
+"""Later requests begin and end at multiples of this."""
 
 
 class RemoteError(SourceError):
@@ -35,7 +36,7 @@ class RemoteError(SourceError):
 
 
 class RemoteObject:
-    """An object of a remote as a source; every read is one exact range, and what was read is kept.
+    """An object of a remote as a source; reads are exact ranges of few blocks, and what was read is kept.
 
     Args:
         read_range: gives the bytes from start to end.
@@ -54,34 +55,34 @@ class RemoteObject:
         self.size = size
         self.identity = f"md5:{md5}" if md5 else ""
         self._read_range = read_range
-        self._kept: list[tuple[int, bytes]] = []
+        self._blocks: dict[int, bytes] = {}
+        self.beside: Callable[[str], Source] | None = None
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to ``count`` bytes; SourceError when the remote does not give them."""
         count = max(0, min(count, self.size - offset))
-        found = self._from_kept(offset, count)
-        if found is None:
-            ahead = _FIRST if offset < _FIRST and not self._kept else max(count, _AHEAD)
-            start = 0 if offset < _FIRST and not self._kept else offset
-            end = min(self.size, max(start + ahead, offset + count))
-            data = self._ask(start, end)
-            self._kept.append((start, data))
-            found = data[offset - start : offset - start + count]
-        if len(found) != count:
-            raise SourceError(f"{self.label}: the DVC remote gave {len(found)} bytes instead of {count}")
-        return found
+        if not count:
+            return b""
+        first, last = offset // _BLOCK, (offset + count - 1) // _BLOCK
+        ahead = _FIRST // _BLOCK - 1 if not first and not self._blocks else 0
+        self._fetch(first, min(max(last, ahead), (self.size - 1) // _BLOCK))
+        data = b"".join(self._blocks[number] for number in range(first, last + 1))
+        return data[offset - first * _BLOCK :][:count]
 
-    def _from_kept(self, offset: int, count: int) -> bytes | None:
-        """Bytes that were read before; where only their beginning was, the rest is asked for alone."""
-        for start, data in self._kept:
-            if start <= offset < start + len(data) or count == 0:
-                part = data[offset - start : offset - start + count]
-                if len(part) < count:
-                    rest = self._ask(offset + len(part), offset + count)
-                    self._kept.append((offset, part + rest))
-                    part += rest
-                return part
-        return None
+    def _fetch(self, first: int, last: int) -> None:
+        """Blocks that are not known yet, neighbours by one request."""
+        number = first
+        while number <= last:
+            if number in self._blocks:
+                number += 1
+                continue
+            behind = next((n for n in range(number, last + 1) if n in self._blocks), last + 1)
+            start, end = number * _BLOCK, min(behind * _BLOCK, self.size)
+            data = self._ask(start, end)
+            if len(data) != end - start:
+                raise SourceError(f"{self.label}: the DVC remote gave {len(data)} bytes instead of {end - start}")
+            self._blocks |= {number + at // _BLOCK: data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK)}
+            number = behind
 
     def _ask(self, start: int, end: int) -> bytes:
         try:
@@ -101,15 +102,17 @@ class RemoteObject:
         return io.BytesIO(self.read(0, self.size))
 
     def sibling(self, name: str) -> Source:
-        """Files beside an object of a remote are not looked for."""
-        raise SourceError(f"{self.label}: the file {name!r} beside it was not fetched")
+        """A file beside what this stands for."""
+        if self.beside is None:
+            raise SourceError(f"{self.label}: the file {name!r} beside it is not in the same DVC pointer")
+        return self.beside(name)
 
     def verify_unchanged(self) -> None:
         """An object of a remote has the content of its name."""
 
     def close(self) -> None:
         """Forget what was read."""
-        self._kept.clear()
+        self._blocks.clear()
 
 
 class RemoteFetch:
@@ -133,7 +136,9 @@ class RemoteFetch:
             remote = self._remote(item.place, item.out.remote)
             if self._mode == "full":
                 return self._download(remote, item)
-            return remote.open(item)
+            source = remote.open(item)
+            source.beside = beside(item, self)
+            return source
         except RemoteError as error:
             what = f"DVC object {item.address[:8]} of {item.label} ({error})"
             return NotPulled(what, item.size, item.command)
@@ -164,7 +169,8 @@ class RemoteFetch:
             remote.download(item, path)
             if not item.out.legacy and item.address and md5_of(path) != item.address:
                 return Unreadable(f"the DVC remote gave another content than {item.address}")
-            return CachedObject(path, item.address, label=item.label)  # the open file outlives its name
+            # The open file outlives its name.
+            return CachedObject(path, item.address, label=item.label, sibling=beside(item, self))
         finally:
             with suppress(OSError):
                 os.unlink(path)

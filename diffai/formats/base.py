@@ -21,12 +21,15 @@ class Limits:
         max_header: bytes of header or pickle that are parsed at all (``diffai.maxHeader``).
         max_spool: bytes that may be written to private temporary files (``diffai.maxSpool``).
         allow_torch: whether ``torch.load(weights_only=True)`` may be tried for what our reader cannot read.
+        values: whether values will be read; without, their places in the file are not looked up where that takes
+            reads of their own, each of which is a request when the file is far away.
 
     """
 
     max_header: int = 100_000_000
     max_spool: int = 64 << 30
     allow_torch: bool = True
+    values: bool = True
 
 
 class Format(Protocol):

@@ -131,7 +131,7 @@ def open_item(item: DvcItem, *, label: str = "", fetch: Fetch | None = None) -> 
         return _open_directory(item, label, fetch)
     if not item.address:
         return Found((fetch(item) if fetch else None) or _unnamed(item))
-    found = _open_here(item, label)
+    found = _open_here(item, label, fetch)
     if found is not None:
         return found
     fetched = fetch(item) if fetch else None
@@ -158,13 +158,19 @@ def entry_item(item: DvcItem, entry: DvcEntry) -> DvcItem:
     return DvcItem(item.out, path, item.pointer, item.place, entry, item.elsewhere)
 
 
-def _open_here(item: DvcItem, label: str) -> Found | None:
+def is_complete(item: DvcItem, entries: Sequence[DvcEntry]) -> bool:
+    """Whether the cache has all of these files of a directory."""
+    place = item.place
+    return place is not None and all(find_object(entry.md5, item.out.legacy, place) for entry in entries)
+
+
+def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
     """From the cache, the work tree or git; None when it is in none of them."""
     if item.place is None:
         return None
     stored = find_object(item.address, item.out.legacy, item.place)
     if stored:
-        source = CachedObject(stored, "" if item.out.legacy else item.address, label=label, sibling=_beside(item))
+        source = CachedObject(stored, "" if item.out.legacy else item.address, label=label, sibling=beside(item, fetch))
         if item.size >= 0 and source.size != item.size:
             state = Unreadable(
                 f"the object in the DVC cache has {source.size:,} bytes instead of {item.size:,}: it is damaged"
@@ -177,7 +183,7 @@ def _open_here(item: DvcItem, label: str) -> Found | None:
         return None
     path = work_tree_file(item.place, item.path)
     if path and matches(path, item.address, item.size):
-        return Found(CachedObject(path, item.address, label=label, sibling=_beside(item)), "workspace")
+        return Found(CachedObject(path, item.address, label=label, sibling=beside(item, fetch)), "workspace")
     if item.place.git is not None and item.entry is None:
         from diffai.sources.dvc_blobs import find_blob
 
@@ -267,18 +273,19 @@ def _open_directory(item: DvcItem, label: str, fetch: Fetch | None) -> Found:
     return Found(NotPulled(f"the list of files of {label}/ (DVC manifest {item.address[:8]})", size, item.command))
 
 
-def _beside(item: DvcItem) -> Callable[[str], Source] | None:
-    """Opens the files beside one file of a directory."""
+def beside(item: DvcItem, fetch: Fetch | None = None) -> Callable[[str], Source] | None:
+    """Opens the files beside one file of a directory; None for what lies in none."""
     if item.entry is None:
         return None
     folder = posixpath.dirname(item.entry.relpath)
 
-    def beside(name: str) -> Source:
+    def opened(name: str) -> Source:
         whole = DvcItem(item.out, _parent(item), item.pointer, item.place, elsewhere=item.elsewhere)
-        entries = entries_of(whole) or ()
-        return DvcDirectory(whole, entries, folder, label=posixpath.dirname(item.label)).open(name)
+        entries = entries_of(whole) or getattr(fetch, "manifest", lambda _item: None)(whole) or ()
+        label = posixpath.dirname(item.label)
+        return DvcDirectory(whole, entries, folder, label=label, fetch=fetch).open(name)
 
-    return beside
+    return opened
 
 
 def _parent(item: DvcItem) -> str:
@@ -288,6 +295,6 @@ def _parent(item: DvcItem) -> str:
 
 
 __all__ = [
-    "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "Where", "entries_of", "entry_item", "items_of",
-    "open_item",
+    "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "Where", "beside", "entries_of", "entry_item",
+    "is_complete", "items_of", "open_item",
 ]  # fmt: skip

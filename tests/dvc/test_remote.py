@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,112 @@ def test_an_object_of_a_cloud_versioned_remote(dvc: DvcRepo, s3: tuple[str, Any]
     text = dvc.repo.git("diff", "HEAD~1", "HEAD", "--", "*.dvc")
     assert "shape=[256, 40960] -> [512, 20480]" in text, text
     assert NOTE in text
+
+
+def containers(rows: int, size: int = 6 << 20) -> dict[str, bytes]:
+    """One model of 40 layers in every container whose header is read, so large that its values are not."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    columns = size // 4 // 40 // rows
+    weights = {f"layers.{k}.weight": torch.full((rows, columns), float(k)) for k in range(40)}
+    training = {"state_dict": weights, "optimizer": {"state": {0: {"exp_avg": torch.ones(rows)}}}, "epoch": 3}
+    found = {}
+    for name, value, new in (
+        ("zip.pt", weights, True),
+        ("legacy.pt", weights, False),
+        ("training.ckpt", training, True),
+    ):
+        buffer = io.BytesIO()
+        torch.save(value, buffer, _use_new_zipfile_serialization=new)
+        found[name] = buffer.getvalue()
+    shapes = {name: ("F32", tuple(value.shape), value.numpy().tobytes()) for name, value in weights.items()}
+    found["m.safetensors"] = writer.build(shapes)
+    return found
+
+
+def commit_versions(dvc: DvcRepo, config: str, versions: Iterable[dict[str, bytes]]) -> None:
+    for files in versions:
+        for path, data in files.items():
+            dvc.add(path, data, cached=False, here=False)
+        dvc.commit("version")
+    (dvc.top / ".dvc" / "config").write_text(config)
+    dvc.repo.config("diffai.remote", "header")
+
+
+def test_headers_of_every_container_by_few_bytes(dvc: DvcRepo, s3: tuple[str, Any]) -> None:
+    endpoint, traffic = s3
+    versions = [containers(256), containers(512)]
+    put(endpoint, "models", {key(data): data for files in versions for data in files.values()})
+    config = f"[core]\n    remote = s\n['remote \"s\"']\n    url = s3://models/store\n    endpointurl = {endpoint}\n"
+    commit_versions(dvc, config, versions)
+    for path in versions[0]:
+        traffic.requests.clear()
+        traffic.sent = 0
+        text = dvc.repo.git("diff", "HEAD~1", "HEAD", "--", f"{path}.dvc")
+        assert "shape=[256, " in text and "-> [512, " in text and NOTE in text, text
+        reads = [request for request in traffic.requests if request.startswith("GET")]
+        assert traffic.sent <= 2 * (96 << 10), (path, traffic.sent)
+        assert len(reads) <= 2 * 3 and all("bytes=" in request for request in reads), reads
+
+
+def test_a_local_remote_is_read_as_sparingly(dvc: DvcRepo, tmp_path: Path) -> None:
+    """What the whole program reads for large models, beyond what it reads for small ones: headers alone."""
+
+    def bytes_read() -> int:  # of this process and the children that it has waited for
+        text = Path("/proc/self/io").read_text()
+        return int(next(line.split()[1] for line in text.splitlines() if line.startswith("rchar")))
+
+    if not Path("/proc/self/io").exists():
+        pytest.skip("no /proc/self/io on this system")
+    versions = [
+        {f"{size}-{name}": data for size, count in (("large", 12 << 20), ("small", 1 << 20))
+         for name, data in containers(rows, count).items() if not name.endswith("safetensors")}
+        for rows in (64, 128)
+    ]  # fmt: skip
+    for files in versions:
+        for data in files.values():
+            path = tmp_path / "remote" / "files" / "md5" / md5(data)[:2] / md5(data)[2:]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    commit_versions(dvc, "[core]\n    remote = r\n['remote \"r\"']\n    url = ../../remote\n", versions)
+    cost = {}
+    for size in ("small", "small", "large"):  # the first fills what programs keep between runs
+        before = bytes_read()
+        text = dvc.repo.git("diff", "HEAD~1", "HEAD", "--", f"{size}-*.dvc")
+        cost[size] = bytes_read() - before
+        assert text.count(NOTE) == 3 and text.count("-> [128, ") >= 3
+    assert cost["large"] - cost["small"] < 512 << 10, cost
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index", "shards alone"])
+def test_shards_in_a_directory_of_a_remote(dvc: DvcRepo, s3: tuple[str, Any], index: bool) -> None:
+    """List, index and shards are all in the remote alone; one shard is in the cache, which changes nothing."""
+    endpoint, traffic = s3
+    put(endpoint, "models", {})
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=endpoint)
+    for rows in (64, 128):
+        shards = {f"model-{k}-of-00002.safetensors": writer.build({f"layer{k}.w": ("F32", (rows, 2**18 // rows), bytes(2**20))})
+                  for k in ("00001", "00002")}  # fmt: skip
+        if index:
+            names = {f"layer{name[6:11]}.w": name for name in shards}
+            shards["model.safetensors.index.json"] = json.dumps({"weight_map": names}).encode()
+        dvc.add_directory("ckpt", shards)
+        dvc.commit("version")
+    for path in sorted((dvc.cache / "files").rglob("*")):
+        if path.is_file():
+            client.upload_file(str(path), "models", "store/" + str(path.relative_to(dvc.cache)))
+            if path.read_bytes() != shards["model-00001-of-00002.safetensors"]:
+                path.unlink()
+    config = f"[core]\n    remote = s\n['remote \"s\"']\n    url = s3://models/store\n    endpointurl = {endpoint}\n"
+    (dvc.top / ".dvc" / "config").write_text(config)
+    dvc.repo.config("diffai.remote", "header")
+    traffic.sent = 0
+    text = dvc.repo.git("diff", "HEAD~1", "HEAD", "--", "ckpt.dvc")
+    for k in ("00001", "00002"):
+        assert f"~ layer{k}.w: shape=[64, 4096] -> [128, 2048]" in text, text
+    assert NOTE in text
+    assert traffic.sent < 6 * (64 << 10)
 
 
 @pytest.fixture

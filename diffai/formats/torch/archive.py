@@ -129,7 +129,7 @@ class _Reader:
             )  # fmt: skip
             return
         try:
-            storage.region = self._archive.open(member)
+            storage.region = self._archive.open(member) if self._limits.values else self._archive.open_later(member)
         except FormatError as error:
             storage.trouble = error
 
@@ -143,5 +143,5 @@ def _code(archive: Archive, top: str) -> dict[str, str]:
     crc = 0
     for name in names:
         member = archive.members[name]
-        crc = zlib.crc32(f"{name[len(prefix):]} {member.crc:08x} {member.size}\n".encode("utf-8", "replace"), crc)
+        crc = zlib.crc32(f"{name[len(prefix) :]} {member.crc:08x} {member.size}\n".encode("utf-8", "replace"), crc)
     return {"code": f"{len(names)} files, crc32 {crc:08x}"} if names else {}

@@ -7,13 +7,13 @@ other trailing bytes are ignored by ``torch.load``; here they are a problem that
 
 from __future__ import annotations
 
-from diffai.errors import FormatError
+from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.objects import DType, Storage
-from diffai.formats.torch.regions import FileRegion, PartOf, Region, Spool, read
-from diffai.formats.torch.unpickler import GlobalUse, Machine
+from diffai.formats.torch.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
+from diffai.formats.torch.unpickler import WINDOW, GlobalUse, Machine
 from diffai.model import Problem
 from diffai.sources.base import Source
 
@@ -22,6 +22,7 @@ MAGIC_BYTES = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # behind the protocol byte pa
 MAGIC_TEXT = b"L119547037146038801333356L\n."
 PROTOCOL = 1001
 NAME = "torch legacy"
+_NEAR_WINDOW = 64 << 10
 
 
 def is_legacy(head: bytes) -> bool:
@@ -37,9 +38,9 @@ def open_legacy(source: Source, limits: Limits, spool: Spool, document: Document
     region = FileRegion(source, 0, source.size)
     document.format = NAME
     reader = LegacyReader(region, limits.max_header, spool, document)
-    document.value = reader.read()
+    document.value = reader.read(values=limits.values)
     left = region.size - reader.end
-    if left:
+    if left and limits.values:
         document.problems.append(
             Problem("PT22", "warning", f"{left:,} bytes follow the last storage", offset=reader.end)
         )
@@ -99,12 +100,14 @@ class LegacyReader:
         self._spool = spool
         self._document = document
         self._nested = nested
+        self._window = WINDOW
         self._storages: dict[str, Storage] = {}
         self.uses: dict[tuple[str, str], GlobalUse] = {}
         self.end = 0
 
-    def read(self) -> object:
-        """The object, its storages placed."""
+    def read(self, *, values: bool = True) -> object:
+        """The object, its storages placed; without ``values`` what comes behind the object is left alone."""
+        self._window = WINDOW if values else _NEAR_WINDOW
         if self._next() != MAGIC:
             raise FormatError("does not start with torch's magic number", code="PT01", offset=0, format=NAME)
         version = self._next()
@@ -113,6 +116,10 @@ class LegacyReader:
             raise FormatError(f"torch protocol {number} is unknown", code="PT13", offset=self.end, format=NAME)
         self._next()
         value = self._next()
+        if not values:
+            for storage in self._storages.values():
+                storage.region = LazyRegion(storage.size, _no_values)
+            return value
         keys = self._next()
         if not isinstance(keys, (list, tuple)):
             raise FormatError("list of storage keys is damaged", code="PT13", offset=self.end, format=NAME)
@@ -123,7 +130,7 @@ class LegacyReader:
 
     def _next(self) -> object:
         machine = Machine(self._region, self.end, self._max_bytes, CONSTRUCTORS, self._spool, self._persistent)
-        machine.nested = self._nested
+        machine.nested, machine.window = self._nested, self._window
         try:
             value = run(machine, self._document)
         finally:
@@ -185,6 +192,10 @@ class LegacyReader:
                 storage.trouble = FormatError(f"storage {storage.key[:80]!r} is missing", code="PT07", format=NAME)
 
 
+def _no_values() -> Region:
+    raise SourceError("opened for its header alone, so its values cannot be read")
+
+
 def _view(base: Storage, view: tuple[object, ...]) -> Storage:
     """A storage that is a window of another: ``(key, offset, elements)``."""
     if len(view) != 3 or type(view[1]) is not int or type(view[2]) is not int or view[1] < 0 or view[2] < 0:
@@ -193,5 +204,3 @@ def _view(base: Storage, view: tuple[object, ...]) -> Storage:
     window = Storage(f"{base.key}[{view[1]}:]", base.dtype, view[2] * item)
     window.base, window.start = base, view[1] * item
     return window
-
-

@@ -67,6 +67,7 @@ class Machine:
         self.uses: dict[tuple[str, str], GlobalUse] = {}
         self.max_bytes = max_bytes
         self.nested = False
+        self.window = WINDOW
         self.constructors = constructors
         self.persistent = persistent
         self.stack: list[object] = []
@@ -90,7 +91,7 @@ class Machine:
         self._count(self.pos)
         self.pos = 0
         left = self.region.size - self._base
-        take = min(WINDOW, left)
+        take = min(self.window, left)
         self.buf = read(self.region, self._base, take) if take > 0 else b""
         self._low = take - MARGIN if left > take else 1 << 62
 

@@ -70,20 +70,18 @@ class Archive:
     def _end_of_directory(self) -> tuple[int, int, int]:
         """Offset and size of the directory, and its number of entries."""
         size = self._source.size
-        tail_start = max(0, size - 65535 - _END.size)
-        tail = self._source.read(tail_start, size - tail_start)
-        at = tail.rfind(b"PK\x05\x06")
-        while at >= 0:
-            if at + _END.size <= len(tail):
-                fields = _END.unpack_from(tail, at)
-                if at + _END.size + fields[7] == len(tail):
-                    break
-            at = tail.rfind(b"PK\x05\x06", 0, at)
-        if at < 0:
+        tail, at = b"", -1
+        for longest in (_WINDOW, 65535 + _END.size):  # a comment can stand behind the record; torch writes none
+            tail_start = max(0, size - longest)
+            tail = self._source.read(tail_start, size - tail_start)
+            at = _end_record(tail)
+            if at >= 0:
+                break
+        else:
             reason = "zip file has no directory at its end (truncated?)"
             raise FormatError(reason, code="PT02", offset=size, format=NAME)
         end = tail_start + at
-        _, _, _, _, count, length, start, _ = fields
+        _, _, _, _, count, length, start, _ = _END.unpack_from(tail, at)
         if end >= _END64_LOCATOR.size and (count == 0xFFFF or 0xFFFFFFFF in (length, start)):
             locator = self._source.read(end - _END64_LOCATOR.size, _END64_LOCATOR.size)
             if locator[:4] == b"PK\x06\x07":
@@ -163,6 +161,12 @@ class Archive:
             raise self._bad(member, f"claims {member.size:,} bytes, more than deflate can hold", "PT03")
         return LazyRegion(member.size, lambda: self._unpack(member))
 
+    def open_later(self, member: Member) -> Region:
+        """The same, but its header is looked at only when the bytes are read."""
+        if member.method != STORED or member.size != member.compressed:
+            return self.open(member)
+        return LazyRegion(member.size, lambda: self.open(member))
+
     def _data_start(self, member: Member) -> int:
         if member.start >= 0:
             return member.start
@@ -225,6 +229,16 @@ class Archive:
 
     def _bad(self, member: Member, what: str, code: str) -> FormatError:
         return FormatError(f"zip member {member.name[:200]!r} {what}", code=code, offset=member.header, format=NAME)
+
+
+def _end_record(tail: bytes) -> int:
+    """Where the end record stands in the last bytes of a file; -1 when it does not."""
+    at = tail.rfind(b"PK\x05\x06")
+    while at >= 0:
+        if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[7] == len(tail):
+            return at
+        at = tail.rfind(b"PK\x05\x06", 0, at)
+    return -1
 
 
 def _zip64(extra: bytes, values: tuple[int, int, int], offset: int) -> tuple[int, int, int]:
