@@ -16,9 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from diffai.config.keys import COLORS, FORMATS, KEYS, Color, Format, Found, Key, Settings, checked, parse_size
 from diffai.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.config.quick_git import Question
+
 __all__ = [
     "COLORS", "FILE_NAME", "FORMATS", "KEYS", "Color", "Format", "Key", "Settings",
-    "load_settings", "own_entries", "parse_size", "read_git_config", "read_git_entries", "repository_root",
+    "ask_git", "git_entries", "load_settings", "own_entries", "parse_size", "read_git_config", "repository_root",
 ]  # fmt: skip
 
 FILE_NAME = ".diffai.toml"
@@ -78,7 +82,7 @@ def read_git_config(cwd: str) -> tuple[Mapping[str, Sequence[str]], str | None]:
         UsageError: git cannot read its own configuration; the text is git's.
 
     """
-    return own_entries(read_git_entries(cwd, r"^diffai\.")), repository_root(cwd)
+    return own_entries(git_entries(ask_git(cwd, r"^diffai\."))), repository_root(cwd)
 
 
 def own_entries(entries: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
@@ -86,8 +90,18 @@ def own_entries(entries: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[s
     return {name[len("diffai.") :]: values for name, values in entries.items() if name.startswith("diffai.")}
 
 
-def read_git_entries(cwd: str, pattern: str) -> dict[str, list[str]]:
-    """All git config entries whose name matches ``pattern``, by name as git prints it; one call of git.
+def ask_git(cwd: str, pattern: str) -> Question | None:
+    """Have git look for config entries whose name matches ``pattern``; None on a machine without git."""
+    from diffai.config.quick_git import Question
+
+    try:
+        return Question(["config", "-z", "--get-regexp", pattern], cwd)
+    except OSError:
+        return None
+
+
+def git_entries(asked: Question | None) -> dict[str, list[str]]:
+    """All git config entries that :func:`ask_git` asked for, by name as git prints it.
 
     A key without "=" is ``true``; an empty value is false (git-config(1), "boolean").
 
@@ -95,15 +109,11 @@ def read_git_entries(cwd: str, pattern: str) -> dict[str, list[str]]:
         UsageError: git cannot read its own configuration; the text is git's.
 
     """
-    from diffai.config.quick_git import output_of
-
-    question = ["config", "-z", "--get-regexp", pattern]
-    try:
-        status, output = output_of(question, cwd)
-    except OSError:
+    if asked is None:
         return {}
+    status, output = asked.answer()
     if status not in (0, 1):  # 1: no such key
-        raise UsageError(f"git config: {_complaint(question, cwd) or f'exit code {status}'}")
+        raise UsageError(f"git config: {_complaint(asked) or f'exit code {status}'}")
     values: dict[str, list[str]] = {}
     for entry in output.decode("utf-8", "surrogateescape").split("\0"):
         name, newline, value = entry.partition("\n")
@@ -112,11 +122,12 @@ def read_git_entries(cwd: str, pattern: str) -> dict[str, list[str]]:
     return values
 
 
-def _complaint(question: list[str], cwd: str) -> str:
+def _complaint(asked: Question) -> str:
     """The last line that git says to a question it refuses."""
     import subprocess
 
-    done = subprocess.run(["git", "-C", cwd, *question], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    command = ["git", "-C", asked.cwd, *asked.arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return said[-1] if said else ""
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
 
-from diffai.comparison.models import Input
-from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import DiffaiError, FormatError, SourceError
-from diffai.formats.base import Limits
 from diffai.frozen import frozen
-from diffai.git.environment import GitEnvironment, quote_path, read_environment
+from diffai.git.environment import GitEnvironment, ask_environment, quote_path, read_environment
 from diffai.model import Absent, NotAModel
 from diffai.render.style import escape, paint
 from diffai.sources.dvc_names import is_pointer_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from diffai.comparison.models import Input
+    from diffai.comparison.result import CompareOptions, ModelDiff
+    from diffai.formats.base import Limits
+    from diffai.render.text import TextOptions
 
 _ZERO = "0" * 40
 _ABBREV = 7
@@ -88,12 +93,16 @@ def _run(argv: list[str]) -> None:
         argv[0], argv[7] if len(argv) == 9 else argv[0], argv[1], argv[2], argv[3], argv[4], argv[5], argv[6],
         argv[8] if len(argv) == 9 else "",
     )  # fmt: skip
-    environment = read_environment()
+    asked = ask_environment()  # git answers while the next modules are loaded
     pointer = is_pointer_name(change.old_path) and is_pointer_name(change.new_path)
     if pointer:
-        from diffai.git.dvc_driver import with_object_name
+        from diffai.git.dvc_driver import pointer_diff, with_object_name
 
         change = with_object_name(change)
+    else:
+        import diffai.comparison.result
+        import diffai.git.remember  # noqa: F401
+    environment = read_environment(asked)
     _print(_header(change, environment))
     if environment.complaint:
         _print(
@@ -105,8 +114,6 @@ def _run(argv: list[str]) -> None:
         )
     sys.stdout.flush()  # the file's name stands before heavy work starts
     if pointer and not (change.old_absent and change.new_absent) and not _is_special(change):
-        from diffai.git.dvc_driver import pointer_diff
-
         _print(pointer_diff(change, environment))
         return
     _body(change, environment)
@@ -143,13 +150,11 @@ def _header(change: Change, environment: GitEnvironment) -> list[str]:
 
 
 def _body(change: Change, environment: GitEnvironment) -> None:
-    from diffai.git.plain import plain_diff
-
     if change.old_absent and change.new_absent:
         _print(["  (neither side has this file)"])
         return
     if _is_special(change):
-        _print(plain_diff(change, environment))
+        _plain(change, environment)
         return
     if change.old_path.endswith(".index.json"):
         from diffai.git.shard_index import index_diff
@@ -172,7 +177,7 @@ def _body(change: Change, environment: GitEnvironment) -> None:
     new = _open(change.new_file, change.new_path, change.new_absent, limits)
     try:
         if not any(_is_model(side) for side in (old, new)):
-            _print(plain_diff(change, environment))
+            _plain(change, environment)
             return
         diff = _compared(old, new, environment)
         _print(_rendered(diff, environment))
@@ -183,6 +188,12 @@ def _body(change: Change, environment: GitEnvironment) -> None:
         for side in (old, new):
             if side.checkpoint is not None:
                 side.checkpoint.close()
+
+
+def _plain(change: Change, environment: GitEnvironment) -> None:
+    from diffai.git.plain import plain_diff
+
+    _print(plain_diff(change, environment))
 
 
 def _compared(old: Input, new: Input, environment: GitEnvironment) -> ModelDiff:
@@ -199,6 +210,8 @@ def _rendered(diff: ModelDiff, environment: GitEnvironment) -> list[str]:
 
 def compare_options(environment: GitEnvironment) -> CompareOptions:
     """The comparison's options out of the settings that hold for git's calls."""
+    from diffai.comparison.result import CompareOptions
+
     s = environment.settings
     return CompareOptions(
         epsilon=s.epsilon,
@@ -213,7 +226,7 @@ def compare_options(environment: GitEnvironment) -> CompareOptions:
     )
 
 
-def text_options(environment: GitEnvironment):  # type: ignore[no-untyped-def]
+def text_options(environment: GitEnvironment) -> TextOptions:
     """How the text looks under git."""
     from diffai.render.text import TextOptions
 
@@ -230,6 +243,8 @@ def text_options(environment: GitEnvironment):  # type: ignore[no-untyped-def]
 
 def limits_of(environment: GitEnvironment) -> Limits:
     """Reading limits; torch is never used under git."""
+    from diffai.formats.base import Limits
+
     s = environment.settings
     return Limits(max_header=s.max_header, max_spool=s.max_spool, allow_torch=False)
 
@@ -237,6 +252,7 @@ def limits_of(environment: GitEnvironment) -> Limits:
 def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
     """One side as git handed it over; a pointer is followed to its object in the local store."""
     from diffai.comparison.inputs import as_input, unreadable
+    from diffai.comparison.models import Input
     from diffai.sources.resolve import open_file
 
     if absent:

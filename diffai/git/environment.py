@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from diffai.config import Settings, load_settings, own_entries, read_git_entries, repository_root
+from diffai.config import Settings, ask_git, git_entries, load_settings, own_entries, repository_root
 from diffai.errors import DiffaiError
 from diffai.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.config.quick_git import Question
 
 _PATTERN = r"^(diffai\..*|color\.(ui|diff|pager)|color\.diff\.meta|core\.quotepath|diff\.noprefix)$"
 _BOLD = "\x1b[1m"
@@ -32,12 +36,17 @@ class GitEnvironment:
         return f"{_BOLD}{line}\x1b[m" if self.color and line else line
 
 
-def read_environment(cwd: str = ".") -> GitEnvironment:
-    """One call of git; never raises for a wrong configuration."""
+def ask_environment(cwd: str = ".") -> Question | None:
+    """Ask git for its configuration, in one call; it answers while the caller loads what it needs next."""
+    return ask_git(cwd, _PATTERN)
+
+
+def read_environment(asked: Question | None, cwd: str = ".") -> GitEnvironment:
+    """What git answered; never raises for a wrong configuration."""
     complaint = ""
     entries: Mapping[str, Sequence[str]] = {}
     try:
-        entries = read_git_entries(cwd, _PATTERN)
+        entries = git_entries(asked)
     except DiffaiError as error:
         complaint = str(error)
     root = repository_root(cwd)

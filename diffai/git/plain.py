@@ -1,10 +1,13 @@
-"""What git itself would print for a file that is no model: its own text diff, or "Binary files differ"."""
+"""What git itself would print for a file that is no model: its own text diff, or "Binary files differ".
+
+Runs ``git diff --no-index`` without any driver, so that it cannot recurse.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
 
+from diffai.config.quick_git import Question
 from diffai.git.environment import GitEnvironment, quote_path
 
 TYPE_CHECKING = False
@@ -12,12 +15,12 @@ if TYPE_CHECKING:
     from diffai.git.driver import Change
 
 
-def plain_diff(change: Change, environment: GitEnvironment) -> list[str]:
-    """The lines below the header. Runs ``git diff --no-index`` without any driver, so that it cannot recurse."""
+def plain_diff(change: Change, environment: GitEnvironment, asked: Question | None = None) -> list[str]:
+    """The lines below the header; ``asked`` where :func:`ask_plain` was called before."""
     a, b = ("", "") if environment.no_prefix else ("a/", "b/")
     old = os.devnull if change.old_absent else quote_path(a, change.old_path, quote_high=environment.quote_path)
     new = os.devnull if change.new_absent else quote_path(b, change.new_path, quote_high=environment.quote_path)
-    hunks = _hunks(change, environment.color)
+    hunks = _hunks(asked or ask_plain(change, environment), environment.color)
     if hunks is None:
         return [f"Binary files {old} and {new} differ"]
     if not hunks:
@@ -25,16 +28,20 @@ def plain_diff(change: Change, environment: GitEnvironment) -> list[str]:
     return [environment.meta(f"--- {old}"), environment.meta(f"+++ {new}"), *hunks]
 
 
-def _hunks(change: Change, color: bool) -> list[str] | None:
-    """Everything from the first ``@@`` on; None for binary content."""
-    command = [
-        "git", "--no-pager", "diff", "--no-index", "--no-ext-diff", "--no-textconv", "--no-renames",
-        f"--color={'always' if color else 'never'}", "--",
+def ask_plain(change: Change, environment: GitEnvironment) -> Question:
+    """Have git make its text diff, while the caller does something else."""
+    arguments = [
+        "--no-pager", "diff", "--no-index", "--no-ext-diff", "--no-textconv", "--no-renames",
+        f"--color={'always' if environment.color else 'never'}", "--",
         os.devnull if change.old_absent else _safe(change.old_file),
         os.devnull if change.new_absent else _safe(change.new_file),
     ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    lines = result.stdout.decode("utf-8", "replace").split("\n")
+    return Question(arguments, "")
+
+
+def _hunks(asked: Question, color: bool) -> list[str] | None:
+    """Everything from the first ``@@`` on; None for binary content."""
+    lines = asked.answer()[1].decode("utf-8", "replace").split("\n")
     if lines and not lines[-1]:
         lines.pop()
     for position, line in enumerate(lines):

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
 
 from diffai.cache.places import digest_of
 from diffai.errors import DiffaiError, FormatError, SourceError
-from diffai.git.environment import GitEnvironment, read_environment
+from diffai.git.environment import GitEnvironment, ask_environment, read_environment
 from diffai.model import Checkpoint, LfsPointer, NotAModel, State
-from diffai.sources.base import Source
 from diffai.sources.directory import Directory
 from diffai.sources.dvc_names import is_pointer_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from diffai.sources.base import Source
 
 _TEXT_LIMIT = 50_000_000
 
@@ -47,9 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(path: str) -> None:
+    asked = ask_environment()  # git answers while the next modules are loaded
+    import diffai.git.remember  # noqa: F401
     from diffai.sources.resolve import open_file
 
-    environment = read_environment()
+    environment = read_environment(asked)
     if is_pointer_name(os.path.basename(path)) and _print_text(path):
         from diffai.git.dvc_driver import pointer_text
 

@@ -10,7 +10,8 @@ from gating import model, staged
 from gitrepo import Repo
 
 _PROBE = """
-import sys
+import os, sys
+os._exit = sys.exit  # what ends the program must not end the question
 sys.argv = ["diffai", "gate", *sys.argv[1:]]
 from diffai.__main__ import main
 try:
