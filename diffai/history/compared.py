@@ -201,7 +201,9 @@ class Comparisons:
         if any(version is not None and not version.content for version in involved):
             return ()
         size = str(need.new.size if need.new is not None else -1)
-        return ("log", level, self._options.tensor, size, *(v.content if v is not None else "-" for v in involved))
+        names = repr((need.names_before, need.names_first)) if level == "values" else ""
+        contents = (version.content if version is not None else "-" for version in involved)
+        return ("log", level, self._options.tensor, size, names, *contents)
 
 
 def _movement_of(rows: Sequence[Row], sums: Sequence[list[float]]) -> Movement:

@@ -10,6 +10,7 @@ from diffai.errors import SourceError
 from diffai.history.chain import Chain
 from diffai.history.compared import Compared, Comparisons, Need
 from diffai.history.entries import Kind, LogEntry, LogOptions, ModelLog, Progress
+from diffai.history.figures import Figures
 from diffai.history.model_path import ModelPath, near_models
 from diffai.history.renames import Earlier, find_earlier
 from diffai.history.version import Step, Version
@@ -19,6 +20,7 @@ from diffai.model import Unreadable
 from diffai.sources.git_program import Repository
 
 _MOST_RENAMES = 100
+_NOTHING = "nothing: no version before it can be read"
 
 
 def log_model(
@@ -176,25 +178,23 @@ class _Walk:
         try:
             return self._version(step, step.new)
         except SourceError as error:
-            self._chain.unreadable.add(step.new.content)
+            self._chain.add_unreadable(step.new, step.old)
             return LogEntry(commit, "unreadable", step.new, state=Unreadable(str(error)))
 
     def _version(self, step: Step, new: Version) -> LogEntry:
         commit, old = step.logged.commit, step.old
-        self._chain.home.setdefault(new.content, new)
+        self._chain.come_home(new)
         base, compared_with = self._base(old)
         found = self._compared(base, new)
-        while found.state is not None and base is not None and self._is_unreadable(base, self._chain):
-            base = self._chain.base.get(base.content)
-            compared_with = f"the last readable version, {self._chain.label(base)}" if base else ""
+        if found.state is not None and base is not None and self._is_unreadable(base, self._chain):
+            base = self._readable(base, self._chain)
+            compared_with = f"the last readable version, {self._chain.label(base)}" if base else _NOTHING
             found = self._compared(base, new)
-        if base is not None:
-            self._chain.base.setdefault(new.content, base)
         if found.figures is None:
-            self._chain.unreadable.add(new.content)
+            self._chain.add_unreadable(new, base)
             return LogEntry(commit, "unreadable", new, state=found.state)
         figures = found.figures
-        self._chain.renames.setdefault(new.content, {now: before for before, now in figures.renames})
+        self._chain.add(new, base, _by_new_name(figures), same=not figures.differs)
         self._first = self._first or new
         kind: Kind = "added" if base is None else "changed" if figures.differs else "same"
         return LogEntry(
@@ -218,7 +218,10 @@ class _Walk:
         )
 
     def _is_unreadable(self, version: Version, chain: Chain) -> bool:
-        return version.content in chain.unreadable or self._versions.header(version).checkpoint is None
+        return chain.is_unreadable(version) or self._versions.header(version).checkpoint is None
+
+    def _readable(self, version: Version | None, chain: Chain) -> Version | None:
+        return chain.readable(version, lambda each: self._is_unreadable(each, chain))
 
     def _compared(self, base: Version | None, new: Version) -> Compared:
         need = self._need(base, new, self._chain, self._first)
@@ -227,8 +230,7 @@ class _Walk:
     def _need(self, base: Version | None, new: Version, chain: Chain, first: Version | None) -> Need:
         """What the figures of a version depend on."""
         previous = self._options.compare_to == "previous"
-        before = chain.base.get(base.content) if base is not None and previous else None
-        first = first if first is not None and first.content != new.content else None
+        before = chain.before(base) if previous else None
         names_first = chain.names_in_first(base) if first is not None else {}
         return Need(base, new, before, first, tuple(chain.names_before(base).items()), tuple(names_first.items()))
 
@@ -241,16 +243,19 @@ class _Walk:
                 continue
             if self._options.compare_to != "previous":
                 base = first if self._options.compare_to == "first" else self._fixed
-            while base is not None and self._is_unreadable(base, chain):
-                base = chain.base.get(base.content)
-            if base is not None:
-                chain.base.setdefault(new.content, base)
+            base = self._readable(base, chain)
             if self._is_unreadable(new, chain):
+                chain.add_unreadable(new, base)
                 continue
             need = self._need(base, new, chain, first)
             known = self._comparisons.known(need, self._options.level)
             if known is None:
                 yield need
+                chain.add(new, base)
             elif known.figures is not None:
-                chain.renames.setdefault(new.content, {now: before for before, now in known.figures.renames})
+                chain.add(new, base, _by_new_name(known.figures), same=not known.figures.differs)
             first = first or new
+
+
+def _by_new_name(figures: Figures) -> dict[str, str]:
+    return {now: before for before, now in figures.renames}

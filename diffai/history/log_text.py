@@ -74,6 +74,7 @@ def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
         return [*lines, f"- removed ({_what_it_is(figures, None)})"]
     if entry.kind == "added":
         word = "oldest version here (shallow clone)" if entry.cut else "added"
+        word = "oldest version that can be read" if entry.compared_with else word
         lines.append(f"+ {word}: {_what_it_is(figures, version)}")
         return lines + _strange(figures)
     if entry.compared_with:

@@ -93,23 +93,24 @@ def list_commits(
 ) -> list[Logged]:
     """Commits that touched a path, newest first, no commit before its children.
 
-    A merge is seen from its first parent, and is left out when it equals one of its parents.
+    A merge is seen from its first parent. Where it holds what one of its parents holds, it is left out and only that
+    parent is gone down, as ``git log -- PATH`` does: what was thrown away in a merge is not part of the history.
 
     Args:
         repository: where.
         chosen: which commits.
         pathspecs: with git's magic, such as ``:(top,literal)model.pt``.
-        joined: parents are the nearest commits that touched a path, so that the commits make one graph; git then
-            lists merges that equal a parent, too.
+        joined: parents are the nearest commits that touched a path, so that the commits make one graph.
 
     Raises:
         SourceError: no such revision, or git fails.
     """
     command = [
         *_PLAIN, "log", "-z", "--raw", "--no-abbrev", "--no-relative", "--find-renames=100%", "--no-color",
-        "--no-notes", "--topo-order", "--diff-merges=first-parent", f"--format=format:{_FORMAT}",
+        "--no-notes", "--topo-order", f"--format=format:{_FORMAT}",
     ]  # fmt: skip
-    command += ["--first-parent"] if chosen.first_parent else []
+    # Asked for a diff with the first parent, git goes down all parents of a merge, also where it took one side whole.
+    command += ["--first-parent", "--diff-merges=first-parent"] if chosen.first_parent else ["-c"]
     command += [f"--{name}={value}" for name in ("since", "until", "author") if (value := getattr(chosen, name))]
     command += ["--parents"] if joined else []
     command += ["--all"] if chosen.every_ref else []
@@ -179,14 +180,16 @@ def _parse(output: bytes) -> Iterator[Logged]:
 
 
 def _touch(fields: list[str], at: int) -> tuple[Touch | None, int]:
-    """One raw record and the place after it; None for a submodule."""
-    old_mode, new_mode, old_oid, new_oid, kind = fields[at][1:].split(" ")
-    paths = 2 if kind[0] in "RC" else 1
+    """One raw record and the place after it; None for a submodule. A merge has a mode and an object for each parent."""
+    parents = len(fields[at]) - len(fields[at].lstrip(":"))
+    *facts, kind = fields[at][parents:].split(" ")
+    modes, oids = facts[: parents + 1], facts[parents + 1 :]
+    paths = 2 if kind[0] in "RC" and parents == 1 else 1
     path = fields[at + paths]
-    if "160000" in (old_mode, new_mode):
+    if "160000" in modes:
         return None, at + 1 + paths
-    old = ("", "") if _ZERO.fullmatch(old_oid) or kind[0] in "RC" else (old_mode, old_oid)
-    new = ("", "") if _ZERO.fullmatch(new_oid) else (new_mode, new_oid)
+    old = ("", "") if _ZERO.fullmatch(oids[0]) or kind[0] in "RC" else (modes[0], oids[0])
+    new = ("", "") if _ZERO.fullmatch(oids[-1]) else (modes[-1], oids[-1])
     return Touch(path, *old, *new), at + 1 + paths
 
 
