@@ -170,6 +170,7 @@ class _Fields:
             frozen=owner.__setattr__ is _refuse,
         )
         made: dict[str, Any] = stand_in.__dataclass_fields__  # type: ignore[attr-defined]
+        owner.__dataclass_fields__ = made  # type: ignore[attr-defined]
         return made
 
 
