@@ -132,7 +132,8 @@ def page() -> str:
         "## Machine outputs",
         "",
         "`--output json` is the change list, `--format json` the report. Their JSON Schemas are part of the package:",
-        "`diffai/render/changes.schema.json` and `diffai/render/report.schema.json`.",
+        "`diffai/render/changes.schema.json` and `diffai/render/report.schema.json`; for `--format json` of `diffai log` and",
+        "`diffai blame`, `diffai/render/log.schema.json` and `diffai/render/blame.schema.json`.",
         "",
     ]
     return "\n".join(parts)

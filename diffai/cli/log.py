@@ -68,11 +68,13 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     if given["first_bad"]:
         from diffai.cli.history import print_first_bad
 
+        if given["format_"] not in ("text", "json") or given["plot"]:
+            raise UsageError("--first-bad answers with one commit: as --format text or json, without --plot")
         return print_first_bad(request, given["first_bad"], given["format_"])
     if given["plot"]:
         from diffai.history.plot import check_plot
 
-        check_plot(given["plot"])
+        check_plot(given["plot"], request.options.level)
         if len(request.models) != 1:
             raise UsageError("--plot draws one model; name one PATH")
     from diffai.cli.history import print_logs

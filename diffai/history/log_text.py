@@ -31,6 +31,8 @@ def log_lines(log: ModelLog, *, color: bool = False, detail: bool = False, verbo
     lines += _trend(log)
     if log.level == "header":
         lines.append(paint("(only headers were read: whether values changed was not looked at)", "…", color))
+    if log.level == "digest":
+        lines.append(paint("(only digests were compared: by how much values changed was not looked at)", "…", color))
     if log.left_out:
         text = f"({plural(log.left_out, 'commit')} of {log.versions} changed nothing of what was asked for)"
         lines.append(paint(text, "…", color))
@@ -62,6 +64,9 @@ def commit_line(commit: Commit, *, color: bool) -> str:
 def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
     figures, version = entry.figures, entry.version
     lines = []
+    if len(entry.commit.parents) > 1:
+        names = ", ".join(name[:10] for name in entry.commit.parents)
+        lines.append(f"merge of {names}{'' if entry.compared_with else ', compared with the first'}")
     if entry.renamed_from and version is not None:
         why = "" if entry.renamed_exactly else f" ({_ALIKE})"
         lines.append(f"> {escape(entry.renamed_from)} -> {escape(version.path)}{why}")

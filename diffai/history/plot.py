@@ -7,22 +7,24 @@ import os
 from collections.abc import Sequence
 
 from diffai.errors import DiffaiError, UsageError
-from diffai.history.entries import ModelLog
+from diffai.history.entries import Level, ModelLog
 from diffai.history.series import Series, series_of
 
 SUFFIXES = (".png", ".svg", ".html")
 
 
-def check_plot(path: str) -> None:
+def check_plot(path: str, level: Level = "values") -> None:
     """Refuse early what cannot be drawn, before the versions are read.
 
     Raises:
-        UsageError: the name's suffix is none of those that are written.
+        UsageError: the name's suffix is none of those that are written, or no values are looked at.
         DiffaiError: a PNG is asked for and matplotlib is not installed.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"--plot {path}: expected a file name ending in {', '.join(SUFFIXES)}")
+    if level != "values":
+        raise UsageError("--plot needs the values: leave out --level and --only-structure")
     if suffix == ".png":
         import importlib.util
 
@@ -38,9 +40,7 @@ def plot_log(log: ModelLog, path: str) -> None:
     Raises:
         DiffaiError: the file cannot be written, matplotlib is missing, or no values were looked at.
     """
-    check_plot(path)
-    if log.level != "values":
-        raise UsageError("--plot needs the values: leave out --level and --only-structure")
+    check_plot(path, log.level)
     suffix = os.path.splitext(path)[1].lower()
     try:
         if suffix == ".png":
