@@ -6,7 +6,6 @@ Everything needed is read from the pointers, the DVC cache and the work tree; DV
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
 from diffai.git.environment import GitEnvironment
-from diffai.git.plain import plain_diff
+from diffai.git.plain import ask_plain, plain_diff
 from diffai.render.style import escape, paint, plural
 from diffai.sources.dvc_cache import DvcPlace, find_dvc
 from diffai.sources.dvc_open import DvcItem, Fetch, items_of
@@ -54,6 +53,8 @@ def with_object_name(change: Change) -> Change:
         data = _read(change.new_file)
     except SourceError:
         return change
+    import hashlib  # loads OpenSSL, for work-tree files alone
+
     content = b"blob %d\0" % len(data) + data
     algorithm = hashlib.sha256 if len(change.new_hex) == 64 else hashlib.sha1
     return replace(change, new_hex=algorithm(content, usedforsecurity=False).hexdigest())
@@ -61,7 +62,11 @@ def with_object_name(change: Change) -> Change:
 
 def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
     """The lines below the header, as they become known."""
-    yield from plain_diff(change, environment)
+    asked = ask_plain(change, environment)  # git works while the next modules are loaded
+    import diffai.comparison.tracked
+    import diffai.render.tracked  # noqa: F401
+
+    yield from plain_diff(change, environment, asked)
     git = _git_place()
     path = _real_path(change, git)
     place = _place_of(path, git)

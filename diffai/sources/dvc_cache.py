@@ -9,7 +9,6 @@ hold both and a hash names the same content in either.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -182,6 +181,8 @@ def matches(path: str, address: str, size: int) -> bool:
 
 def md5_of(path: str) -> str:
     """The md5 of a file's bytes, read in blocks."""
+    import hashlib  # loads OpenSSL, for what lies outside the cache alone
+
     digest = hashlib.md5(usedforsecurity=False)
     buffer = memoryview(bytearray(_BLOCK))
     with open(path, "rb", buffering=0) as file:

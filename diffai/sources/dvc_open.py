@@ -7,7 +7,6 @@ Three places are tried: the cache, the work tree (an output that was not committ
 from __future__ import annotations
 
 import posixpath
-import shlex
 from collections.abc import Callable, Sequence
 
 from diffai.errors import SourceError
@@ -75,6 +74,8 @@ class DvcItem:
     @property
     def command(self) -> str:
         """The ``dvc`` command that brings it into the cache, to be run at the top of the work tree."""
+        import shlex
+
         if not self.pointer:
             return "dvc fetch"
         folder = self.place.folder if self.place is not None else ""

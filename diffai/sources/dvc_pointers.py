@@ -9,9 +9,7 @@ are kept as text, so that an md5 made of digits stays what it is.
 
 from __future__ import annotations
 
-import json
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -19,13 +17,14 @@ from types import MappingProxyType
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.sources.dvc_names import MAX_POINTER_BYTES, is_pointer_name
+from diffai.sources.plain_yaml import NotPlainError, parse_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 MAX_MANIFEST_BYTES = 1 << 30
-_ADDRESS = re.compile(r"[0-9a-f]{32}(\.dir)?")
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _KEYS = ("md5", "etag", "checksum")
 
 
@@ -83,7 +82,7 @@ class DvcOut:
     @property
     def address(self) -> str:
         """The content address, 32 hexadecimal digits and perhaps ``.dir``; "" when it has none."""
-        return self.value if self.key == "md5" and _ADDRESS.fullmatch(self.value) else ""
+        return self.value if self.key == "md5" and _is_address(self.value) else ""
 
     @property
     def same_as(self) -> tuple[object, ...]:
@@ -153,6 +152,8 @@ def parse_manifest(data: bytes) -> tuple[DvcEntry, ...]:
         DvcTextError: no such list, or a path in it that leads out of the directory.
 
     """
+    import json  # only a directory has one
+
     try:
         entries = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -222,6 +223,11 @@ def inside(folder: str, path: str) -> str:
 
 def _load_yaml(data: bytes, *, typed: bool) -> Any:
     """One YAML document; ``typed`` turns scalars into numbers and booleans, otherwise all stay text."""
+    if not typed:
+        try:
+            return parse_plain(data)
+        except NotPlainError:
+            pass
     import yaml
 
     safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -290,7 +296,7 @@ def _entry(entry: object) -> DvcEntry:
         raise DvcTextError(f"the directory's manifest names no file: {relpath!r}")
     md5 = _text(entry.get("md5"))
     version = next(iter(_versions(entry.get("cloud")).values()), _text(entry.get("version_id")))
-    return DvcEntry(relpath, md5 if _ADDRESS.fullmatch(md5) else "", _number(entry.get("size")), version)
+    return DvcEntry(relpath, md5 if _is_address(md5) else "", _number(entry.get("size")), version)
 
 
 def _versions(cloud: object) -> Mapping[str, str]:
@@ -310,6 +316,11 @@ def _imports(items: object) -> Iterator[DvcImport]:
         elif "://" in path or any(_text(item.get(key)) for key in ("etag", "version_id", "checksum", "md5")):
             version = next((_text(item[key]) for key in ("version_id", "etag", "checksum", "md5") if item.get(key)), "")
             yield DvcImport(path, version=version)
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an md5 in 32 hexadecimal digits, with or without ``.dir`` behind it."""
+    return len(text.removesuffix(".dir")) == 32 and _HEXADECIMAL.issuperset(text[:32])
 
 
 def _text(value: object) -> str:

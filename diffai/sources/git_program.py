@@ -7,13 +7,14 @@ name that git itself printed before.
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-from collections.abc import Mapping
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.sources.lfs import GitPlace, find_repository
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # What another git process left for its children and what would change the output of ours.
 _DROPPED = (
@@ -37,7 +38,7 @@ _SET = {
     "GIT_ALLOW_PROTOCOL": "",
 }
 
-_OID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 class GitError(SourceError):
@@ -76,6 +77,8 @@ def start_error(error: OSError, directory: str) -> GitError:
 
 def git_config(key: str, *, git_dir: str) -> str:
     """A path-like value of git's configuration for the repository ``git_dir``; "" when it is not set."""
+    import subprocess
+
     command = ["git", "--git-dir", git_dir, "config", "--type=path", "--get", key]
     try:
         done = subprocess.run(
@@ -112,6 +115,8 @@ class Repository:
             GitError: git failed, or is not installed; with git's own words.
 
         """
+        import subprocess
+
         try:
             done = subprocess.run(
                 ["git", *arguments], cwd=self.directory or None, env=dict(self.environment()),
@@ -143,7 +148,7 @@ class Repository:
                 raise
             raise SourceError(f"{rev}: no such revision") from error
         oid = answer.decode("ascii", "replace").split()[-1] if answer.strip() else ""
-        if not _OID.fullmatch(oid):
+        if len(oid) not in (40, 64) or not _HEXADECIMAL.issuperset(oid):
             raise SourceError(f"{rev}: no such revision")
         return oid
 
