@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except DiffaiError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(_sentence(error), error.exit_code)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -130,6 +130,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("out of memory", EXIT_TROUBLE)
     except Exception:  # the one place where an unexpected error ends: versions and traceback, ready for an issue
         return _unexpected()
+
+
+def _sentence(error: DiffaiError) -> str:
+    """What an error says; of a model that is there but could not be opened, why."""
+    from diffai.comparison.summary import NotOpenedError
+
+    if not isinstance(error, NotOpenedError):
+        return str(error)
+    from diffai.render.state import describe_state
+
+    return f"{error.label}: {describe_state(error.state)}"
 
 
 def _fail(message: str, code: int) -> int:

@@ -18,7 +18,7 @@ from diffai.history.blobs import SMALL, Blob, deltas, look_at, parse_tree, read_
 from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
-from diffai.model import Absent, NotPulled, State
+from diffai.model import NotPulled, State
 from diffai.sources.directory import Directory
 from diffai.sources.git_program import Repository
 from diffai.sources.local import LocalFile
@@ -26,6 +26,7 @@ from diffai.sources.pointers import AnnexText, LfsText, parse_pointer
 
 if TYPE_CHECKING:
     from diffai.sources.base import Source
+    from diffai.sources.dvc_tracked import DvcHistory
     from diffai.sources.resolve import Opened
 
 _LINK = "120000"
@@ -50,6 +51,7 @@ class Versions:
         self._headers: dict[str, Input] = {}
         self._asked: set[str] = set()
         self._known_deltas: frozenset[str] = frozenset()
+        self._dvc: DvcHistory | None = None
 
     # ------------------------------------------------------------ finding
 
@@ -276,6 +278,8 @@ class Versions:
     def close(self) -> None:
         """Close all."""
         self.keep_only(())
+        if self._dvc is not None:
+            self._dvc.close()
 
     def _key(self, version: Version) -> tuple[str, ...]:
         return (version.content,) if version.content else ()
@@ -295,13 +299,12 @@ class Versions:
         return Input(label, opened.checkpoint, opened.state, size, version.content or opened.identity)
 
     def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
+        if version.holder == "dvc":
+            return self._tracked(version, label)
         from diffai.sources.resolve import resolve_at
         from diffai.sources.revision import open_blob
 
         part = version.parts[0]
-        if version.holder == "dvc":
-            found = resolve_at("", version.commit, version.path)
-            return NotPulled(f"{version.path} (tracked by DVC)", version.size) if isinstance(found, Absent) else found
         if version.holder == "sharded":
             folder = resolve_at("", version.commit, version.model.folder)
             assert isinstance(folder, Directory)
@@ -314,6 +317,15 @@ class Versions:
             if local is not None:
                 return local
         return open_blob("", part.oid, part.path, label=label)
+
+    def _tracked(self, version: Version, label: str) -> Opened:
+        """The object behind a DVC pointer; one git process answers for all versions."""
+        from diffai.sources.dvc_tracked import DvcHistory
+
+        self._dvc = self._dvc or DvcHistory(self._repository.directory)
+        tracked = self._dvc.find(version.commit, version.path)
+        found = self._dvc.open(tracked, label=label) if tracked is not None else None
+        return found.opened if found is not None else NotPulled(f"{version.path} (tracked by DVC)", version.size)
 
     def _work_file(self, part: Part, size: int) -> Source | None:
         """The work-tree file when it has exactly the blob's bytes: cheaper than to inflate the blob."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 
 from diffai.errors import SourceError
 from diffai.sources.git import GitBlob
@@ -22,17 +23,33 @@ def find_blob(place: GitPlace, path: str, md5: str, size: int, label: str) -> Gi
     """
     repository = Repository(place.top)
     try:
-        oids = _versions(repository, path)
-        for oid in _of_size(repository, oids, size):
-            if _md5(repository, oid, label) == md5:
+        for oid, bytes_ in _versions(repository.directory, path, _stamp(place)):
+            if (size < 0 or bytes_ == size) and _md5(repository.directory, oid) == md5:
                 return GitBlob(repository, oid, label=label)
     except SourceError:
         return None
     return None
 
 
-def _versions(repository: Repository, path: str) -> list[str]:
-    """Object names of every version of a path, those of the index first; empty when git does not keep it now."""
+def _stamp(place: GitPlace) -> tuple[int, ...]:
+    """Changes with the index and with HEAD, so that what was found out before still holds while it does not."""
+    found = []
+    for name in ("index", "HEAD", "logs/HEAD", "packed-refs"):
+        try:
+            status = os.stat(os.path.join(place.git_dir, name))
+            found += [status.st_mtime_ns, status.st_size]
+        except OSError:
+            found.append(-1)
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _versions(directory: str, path: str, _now: tuple[int, ...]) -> list[tuple[str, int]]:
+    """Object name and size of every version of a path, those of the index first; empty when git does not keep it now.
+
+    Asked once for a path: a history of hundreds of versions that are not pulled looks for each of them here.
+    """
+    repository = Repository(directory)
     literal = f":(top,literal){path}"
     oids = [record.split(b"\t")[0].split()[1] for record in
             repository.ask("ls-files", "-z", "-s", "--", literal).split(b"\0") if record]  # fmt: skip
@@ -47,25 +64,26 @@ def _versions(repository: Repository, path: str) -> list[str]:
     except GitError:  # no commit yet
         pass
     names = dict.fromkeys(oid.decode("ascii") for oid in oids if set(oid) != set(b"0"))
-    return list(names)[:_MOST_VERSIONS]
+    return _blobs(repository, list(names)[:_MOST_VERSIONS])
 
 
-def _of_size(repository: Repository, oids: list[str], size: int) -> list[str]:
-    """Those that are blobs of this size (any, when it is unknown)."""
+def _blobs(repository: Repository, oids: list[str]) -> list[tuple[str, int]]:
+    """Those that are blobs, with their sizes."""
     if not oids:
         return []
     answer = repository.ask("cat-file", "--batch-check", data="".join(f"{oid}\n" for oid in oids).encode())
     found = []
     for line in os.fsdecode(answer).splitlines():
         words = line.split()
-        if len(words) == 3 and words[1] == "blob" and (size < 0 or int(words[2]) == size):
-            found.append(words[0])
+        if len(words) == 3 and words[1] == "blob":
+            found.append((words[0], int(words[2])))
     return found
 
 
-def _md5(repository: Repository, oid: str, label: str) -> str:
+@lru_cache(maxsize=_MOST_VERSIONS)
+def _md5(directory: str, oid: str) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    blob = GitBlob(repository, oid, label=label)
+    blob = GitBlob(Repository(directory), oid, label=oid)
     try:
         with blob.open_stream() as stream:
             while block := stream.read(_BLOCK):
