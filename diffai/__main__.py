@@ -32,9 +32,14 @@ def main() -> None:
         status = quick.main(argv[1:])
         if status is not None:
             _end(status)
-    from diffai.cli.main import main as run
+    try:
+        from diffai.cli.main import main as run
 
-    raise SystemExit(run(argv))
+        status = run(argv)
+    except KeyboardInterrupt:  # while modules were loaded, or again while the first ^C was answered
+        sys.stderr.write("diffai: interrupted\n")
+        _end(130)
+    raise SystemExit(status)
 
 
 def _end(status: int) -> NoReturn:

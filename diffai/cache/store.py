@@ -37,7 +37,8 @@ _CHECK_BYTES = 4
 _STALE_SECONDS = 3600
 _LARGEST = 64 << 20  # an entry above this is not worth its place
 _AFTER_EVICTION = 0.8
-_LOOK_EVERY = 64  # writes between two looks at the size of the whole folder
+_LOOK_EVERY = 64  # writes between two looks at the size of the whole folder,
+_LOOK_AFTER = 1 / 8  # or this share of the limit written
 
 
 @frozen
@@ -61,7 +62,7 @@ class Store:
         self.folder = folder
         self.limit = limit
         self._writable = limit > 0
-        self._written = 0
+        self._written = self._fresh = 0
 
     def get(self, kind: Kind, *key: str) -> Any:
         """The value of an entry (what JSON can hold); None when there is none, or only a damaged one."""
@@ -97,8 +98,11 @@ class Store:
             self._writable = False
             return
         self._written += 1
+        self._fresh += len(data)
         # A driver writes one entry and ends, so the first write of a process looks as well, by chance.
-        if self._written % _LOOK_EVERY == 0 or (self._written == 1 and os.urandom(1)[0] < 256 // 16):
+        by_chance = self._written == 1 and os.urandom(1)[0] < 256 // 16
+        if self._written % _LOOK_EVERY == 0 or self._fresh > self.limit * _LOOK_AFTER or by_chance:
+            self._fresh = 0
             self.evict()
 
     def evict(self) -> int:

@@ -128,8 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{(error.strerror or str(error)).lower()}", EXIT_TROUBLE)
     except MemoryError:
         return _fail("out of memory", EXIT_TROUBLE)
-    except Exception:  # the one place where an unexpected error ends: versions and traceback, ready for an issue
-        return _unexpected()
+    except Exception as error:  # the one place where an unexpected error ends: versions and traceback for an issue
+        return _fail("interrupted", EXIT_INTERRUPTED) if _interrupted(error) else _unexpected()
 
 
 def _sentence(error: DiffaiError) -> str:
@@ -152,6 +152,13 @@ def _fail(message: str, code: int) -> int:
     except OSError:
         _silence_stdout()
     return code
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether ^C is behind an error: what comes while a class is made, Python itself turns into a RuntimeError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _unexpected() -> int:

@@ -51,9 +51,10 @@ def test_a_damaged_entry_is_removed_and_missing(tmp_path: Path, damage: str) -> 
 
 
 def test_the_oldest_entries_go_first(tmp_path: Path) -> None:
-    store = Store(str(tmp_path), limit=40_000)
+    roomy = Store(str(tmp_path))
     for number in range(20):
-        store.put("side", str(number), value=os.urandom(2000).hex())
+        roomy.put("side", str(number), value=os.urandom(2000).hex())
+    store = Store(str(tmp_path), limit=40_000)
     for age, path in enumerate(entries(tmp_path)):
         os.utime(path, (1_000_000 + age, 1_000_000 + age))
     assert store.get("side", "3") is not None  # used, so young
@@ -62,6 +63,13 @@ def test_the_oldest_entries_go_first(tmp_path: Path) -> None:
     assert removed > 0
     assert store.usage().bytes <= 16_000 + 3000
     assert store.get("side", "3") is not None
+
+
+def test_what_one_process_writes_stays_near_the_limit(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), limit=40_000)
+    for number in range(50):
+        store.put("side", str(number), value=os.urandom(2000).hex())
+        assert store.usage().bytes < 50_000
 
 
 def test_an_entry_out_of_proportion_is_not_kept(tmp_path: Path) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -125,22 +121,6 @@ def test_a_blocked_cache_folder(repo: Repo) -> None:
     history(repo, 2)
     (repo.top / ".git" / "diffai").write_text("in the way")
     assert "added" in diffai(repo.top, "log", "--", "model.safetensors")
-
-
-def test_an_interrupt_leaves_no_half_written_cache(repo: Repo) -> None:
-    history(repo, 30)
-    program = [sys.executable, "-m", "diffai", "log", "--", "model.safetensors"]
-    for wait in (0.35, 0.6, 0.9):
-        process = subprocess.Popen(program, cwd=repo.top, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(wait)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode in (0, 130, -signal.SIGINT), err
-        assert b"Traceback" not in err or wait < 0.4  # before our own code runs, Python itself says it
-    cache = repo.top / ".git" / "diffai"
-    assert not list(cache.rglob(".tmp-*")) if cache.exists() else True
-    warm = diffai(repo.top, "log", "--", "model.safetensors")
-    assert diffai(repo.top, "log", "--no-cache", "--", "model.safetensors") == warm
 
 
 def test_outside_a_repository(home: Path, tmp_path: Path) -> None:
