@@ -2,7 +2,7 @@
 
 git starts one process a file, and the standard decorator takes most of a millisecond for every class (it compiles
 eight functions), which over our sixty classes is as long as a third of numpy's import. Here methods are shared, and
-``__init__`` is compiled when the first object is made, since most classes have none in most processes.
+``__init__`` is compiled only for a class of which many objects are made, since most have none or a few in a process.
 ``dataclasses.fields``, ``replace`` and ``asdict`` work on the result as usual, but load ``dataclasses``;
 :func:`replace` here does not.
 """
@@ -22,6 +22,10 @@ else:
         return lambda decorator: decorator
 
 
+_FEW = 30
+"""Objects that are made in less time than an initialiser is compiled."""
+
+_set = object.__setattr__
 _NOT_COPIED = ("__dict__", "__weakref__", "__annotations__")
 
 
@@ -62,9 +66,21 @@ def _made(cls: type[T], kind: dict[str, Any]) -> type[T]:
     default = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
     namespace = {key: value for key, value in cls.__dict__.items() if key not in _NOT_COPIED and key not in default}
     aside = namespace.get("__uncompared__", ())
+    left = _FEW
 
     def first(self: Any, *values: Any, **named: Any) -> None:
-        """Take the place of ``__init__`` until the first object is made."""
+        """Take the place of ``__init__`` for the first few objects; wrong arguments are left to a compiled one."""
+        nonlocal left
+        left -= 1
+        given = dict(zip(names, values, strict=False))
+        fields = default | given | named
+        if left and len(values) == len(given) and len(fields) == len(names) and given.keys().isdisjoint(named):
+            try:
+                for name in names:
+                    _set(self, name, fields[name])
+                return
+            except KeyError:  # there is one that the class does not have
+                pass
         setattr(made, "__init__", initialiser := _initialiser(made, default))  # noqa: B010
         initialiser(self, *values, **named)
 
@@ -103,7 +119,7 @@ def _initialiser(cls: type, default: dict[str, Any]) -> Callable[..., None]:
     """
     names: tuple[str, ...] = cls.__slots__  # type: ignore[attr-defined]
     parameters = ", ".join([f"{name}=_{name}" if name in default else name for name in names])
-    scope: dict[str, Any] = {"_set": object.__setattr__} | {f"_{name}": value for name, value in default.items()}
+    scope: dict[str, Any] = {"_set": _set} | {f"_{name}": value for name, value in default.items()}
     if cls.__dict__.get("__setattr__") is None:
         body = "".join([f"\n self.{name} = {name}" for name in names]) or "\n pass"
     elif len(names) < _MANY or cls.__bases__ != (object,):

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,38 @@ def test_a_slotted_class_can_change() -> None:
         hash(counter)
     assert pickle.loads(pickle.dumps(counter)) == copy.copy(counter) == dataclasses.replace(counter) == counter
     assert dataclasses.asdict(counter) == {"name": "b", "count": 1}
+
+
+@pytest.mark.parametrize("decorator", [frozen, slotted])
+def test_many_objects_are_made_as_the_first_few(decorator: Any) -> None:
+    @decorator
+    class Made:
+        a: int
+        b: int = 2
+        c: str = ""
+
+    for number in range(100):
+        one, two, three = Made(number), Made(number, 3, c="c"), Made(c="d", a=number)
+        assert (one.a, one.b, one.c) == (number, 2, "")
+        assert (two.a, two.b, two.c) == (number, 3, "c")
+        assert (three.a, three.b, three.c) == (number, 2, "d")
+
+
+@pytest.mark.parametrize("made", [0, 1, 100])
+@pytest.mark.parametrize(
+    ("values", "named"), [((), {}), ((1, 2, 3), {}), ((1,), {"a": 1}), ((1,), {"z": 1}), ((), {"z": 1}), ((), {"b": 1})]
+)
+def test_wrong_arguments_are_type_errors_at_any_time(made: int, values: Any, named: Any) -> None:
+    @frozen
+    class Made:
+        a: int
+        b: int = 2
+
+    for _ in range(made):
+        Made(1)
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            Made(*values, **named)
 
 
 def test_replace() -> None:
