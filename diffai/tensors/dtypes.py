@@ -16,20 +16,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from diffai.frozen import slotted
+from diffai.frozen import frozen, slotted
 
-Array = NDArray[Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+else:
+    Array = np.ndarray
 
 INTEGERS = frozenset(("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"))
 COMPLEX = frozenset(("C32", "C64", "C128"))
 
 
-class FloatFormat(NamedTuple):
+@frozen
+class FloatFormat:
     """A binary floating-point format.
 
     Attributes:
