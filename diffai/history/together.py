@@ -20,12 +20,22 @@ from diffai.history.trajectory import Checkpoints, Row, RowWork, rows_of
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.model import Absent, PairFigures, TensorSpec
-from diffai.tensors.abreast import Column, Key, PairWork, Work, file_order, key_of, merged_order, read_abreast
+from diffai.tensors.abreast import (
+    Column,
+    Key,
+    PairWork,
+    Work,
+    file_order,
+    key_of,
+    merged_order,
+    read_abreast,
+    same_place,
+)
 from diffai.tensors.engine import NumericOptions
 from diffai.tensors.workers import thread_count
 
 _MOST_OPEN = 40  # files and git processes at once
-_MOST_FIGURES = 100_000  # pairs of tensors whose figures are kept until the walk comes to them
+_MOST_FIGURES = 20_000  # pairs of tensors whose figures are kept until the walk comes to them
 _Pair = tuple[TensorSpec, TensorSpec]
 
 
@@ -44,9 +54,27 @@ class Found:
 
 @frozen
 class _Job:
+    """A commit that can be computed with others, and the keys of what is read for it."""
+
     need: Need
     pairs: list[_Pair]
+    pair_keys: list[Key]
     rows: list[Row]
+    row_keys: list[Key]
+
+    def entries(self) -> Iterator[tuple[Version, Key, TensorSpec]]:
+        """Every tensor that is read: the version it is in, its key, and where it lies."""
+        old, new, before, first = self.need.old, self.need.new, self.need.before, self.need.first
+        assert new is not None
+        for key, row in zip(self.row_keys, self.rows, strict=True):
+            yield new, key, row.current
+            for version, spec in ((old, row.previous), (before, row.before), (first, row.first)):
+                if version is not None and spec is not None:
+                    yield version, key, spec
+        if old is not None:
+            for key, pair in zip(self.pair_keys, self.pairs, strict=True):
+                yield old, key, pair[0]
+                yield new, key, pair[1]
 
 
 class Together:
@@ -63,6 +91,7 @@ class Together:
         self._room = 6 if growing else _MOST_OPEN
         self._found: dict[tuple[str, ...], Found] = {}
         self._left: set[tuple[str, ...]] = set()
+        self._keys: dict[Key, Key] = {}
 
     def find(self, need: Need, coming: Coming, progress: Callable[[float], None] | None = None) -> Found | None:
         """The values of a commit; None when they have to be computed by themselves.
@@ -118,7 +147,17 @@ class Together:
             for change in diff.tensors
             if change.old is not None and change.new is not None and change.old.shape == change.new.shape
         ]
-        return _Job(need, pairs, self._rows(need, diff))
+        rows = self._rows(need, diff)
+        if any(_apart(old, new) for old, new in pairs) or any(
+            _apart(row.current, spec) for row in rows for spec in row.specs if spec is not None
+        ):
+            return None
+        return _Job(need, pairs, [self._key(new) for _, new in pairs], rows, [self._key(row.current) for row in rows])
+
+    def _key(self, spec: TensorSpec) -> Key:
+        """The key of a tensor, the same object in all versions: there may be very many."""
+        key = key_of(spec)
+        return self._keys.setdefault(key, key)
 
     def _needs_more(self, diff: ModelDiff) -> bool:
         """Whether something is asked of single tensors: digests to find renames, statistics of what came and went."""
@@ -149,13 +188,12 @@ class Together:
         work: list[Work] = []
         results: list[tuple[PairWork | None, RowWork]] = []
         for job in jobs:
-            for content, key, spec in _entries(job):
-                if not columns[content].add(key, spec):
-                    return False
+            if not all(columns[version.content].add(key, spec) for version, key, spec in job.entries()):
+                return False
             side = [columns[v.content] if v is not None else None for v in job.need.versions]
             assert side[0] is not None
-            rows = RowWork(job.rows, Checkpoints(side[0], *side[1:]))
-            pairs = PairWork(side[1], side[0], job.pairs, options) if side[1] is not None else None
+            rows = RowWork(job.rows, job.row_keys, Checkpoints(side[0], *side[1:]))
+            pairs = PairWork(side[1], side[0], job.pairs, job.pair_keys, options) if side[1] is not None else None
             work += [rows] if pairs is None else [pairs, rows]
             results.append((pairs, rows))
         size = sum(spec.nbytes for column in columns.values() for spec in column.specs.values())
@@ -169,25 +207,17 @@ class Together:
         return True
 
 
+def _apart(one: TensorSpec, other: TensorSpec) -> bool:
+    """Whether a tensor has elements in one version and only bytes in another, so that no block is that of both."""
+    return one.values_dtype != other.values_dtype and key_of(one)[2] != key_of(other)[2]
+
+
 def _by_content(need: Need) -> dict[str, Version]:
     return {version.content: version for version in need.versions if version is not None}
 
 
 def _key_of(need: Need) -> tuple[str, ...]:
     return tuple(version.content if version is not None else "" for version in need.versions)
-
-
-def _entries(job: _Job) -> Iterator[tuple[str, Key, TensorSpec]]:
-    """Every tensor that a commit needs: the content it is in, its key, and where it lies."""
-    need = job.need
-    for old, new in job.pairs:
-        for version, spec in ((need.old, old), (need.new, new)):
-            if version is not None:
-                yield version.content, key_of(spec, new.name), spec
-    for row in job.rows:
-        for version, found in zip(need.versions, (row.current, row.previous, row.before, row.first), strict=True):
-            if version is not None and found is not None:
-                yield version.content, key_of(found, row.name), found
 
 
 class _Group:
@@ -207,9 +237,12 @@ class _Group:
     def add(self, job: _Job, versions: Versions) -> bool:
         """Take a commit in; False when its tensors lie in another order, or one has several names."""
         fresh: dict[str, dict[Key, TensorSpec]] = {}
-        for content, key, spec in _entries(job):
-            known = self._specs.get(content, {}).get(key) or fresh.setdefault(content, {}).setdefault(key, spec)
-            if known != spec:
+        nothing: dict[Key, TensorSpec] = {}
+        for version, key, spec in job.entries():
+            known = self._specs.get(version.content, nothing).get(key)
+            if known is None:
+                known = fresh.setdefault(version.content, {}).setdefault(key, spec)
+            if not same_place(known, spec):
                 return False
         involved = _by_content(job.need)
         orders = dict(self._orders)

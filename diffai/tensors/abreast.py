@@ -40,6 +40,11 @@ def count_of(spec: TensorSpec) -> int:
     return spec.elements if has_values(spec.values_dtype) else spec.nbytes
 
 
+def same_place(one: TensorSpec, other: TensorSpec) -> bool:
+    """Whether two specs of a checkpoint are of the same bytes."""
+    return one is other or (one.file, one.offset, one.name) == (other.file, other.offset, other.name)
+
+
 @frozen
 class Part:
     """Elements ``start`` to ``stop`` of a tensor; ``whole``: they are all of it."""
@@ -66,8 +71,8 @@ class Column:
         self._held: list[tuple[int, int, int, int]] = []  # file, first byte, byte after the last, place in memory
 
     def add(self, key: Key, spec: TensorSpec) -> bool:
-        """Take a tensor in; False when it is here under another key, or another one under this."""
-        return self.specs.setdefault(key, spec) is spec or self.specs[key] == spec
+        """Take a tensor in; False when another one has this key."""
+        return same_place(self.specs.setdefault(key, spec), spec)
 
     def load(self, window: Sequence[Part]) -> None:
         """Read what this checkpoint has of a window; ascending where it streams. SourceError when it breaks off."""
@@ -233,14 +238,17 @@ class PairWork:
 
     Args:
         old, new: the columns.
-        pairs: specs of both sides, equal in shape, with equal keys.
+        pairs: specs of both sides, equal in shape.
+        keys: the one key that both specs of each pair have.
         options: as for :func:`diffai.tensors.engine.compare_pairs`.
     """
 
-    def __init__(self, old: Column, new: Column, pairs: Sequence[Pair], options: NumericOptions) -> None:
+    def __init__(
+        self, old: Column, new: Column, pairs: Sequence[Pair], keys: Sequence[Key], options: NumericOptions
+    ) -> None:
         self._pairs, self._options = pairs, options
         self._comparer = Comparer(old, new, pairs, options.epsilon, options.rtol)
-        self._index = {key_of(pair[1]): index for index, pair in enumerate(pairs)}
+        self._index = {key: index for index, key in enumerate(keys)}
         self._groups = [id(kind) if kind.joinable else None for kind in self._comparer.kinds]
         self._parts: dict[int, list[Figures]] = {}
         self._done: dict[int, PairFigures] = {}

@@ -67,7 +67,7 @@ def abreast_pairs(
         pairs = [(x, y) for x, y in pairs if key_of(x) == key_of(y)]
         for column, side in ((old, 0), (new, 1)):
             assert all(column.add(key_of(pair[side]), pair[side]) for pair in pairs)
-        work.append(PairWork(old, new, pairs, options))
+        work.append(PairWork(old, new, pairs, [key_of(y) for _, y in pairs], options))
     if not read_abreast(columns, work, threads):
         return None
     return [item.result() for item in work]
