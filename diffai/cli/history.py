@@ -11,7 +11,7 @@ from diffai.cache.store import Store
 from diffai.cli.options import limits_for, settings_for, wants_color, write, write_lines
 from diffai.cli.pager import paged
 from diffai.cli.progress import CountBar
-from diffai.errors import DiffaiError, UsageError
+from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.frozen import frozen
 from diffai.history.entries import Level, LogOptions, ModelLog
 from diffai.history.log import log_model
@@ -151,6 +151,7 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
     Raises:
         SourceError: no repository, no such revision, or it does not have the model.
     """
+    from diffai.comparison.summary import NotOpenedError
     from diffai.history.blame import blame_model
     from diffai.history.blame_text import blame_lines, blame_report
 
@@ -166,10 +167,15 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
     color = wants_color(settings, given["no_color"])
     with paged():
         with CountBar(f"blaming {model.path}") as progress:
-            blame = blame_model(
-                repository, model, rev, store, globs=paths[1:], limits=limits_for(settings),
-                first_parent=given["first_parent"], threads=settings.threads, progress=progress,
-            )  # fmt: skip
+            try:
+                blame = blame_model(
+                    repository, model, rev, store, globs=paths[1:], limits=limits_for(settings),
+                    first_parent=given["first_parent"], threads=settings.threads, progress=progress,
+                )  # fmt: skip
+            except NotOpenedError as error:
+                from diffai.render.state import describe_state
+
+                raise SourceError(f"{error.label}: {describe_state(error.state)}") from error
         if given["format_"] == "json":
             from diffai.render.values import dump
 

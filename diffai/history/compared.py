@@ -209,7 +209,9 @@ class Comparisons:
 def _movement_of(rows: Sequence[Row], sums: Sequence[list[float]]) -> Movement:
     """The movement of all weights, out of the sums of each."""
     pairs = list(zip(rows, sums, strict=True))
-    return movement_of(
+    movement = movement_of(
         [(row.name, each) for row, each in pairs if row.current.is_parameter],
         [each for row, each in pairs if not row.current.is_parameter],
     )
+    shared = sum(row.current.elements for row in rows if row.current.is_parameter and row.first is not None)
+    return dataclasses.replace(movement, drift_over=shared)

@@ -12,6 +12,7 @@ from diffai.frozen import frozen
 from diffai.model import Absent
 
 _MOST_NAMED = 6
+_NEAR = 0.1  # of squares
 
 
 @frozen
@@ -41,6 +42,7 @@ class Movement:
         update_cosine: of this update and the one before it; near 1 it goes on, near -1 it turns back.
         nonfinite: elements of this version that are NaN or infinite.
         groups: by layer or module, in the order of the model.
+        drift_over: parameters that the drift is of; -1 = not known.
     """
 
     relative_l2: float | None = None
@@ -50,6 +52,7 @@ class Movement:
     update_cosine: float | None = None
     nonfinite: int = 0
     groups: tuple[Group, ...] = ()
+    drift_over: int = -1
 
     @property
     def largest(self) -> Group | None:
@@ -145,12 +148,14 @@ def movement_of(rows: Sequence[tuple[str, Sequence[float]]], buffers: Sequence[S
     columns: list[list[float]] = [list(column) for column in zip(*(sums for _, sums in rows), strict=True)]
     if not columns:
         return Movement(nonfinite=int(math.fsum(sums[-1] for sums in buffers)))
-    update, previous, current, _, drift, first, turn, earlier, later, shared, strange = (
+    update, previous, current, dot, drift, first, turn, earlier, later, shared, strange = (
         math.fsum(column) for column in columns
     )
+    # Of two vectors that are near, the distance tells more of the angle than the dot product does.
+    near = update < _NEAR * max(previous, shared)
     return Movement(
         ratio_of(update, previous),
-        _cosine_of_near(update, previous, shared),
+        _cosine_of_near(update, previous, shared) if near else _cosine(dot, previous, shared),
         math.sqrt(current),
         ratio_of(drift, first),
         _cosine(turn, later, earlier),

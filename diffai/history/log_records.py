@@ -103,6 +103,7 @@ def _figures(figures: Figures | None) -> dict[str, Json]:
             "cosine": values.finite(moved.cosine) if moved else None,
             "norm": values.finite(moved.norm) if moved else None,
             "drift": values.finite(moved.drift) if moved else None,
+            "drift_parameters": moved.drift_over if moved and moved.drift_over >= 0 else None,
             "update_cosine": values.finite(moved.update_cosine) if moved else None,
             "nonfinite": moved.nonfinite if moved else None,
             "largest": _group(moved.largest.name, moved.largest.relative) if moved and moved.largest else None,

@@ -19,6 +19,7 @@ _OFF = "\x1b[m"
 _BARS = "▁▂▃▄▅▆▇█"
 _TURNED = 0.5  # cosine of successive updates beyond which a word is given to it
 _FEWEST_FOR_LINE = 3
+_MOST = 0.9  # of the parameters: figures over fewer say so
 _ALIKE = "by the names and shapes of its tensors"
 
 
@@ -89,7 +90,7 @@ def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
         same = "no difference in tensors or metadata"
         lines.append("same names, shapes and dtypes" if figures.level == "header" else same)
     if figures.movement is not None and figures.differs:
-        lines += _movement(figures.movement)
+        lines += _movement(figures, figures.movement)
     lines += _strange(figures)
     if verbose or figures.structural or figures.parameters != figures.parameters_before:
         lines.append(_what_it_is(figures, version))
@@ -137,7 +138,18 @@ def _structure(figures: Figures) -> str:
     return f"~ {', '.join(parts)}" if parts else ""
 
 
-def _movement(moved: Movement) -> list[str]:
+def _share(figures: Figures, moved: Movement) -> str:
+    """How many parameters the figures are of, where that is a small part of them: the others have another shape."""
+    few, all_ = _MOST * figures.parameters, plural(figures.parameters, "parameter")
+    words = []
+    if moved.relative_l2 is not None and figures.compared < few:
+        words.append(f"over {figures.compared:,} of {all_}")
+    if moved.drift is not None and 0 <= moved.drift_over < few and moved.drift_over != figures.compared:
+        words.append(f"drift over {moved.drift_over:,}{'' if words else f' of {all_}'}")
+    return f"({', '.join(words)}; the others have another shape or are new)" if words else ""
+
+
+def _movement(figures: Figures, moved: Movement) -> list[str]:
     parts = []
     if moved.relative_l2 is not None:
         parts.append(f"relative L2 {ratio(moved.relative_l2)}")
@@ -146,6 +158,8 @@ def _movement(moved: Movement) -> list[str]:
     if moved.drift is not None:
         parts.append(f"drift {ratio(moved.drift)}")
     lines = ["  ".join(parts)] if parts else []
+    share = _share(figures, moved)
+    lines += [share] if parts and share else []
     largest = moved.largest
     second = []
     if largest is not None and len(moved.groups) > 1:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gitrepo import Repo
 from model_history import diffai
@@ -61,3 +64,89 @@ def test_formats_that_are_not_read_are_entries_that_say_so(repo: Repo, corpus: P
     found = entries(repo, path)
     assert len(found) == 3
     assert all(entry["figures"] is not None or entry["reason"] for entry in found)
+
+
+# ---------------------------------------------------------------- told anew with torch and numpy
+
+
+def weights_at(repo: Repo, rev: str, path: str) -> dict[str, Any]:
+    """The state dictionary that ``git show`` gives, read by torch, in float64."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    data = subprocess.run(
+        ["git", "cat-file", "--filters", f"{rev}:{path}"], cwd=repo.top, capture_output=True, check=True
+    )
+    state = torch.load(io.BytesIO(data.stdout), weights_only=True, map_location="cpu")
+    return {name: tensor.double().numpy() for name, tensor in state.items()}
+
+
+def under_new_names(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Without or with the prefix that wrapping in DataParallel gives."""
+    return {next((n for n in (name, f"module.{name}", name.removeprefix("module.")) if n in new), name): value
+            for name, value in old.items()}  # fmt: skip
+
+
+def alike(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return [name for name in new if name in old and old[name].shape == new[name].shape]
+
+
+def vector(weights: dict[str, Any], names: list[str]) -> Any:
+    return np.concatenate([weights[name].ravel() for name in names])
+
+
+@pytest.mark.parametrize("lfs", [False, True], ids=["git", "lfs"])
+@pytest.mark.parametrize("name", ["lpips-alex", "lpips-squeeze", "lpips-vgg", "metapredict"])
+def test_every_figure_of_a_real_history(repo: Repo, corpus: Path, name: str, lfs: bool) -> None:
+    path = replay(repo, corpus / "histories" / name, lfs=lfs)
+    found = entries(repo, path)
+    versions = [weights_at(repo, entry["commit"], path) for entry in found]
+    assert [entry["kind"] for entry in found] == ["added"] + ["changed"] * (len(found) - 1)
+    for at, (entry, now) in enumerate(zip(found, versions, strict=True)):
+        figures, where = entry["figures"], entry["subject"]
+        assert figures["tensors"] == len(now), where
+        assert figures["parameters"] == sum(value.size for value in now.values()), where
+        norm = np.linalg.norm(vector(now, list(now)))
+        assert figures["norm"] == pytest.approx(norm, rel=1e-9), where
+        if not at:
+            continue
+        before, first = (under_new_names(versions[i], now) for i in (at - 1, 0))
+        names = alike(before, now)
+        a, b = vector(before, names), vector(now, names)
+        assert figures["relative_l2"] == pytest.approx(np.linalg.norm(b - a) / np.linalg.norm(a), rel=1e-9), where
+        assert figures["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), rel=1e-9), where
+        assert figures["parameters_compared"] == len(a) and figures["parameters_modified"] == int((a != b).sum()), where
+        assert figures["added"] == len(now.keys() - before.keys()), where
+        assert figures["reshaped"] == len(now.keys() & before.keys()) - len(names), where
+        shared = alike(first, now)
+        f, c = vector(first, shared), vector(now, shared)
+        assert figures["drift"] == pytest.approx(np.linalg.norm(c - f) / np.linalg.norm(f), rel=1e-9), where
+        assert figures["drift_parameters"] == len(f), where
+        if at > 1:
+            earlier = under_new_names(versions[at - 2], now)
+            all_three = [n for n in names if n in alike(earlier, now)]
+            p, u = vector(before, all_three), vector(now, all_three) - vector(before, all_three)
+            last = p - vector(earlier, all_three)
+            turn = u @ last / np.linalg.norm(u) / np.linalg.norm(last)
+            assert figures["update_cosine"] == pytest.approx(turn, rel=1e-9), where
+    blame = json.loads(diffai(repo.top, "blame", "--format", "json", "HEAD", "--", path))
+    for tensor in blame["tensors"]:
+        assert tensor["values"]["commit"] == last_change(found, versions, tensor["name"]), tensor["name"]
+
+
+def last_change(found: list[dict[str, Any]], versions: list[dict[str, Any]], name: str) -> str:
+    at = len(versions) - 1
+    while at:
+        before = under_new_names(versions[at - 1], versions[at])
+        if name not in before or not np.array_equal(before[name], versions[at][name]):
+            break
+        at -= 1
+    return str(found[at]["commit"])
+
+
+@pytest.mark.parametrize("name", ["swift-f0", "deepcut"])
+def test_what_is_not_read_is_said_in_every_command(repo: Repo, corpus: Path, name: str) -> None:
+    path = replay(repo, corpus / "histories" / name)
+    found = entries(repo, path)
+    assert all(entry["kind"] == "unreadable" and "does not read yet" in entry["reason"] for entry in found)
+    assert "does not read yet" in diffai(repo.top, "blame", "--", path, code=2)
+    assert "does not read yet" in diffai(repo.top, "show", "HEAD", "--", path, code=2)
+    assert "holds at none of" in diffai(repo.top, "log", "--first-bad", "nonfinite", "--", path)

@@ -90,6 +90,36 @@ def test_git_bisect_run(repo: Repo, words: tuple[str, ...], place: int) -> None:
     assert f"{commits[place]} is the first bad commit" in out
 
 
+@pytest.mark.parametrize("holder", ["git", "lfs"])
+def test_git_bisect_goes_round_what_cannot_be_judged(repo: Repo, holder: str) -> None:
+    """Missing file, missing object, no model: git bisect gets 125 and tries a neighbour."""
+    if holder == "lfs":
+        repo.lfs_track("*.safetensors")
+    weights = start()
+    first = commit(repo, weights, "0")
+    for step in range(1, 4):
+        weights = trained(weights, step, scale=0.01)
+        commit(repo, weights, f"{step}", day=step + 1)
+    repo.git("rm", "-q", "model.safetensors")
+    repo.git("commit", "-q", "-m", "gone")
+    repo.commit({"model.safetensors": "no model\n"}, "text")
+    elsewhere = commit(repo, trained(weights, 5, scale=0.01), "elsewhere", day=7)
+    good = commit(repo, trained(weights, 6, scale=0.01), "good", day=8)
+    weights = weights | {"head.bias": np.array([1, np.nan, 2], "f4")}
+    bad = commit(repo, weights, "bad", day=9)
+    for step in range(3):
+        weights = trained(weights, 10 + step, "layers.0", scale=0.01)
+        commit(repo, weights, f"after {step}", day=10 + step)
+    if holder == "lfs":
+        oid = repo.git("show", f"{elsewhere}:model.safetensors").split("sha256:")[1].split()[0]
+        (repo.top / f".git/lfs/objects/{oid[:2]}/{oid[2:4]}/{oid}").unlink()
+        repo.git("config", "lfs.skipDownloadErrors", "true")
+    out = bisect(repo, first, "HEAD")
+    assert f"{bad} is the first bad commit" in out
+    assert "cannot be judged" in out
+    assert good not in out.split("is the first bad commit")[0].splitlines()[-1]
+
+
 def test_commits_that_cannot_be_judged_are_skipped(repo: Repo) -> None:
     commits = bad_history(repo)
     assert diffai(repo.top, "check", "--bisect", "missing.safetensors", code=125)

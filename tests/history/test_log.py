@@ -237,6 +237,42 @@ def test_shards_are_one_model(repo: Repo) -> None:
     assert by["layers.0.mlp.weight"] == "step 0"
 
 
+def test_resharded_in_the_middle(repo: Repo) -> None:
+    """One file, two shards, three shards without an index, one file: one model all along."""
+    from safetensors.numpy import save
+
+    def put(weights: dict[str, Any], count: int, subject: str, *, index: bool) -> None:
+        repo.run("rm", "-q", "-r", "--cached", "m")
+        names = list(weights)
+        shards = [f"model-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)]
+        files: dict[str, bytes | str] = (
+            {"m/model.safetensors": save(weights)} if count == 1 else
+            {f"m/{shard}": save({n: weights[n] for n in names[i::count]}) for i, shard in enumerate(shards)}
+        )  # fmt: skip
+        if index:
+            places = {n: shards[i % count] for i, n in enumerate(names)}
+            files["m/model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": places})
+        repo.commit(files, subject)
+
+    a = start()
+    b, c = trained(a, 1), trained(a, 2)
+    d = trained(c, 3)
+    put(a, 1, "one", index=False)
+    put(a, 2, "two shards", index=True)
+    put(b, 2, "trained", index=True)
+    put(c, 3, "three shards, trained", index=False)
+    put(c, 1, "one again", index=False)
+    put(d, 1, "trained on", index=False)
+    found = entries(repo, "--", "m/model.safetensors")
+    assert [e["kind"] for e in found] == ["added", "same", "changed", "changed", "same", "changed"]
+    assert [e["figures"]["tensors"] for e in found] == [7] * 6
+    for entry, row in zip([found[0], found[2], found[3], found[5]], expected([a, b, c, d]), strict=True):
+        assert_close(entry, row)
+    blame = json.loads(diffai(repo.top, "blame", "--format", "json", "HEAD", "--", "m/model.safetensors"))
+    assert {t["values"]["subject"] for t in blame["tensors"]} == {"trained on"}
+    assert {t["introduced"]["subject"] for t in blame["tensors"]} == {"one"}
+
+
 def test_all_models(repo: Repo) -> None:
     commit(repo, start(), "a", path="a.safetensors")
     commit(repo, start(1), "b", path="deep/b.safetensors")
