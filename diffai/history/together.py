@@ -35,6 +35,7 @@ from diffai.tensors.engine import NumericOptions
 from diffai.tensors.workers import thread_count
 
 _MOST_OPEN = 40  # files and git processes at once
+_MOST_OF_ONE = 160  # the same for a single commit of a model in many shards
 _MOST_FIGURES = 20_000  # pairs of tensors whose figures are kept until the walk comes to them
 _Pair = tuple[TensorSpec, TensorSpec]
 
@@ -121,7 +122,7 @@ class Together:
         """As many of the coming commits as fit, up to the first that has to be done by itself."""
         group = _Group()
         for need in needs:
-            if group.jobs and group.files(need) > self._room:
+            if group.files(need) > (self._room if group.jobs else _MOST_OF_ONE):
                 break
             job = self._job(need)
             if job is None or (group.jobs and group.figures + len(job.rows) > _MOST_FIGURES):
