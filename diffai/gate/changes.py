@@ -128,17 +128,44 @@ def within(changes: Iterable[Change], paths: Sequence[str], prefix: str) -> list
         return list(changes)
     every, kept = list(changes), dict[int, Change]()
     for path in paths:
-        wanted = os.path.normpath(os.path.join(prefix, path)).replace(os.sep, "/")
+        wanted = from_top(path, prefix)
         if wanted == ".":
             return every
+        pointers = set(_pointers_to(wanted))
         found = {
             at: change for at, change in enumerate(every)
-            if any(p == wanted or p.startswith(wanted + "/") for p in (change.old.path, change.new.path))
+            if any(below(p, wanted) or p in pointers for p in (change.old.path, change.new.path))
         }  # fmt: skip
         if not found and not os.path.lexists(path):
             raise SourceError(f"{path}: no such file, and none that changed")
         kept |= found
     return [kept[at] for at in sorted(kept)]
+
+
+def sought(changes: Sequence[Change], paths: Sequence[str], prefix: str) -> dict[str, bool]:
+    """``paths`` from the top of the work tree, and whether neither the work tree nor a change has them."""
+    found = {}
+    for path in paths:
+        name = from_top(path, prefix)
+        changed = any(below(p, name) for change in changes for p in (change.old.path, change.new.path))
+        found[name] = name != "." and not changed and not os.path.lexists(path)
+    return found
+
+
+def from_top(path: str, prefix: str) -> str:
+    """A path as the user wrote it, from the top of the work tree; "." is the top."""
+    return os.path.normpath(os.path.join(prefix, path)).replace(os.sep, "/")
+
+
+def below(path: str, wanted: str) -> bool:
+    """Whether a path is the wanted one, or lies in it."""
+    return path == wanted or path.startswith(wanted + "/")
+
+
+def _pointers_to(path: str) -> list[str]:
+    """DVC's pointers that a model of this path can stand in; a change of it is a change of one of them."""
+    folders = [path[:at] for at, character in enumerate(path) if character == "/"]
+    return [f"{path}.dvc", *(f"{folder}.dvc" for folder in folders), "dvc.lock", *(f"{f}/dvc.lock" for f in folders)]
 
 
 def is_candidate(change: Change, include: Sequence[str] = ()) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, read_approvals, read_work_file
-from diffai.gate.changes import APPROVALS_FILE, changed_entries, within, work_prefix
+from diffai.gate.changes import APPROVALS_FILE, changed_entries, sought, within, work_prefix
 from diffai.gate.judgement import Request, find_approval, judge_sides
 from diffai.gate.policies import load_named, load_policy, policy_changed
 from diffai.gate.ranges import Range, Words, find_range, from_framework
@@ -37,13 +37,14 @@ def run_gate(request: Request) -> GateReport:
         notes.append(f"the policy itself changes ({changed}): {used}")
     prefix = work_prefix(repository) if request.paths else ""
     units = units_of(within(found.changes, request.paths, prefix), policy.include)
+    wanted = sought(found.changes, request.paths, prefix)
     if found.staged:
         units, merged = _without_merged(repository, units)
         if merged:
             notes.append(f"{plural(merged, 'model')} taken unchanged from the merged branch: not judged again")
     hooked = found.staged or bool(words.hook)
     judge_one = _Gate(repository, request, found, policy, "warn" if hooked else "fail")
-    models = expand_pointers(units, found.old, found.new)
+    models = expand_pointers(units, found.old, found.new, wanted)
     verdicts = tuple(verdict for unit in models if (verdict := judge_one.verdict(unit)) is not None)
     compare = f"diffai {found.old.word('{path}')} {found.new.word('{path}')}"
     if not found.staged:
