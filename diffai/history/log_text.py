@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import Figures, Movement
+from diffai.history.series import scale_of
 from diffai.history.version import Version
 from diffai.history.walk import Commit
 from diffai.render.lines import cosine
@@ -189,10 +190,8 @@ def sparkline(values: Sequence[float | None]) -> str:
     >>> sparkline([0.0, 1.0, None, 2.0])
     '▁▄·█'
     """
-    top = max((value for value in values if value is not None), default=0.0)
-    if top <= 0:
-        return "".join("·" if value is None else _BARS[0] for value in values)
-    return "".join("·" if v is None else _BARS[min(7, int(v / top * 7))] for v in values)
+    scale = scale_of(values)
+    return "".join("·" if v is None else _BARS[min(7, int(scale.height(v) * 7))] for v in values)
 
 
 def _trend(log: ModelLog) -> list[str]:
@@ -205,7 +204,8 @@ def _trend(log: ModelLog) -> list[str]:
     ):
         known = [value for value in values if value is not None]
         if len(known) >= _FEWEST_FOR_LINE:
-            lines.append(f"{word:6}  {sparkline(values)}  {ratio(min(known))} .. {ratio(max(known))}")
+            how = " (logarithmic)" if scale_of(values).logarithmic else ""
+            lines.append(f"{word:6}  {sparkline(values)}  {ratio(min(known))} .. {ratio(max(known))}{how}")
     if lines:
         lines.append(f"        (relative L2 from the oldest to the newest commit shown{_course(moves)})")
     return lines

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from diffai.errors import DiffaiError, UsageError
 from diffai.history.entries import Level, ModelLog
-from diffai.history.series import Series, series_of
+from diffai.history.series import Series, scale_of, series_of
 
 SUFFIXES = (".png", ".svg", ".html")
 
@@ -80,7 +80,10 @@ def _draw(series: Series, path: str) -> None:
     ):
         axis.plot(places, _plain(values), marker="o", markersize=3)
         axis.set_ylabel(title, fontsize=8)
-        axis.set_ylim(0, 1.08 * max((v for v in _plain(values) if v > 0), default=1.0))
+        if scale_of(values).logarithmic:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(0, 1.08 * max((v for v in _plain(values) if v > 0), default=1.0))
         axis.grid(visible=True, alpha=0.3)
     if series.groups:
         heat = [_plain(row) for row in series.heat]

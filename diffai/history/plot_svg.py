@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape as escape_xml
 
-from diffai.history.series import Series
+from diffai.history.series import Series, scale_of
 from diffai.render.style import escape, ratio
 
 _WIDTH, _LEFT, _RIGHT, _HEIGHT, _GAP, _ROW = 920, 210, 30, 130, 46, 16
@@ -49,8 +49,9 @@ def _x(series: Series, place: int) -> float:
 
 
 def _line(series: Series, values: Sequence[float | None], title: str, color: str, top: int) -> str:
-    """One line chart; the axis begins at zero, a gap is a version without a value."""
-    high = max((v for v in values if v is not None and math.isfinite(v)), default=0.0) or 1.0
+    """One line chart; the axis begins at zero unless it is logarithmic, a gap is a version without a value."""
+    scale = scale_of(values)
+    title += " (logarithmic)" if scale.logarithmic else ""
     bottom = top + _HEIGHT
     out = [f'<text x="12" y="{top + 14}" fill="#24292f">{_text(title.partition(":")[0])}</text>']
     out.append(f'<text x="12" y="{top + 30}" font-size="10">{_text(title.partition(": ")[2])}</text>')
@@ -58,12 +59,12 @@ def _line(series: Series, values: Sequence[float | None], title: str, color: str
         y = bottom - share * (_HEIGHT - 12)
         out.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d8dee4"/>')
         out.append(
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="10">{ratio(share * high)}</text>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="10">{ratio(scale.value(share))}</text>'
         )
     run: list[str] = []
     for place, value in enumerate([*values, None]):
         if value is not None and math.isfinite(value):
-            y = bottom - value / high * (_HEIGHT - 12)
+            y = bottom - scale.height(value) * (_HEIGHT - 12)
             x = _x(series, place)
             run.append(f"{x:.1f},{y:.1f}")
             note = f"{series.commits[place]} {series.days[place]} {series.subjects[place]}: {ratio(value)}"

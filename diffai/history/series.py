@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from diffai.frozen import frozen
 from diffai.history.entries import ModelLog
 
 MOST_GROUPS = 40
+_WIDE = 1000.0  # times the middle value: beside a larger one, all others would lie on the ground
+
+
+@frozen
+class Scale:
+    """An axis from ``low`` to ``high``; logarithmic where few values would leave no room for the others."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    def height(self, value: float) -> float:
+        """Where a value lies, from 0 to 1."""
+        if not math.isfinite(value):
+            return 1.0
+        if not self.logarithmic:
+            return value / self.high if self.high > 0 else 0.0
+        return max(0.0, math.log(value / self.low) / math.log(self.high / self.low)) if value > 0 else 0.0
+
+    def value(self, height: float) -> float:
+        """What lies at a height."""
+        return self.low * (self.high / self.low) ** height if self.logarithmic else self.high * height
+
+
+def scale_of(values: Sequence[float | None]) -> Scale:
+    """The axis for some values, of which those that are not finite are not drawn."""
+    known = sorted(value for value in values if value is not None and math.isfinite(value) and value > 0)
+    if not known:
+        return Scale(0.0, 0.0, False)
+    wide = known[-1] > _WIDE * known[len(known) // 2]
+    return Scale(known[0], known[-1], wide)
 
 
 @frozen

@@ -69,4 +69,7 @@ def test_sparklines() -> None:
     assert sparkline([0.0, 1.0, None, 2.0]) == "▁▄·█"
     assert sparkline([None, None]) == "··"
     assert sparkline([0.0, 0.0]) == "▁▁"
+    assert sparkline([0.1, 0.1, 0.1, 1e6]) == "▁▁▁█"  # logarithmic, so that the others differ, too
+    assert sparkline([0.001, 0.1, 1.0, 0.01, 1e9]) == "▁▂▂▁█"
+    assert sparkline([float("inf"), 1.0, None]) == "██·"
     assert (turn_word(0.9), turn_word(0.0), turn_word(-0.9)) == (" (goes on)", "", " (turns back)")
