@@ -73,6 +73,39 @@ def test_it_stops_when_every_tensor_is_attributed(repo: Repo, monkeypatch: Any) 
     assert set(looked) <= {last, commits[-1]}
 
 
+def test_which_blobs_are_read(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values only of versions for which a question is open; no blob twice; nothing behind the last answer."""
+    r = np.random.default_rng(0)
+    weights = {f"layer.{i}.weight": r.standard_normal((64, 64)).astype("f4") for i in range(4)}
+    commits = [commit(repo, weights, "base")]
+    for step, name in enumerate([f"layer.{i}." for i in (0, 1, 2, 3, 3, 2, 1, 0)], start=1):
+        weights = trained(weights, step, name)
+        commits.append(commit(repo, weights, f"{step}", day=step + 1))
+    names = {repo.rev_parse(f"{name}:model.safetensors"): name for name in commits}
+    from diffai.history import digests
+    from diffai.sources import git
+
+    opened: list[str] = []
+    digested: list[str] = []
+    ask, digest = git.BlobStream._ask, digests.digest_version
+    monkeypatch.setattr(git.BlobStream, "_ask", lambda self, oid: (opened.append(names[oid]), ask(self, oid))[1])
+
+    def recorded(versions: Any, version: Any, store: Any, **options: Any) -> Any:
+        digested.append(version.commit)
+        return digest(versions, version, store, **options)
+
+    monkeypatch.setattr("diffai.history.blame.digest_version", recorded)
+    # All layers were changed by the last four commits: of the four before only their nearest is looked at.
+    found = blame(repo, "HEAD", "--", "model.safetensors", "layer.*")
+    assert [found[f"layer.{i}.weight"]["values"]["commit"] for i in range(4)] == [commits[i] for i in (8, 7, 6, 5)]
+    assert digested == [commits[i] for i in (8, 7, 6, 5, 4)]
+    assert set(opened) <= set(commits)  # where they were introduced, headers tell
+    again = len(opened)
+    blame(repo, "HEAD", "--", "model.safetensors")
+    assert len(opened) == again  # the second time nothing is
+    monkeypatch.undo()
+
+
 def test_changed_and_changed_back(repo: Repo) -> None:
     weights = start()
     commit(repo, weights, "a")
@@ -188,7 +221,8 @@ def test_a_new_file_and_one_that_comes_back(repo: Repo) -> None:
 def test_a_damaged_file_of_the_work_tree_is_said(repo: Repo) -> None:
     history(repo, 1)
     repo.write({"model.safetensors": b"\xff\0\0\0\0\0\0\0{"})
-    assert "model.safetensors" in diffai(repo.top, "blame", "--", "model.safetensors", code=2)
+    said = diffai(repo.top, "blame", "--", "model.safetensors", code=2)
+    assert said.startswith("diffai: model.safetensors: unreadable safetensors: ")
     assert blame(repo, "HEAD", "--", "model.safetensors")
 
 
