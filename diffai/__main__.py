@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+_TIDYING = frozenset(("dvc", "fsspec", "torch", "matplotlib"))
+"""Libraries that may have registered something to be done at the end of the program."""
+
 
 def main() -> None:
     """Run the program and exit."""
@@ -39,17 +42,19 @@ def main() -> None:
     except KeyboardInterrupt:  # while modules were loaded, or again while the first ^C was answered
         sys.stderr.write("diffai: interrupted\n")
         _end(130)
-    raise SystemExit(status)
+    _end(status)
 
 
 def _end(status: int) -> NoReturn:
     """Exit without taking the interpreter apart, which takes a tenth of the time of loading numpy."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
+    if not _TIDYING.isdisjoint(sys.modules):
+        raise SystemExit(status)
+    try:
+        for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        except OSError:  # the reader is gone
-            pass
+    except (OSError, ValueError):  # what cannot be written any more is Python's to answer
+        raise SystemExit(status) from None
     os._exit(status)
 
 

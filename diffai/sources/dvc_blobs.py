@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import lru_cache
 
 from diffai.errors import SourceError
-from diffai.sources.git import GitBlob
 from diffai.sources.git_program import GitError, Repository
 from diffai.sources.lfs import GitPlace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.sources.git import GitBlob  # which is loaded only when git has a version of the right size
 
 _MOST_VERSIONS = 5000
 _BLOCK = 1 << 20
@@ -25,6 +27,8 @@ def find_blob(place: GitPlace, path: str, md5: str, size: int, label: str) -> Gi
     try:
         for oid, bytes_ in _versions(repository.directory, path, _stamp(place)):
             if (size < 0 or bytes_ == size) and _md5(repository.directory, oid) == md5:
+                from diffai.sources.git import GitBlob
+
                 return GitBlob(repository, oid, label=label)
     except SourceError:
         return None
@@ -82,6 +86,10 @@ def _blobs(repository: Repository, oids: list[str]) -> list[tuple[str, int]]:
 
 @lru_cache(maxsize=_MOST_VERSIONS)
 def _md5(directory: str, oid: str) -> str:
+    import hashlib
+
+    from diffai.sources.git import GitBlob
+
     digest = hashlib.md5(usedforsecurity=False)
     blob = GitBlob(Repository(directory), oid, label=oid)
     try:
