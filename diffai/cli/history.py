@@ -19,6 +19,8 @@ from diffai.history.model_path import ModelPath, all_models, model_path
 from diffai.history.walk import Range
 from diffai.sources.git_program import Repository
 
+_MOST_NAMED = 3  # models in a hint
+
 
 @frozen
 class Request:
@@ -82,8 +84,19 @@ def split_words(ctx: click.Context, words: tuple[str, ...], *, wanted: bool) -> 
         revisions, paths = words[:place], words[place:]
     if wanted and not paths:
         what = f"no such file: {words[-1]} (paths stand behind --)" if words else "no path given"
-        raise UsageError(f"{what}; the model is named behind --: diffai {ctx.info_name} -- PATH")
+        raise UsageError(f"{what}; the model is named behind --: diffai {ctx.info_name} -- {_some_models() or 'PATH'}")
     return revisions, paths
+
+
+def _some_models() -> str:
+    """The models of HEAD, for a hint; "" where there are none or many."""
+    import shlex
+
+    try:
+        models = all_models(Repository(), Range())
+    except DiffaiError:
+        return ""
+    return " or ".join(shlex.quote(model.path) for model in models) if len(models) <= _MOST_NAMED else ""
 
 
 def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> None:

@@ -43,10 +43,9 @@ def _older(tensor: TensorBlame) -> str:
     """What is older than the last change of values, in brackets."""
     words = []
     if tensor.structure.commit not in (tensor.values.commit, tensor.introduced.commit):
-        words.append(f"shape {_place(tensor.structure)}")
+        words.append(f"shape/dtype {_place(tensor.structure)}")
     if tensor.introduced.commit != tensor.values.commit:
-        also = " with this shape" if tensor.structure.commit == tensor.introduced.commit else ""
-        words.append(f"introduced {_place(tensor.introduced)}{also if words else ''}")
+        words.append(f"introduced {_place(tensor.introduced)}")
     if tensor.introduced.name != tensor.spec.name:
         words.append(f"as {escape(tensor.introduced.name)}")
     return f"  ({', '.join(words)})" if words else ""
@@ -78,7 +77,8 @@ def _notes(blame: ModelBlame, color: bool) -> list[str]:
     if len(blame.tensors) > 1:
         lines.append(paint(f"({_count(blame)})", "…", color))
     if blame.left_out:
-        lines.append(paint(f"({plural(blame.left_out, 'tensor')} not asked for)", "…", color))
+        none = "" if blame.tensors else "no tensor matches; "
+        lines.append(paint(f"({none}{plural(blame.left_out, 'tensor')} not asked for)", "…", color))
     origins = [origin for t in blame.tensors for origin in (t.values, t.structure, t.introduced)]
     if any(origin.boundary for origin in origins):
         lines.append(paint("(^ marks the oldest commit of a shallow clone: the change may be older)", "…", color))

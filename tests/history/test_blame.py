@@ -271,3 +271,13 @@ def test_it_says_what_is_wrong(repo: Repo) -> None:
     assert "does not have it" in diffai(repo.top, "blame", "--", "other.safetensors", code=2)
     assert "one revision" in diffai(repo.top, "blame", "HEAD~1..HEAD", "--", "model.safetensors", code=2)
     assert "no path given" in diffai(repo.top, "blame", code=2)
+
+
+def test_hints(repo: Repo) -> None:
+    history(repo, 1)
+    said = diffai(repo.top, "blame", "--", "model.safetensors", "encoder.*")
+    assert said == "(no tensor matches; 7 tensors not asked for)\n"
+    for command in ("log", "blame"):
+        assert diffai(repo.top, command, code=2) == (
+            f"diffai: no path given; the model is named behind --: diffai {command} -- model.safetensors\n"
+        )
