@@ -39,8 +39,8 @@ from collections.abc import Mapping
 
 from diffai.errors import FormatError
 from diffai.formats.base import Limits
+from diffai.formats.safetensors_header import LONG, Header, parse_header, raise_first, read_bytes, read_header
 from diffai.formats.safetensors_header import NAME as NAME
-from diffai.formats.safetensors_header import Header, parse_header, raise_first, read_bytes, read_header
 from diffai.model import Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
 
@@ -48,9 +48,6 @@ TITLE = "safetensors"
 SUFFIXES = (".safetensors",)
 
 _NOTHING: Mapping[str, Scalar] = {}
-
-_LONG = 1 << 19
-"""Bytes of a header from which on it pays to look whether another one says the same."""
 
 
 class SafetensorsCheckpoint:
@@ -110,9 +107,9 @@ def open_checkpoint(source: Source, limits: Limits) -> SafetensorsCheckpoint:
 
     """
     raw = read_bytes(source, limits, raise_first)
-    if len(raw) < _LONG:
+    if len(raw) < LONG:
         return SafetensorsCheckpoint(source, parse_header(raw, source.size, raise_first))
-    from diffai.formats.safetensors_twins import header_of
+    from diffai.formats.safetensors_long import header_of
 
     return SafetensorsCheckpoint(source, header_of(raw, source.size))
 

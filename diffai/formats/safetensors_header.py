@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from operator import attrgetter
-from typing import Any, NoReturn
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
@@ -21,10 +20,18 @@ from diffai.frozen import frozen
 from diffai.model import DTYPE_BITS, Problem, TensorSpec
 from diffai.sources.base import Source
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+    from typing import Any, NoReturn
+
 NAME = "safetensors"
 
 #: Dtypes that a safetensors header may name.
 DTYPES = frozenset(DTYPE_BITS) - {"C32", "C128", "QI8", "QU8", "QI32"}
+
+LONG = 1 << 19
+"""Bytes of a header from which on it is worth a module or two to take care of it."""
 
 _U64_MAX = (1 << 64) - 1
 _FIELDS = ("dtype", "shape", "data_offsets")
@@ -88,15 +95,15 @@ def read_header(source: Source, limits: Limits, report: Report) -> Header:
     return parse_header(read_bytes(source, limits, report), source.size, report)
 
 
-def parse_header(raw: bytearray, file_size: int, report: Report) -> Header:
-    """The same of bytes that :func:`read_bytes` gave, for which they are cleared: 10 MB need not be held twice."""
+def parse_header(raw: memoryview, file_size: int, report: Report) -> Header:
+    """The same of what :func:`read_bytes` gave, which is released: 10 MB need not be held twice."""
     data_start = 8 + len(raw)
     try:
-        text = raw.decode("utf-8")
+        text = str(raw, "utf-8")
     except UnicodeDecodeError as error:
         _fail(report, "ST03", f"header is not UTF-8 ({error.reason})", offset=8 + error.start)
-    raw.clear()
-    entries = _Entries(text, data_start, report)
+    raw.release()
+    entries = Entries(text, data_start, report)
     try:
         for key, value, position in members(text, entries.take_usual):
             entries.take(key, value, position)
@@ -105,7 +112,7 @@ def parse_header(raw: bytearray, file_size: int, report: Report) -> Header:
         if error.syntax:
             _fail(report, "ST04", f"header is not valid JSON: {error.reason}", offset=offset)
         _fail(report, "ST05", "header is JSON, but not an object", offset=offset)
-    return Header(_check_layout(entries, file_size, report), entries.metadata, data_start)
+    return Header(check_layout(entries, file_size, report), entries.metadata, data_start)
 
 
 def _fail(report: Report, code: str, message: str, *, offset: int) -> NoReturn:
@@ -115,7 +122,7 @@ def _fail(report: Report, code: str, message: str, *, offset: int) -> NoReturn:
     raise FormatError(message, code=code, offset=offset, format=NAME)
 
 
-def read_bytes(source: Source, limits: Limits, report: Report) -> bytearray:
+def read_bytes(source: Source, limits: Limits, report: Report) -> memoryview:
     """The bytes of the header; the data begins 8 + their number into the file. Arguments as for read_header."""
     size = source.size
     if size < 8:
@@ -130,10 +137,18 @@ def read_bytes(source: Source, limits: Limits, report: Report) -> bytearray:
             " (diffai.maxHeader lifts it)",
             code="ST20", offset=0, format=NAME,
         )  # fmt: skip
-    raw = bytearray(length)
-    with memoryview(raw) as view:
-        source.read_into(8, view)
+    raw = memoryview(_memory(length))
+    source.read_into(8, raw)
     return raw
+
+
+def _memory(length: int) -> bytearray | mmap:
+    """Memory that goes back to the system when it is let go, if it is much; the C library keeps it for itself."""
+    if length < LONG:
+        return bytearray(length)
+    from mmap import mmap
+
+    return mmap(-1, length)
 
 
 # ---------------------------------------------------------------- entries
@@ -142,7 +157,7 @@ def read_bytes(source: Source, limits: Limits, report: Report) -> bytearray:
 _Kind = tuple[str, tuple[int, ...], int]  # dtype, shape, bytes (-1: no such size)
 
 
-class _Entries:
+class Entries:
     """Collects the members of a header into specs."""
 
     def __init__(self, text: str, data_start: int, report: Report) -> None:
@@ -161,12 +176,12 @@ class _Entries:
         self._kinds: dict[tuple[str, tuple[int, ...]], _Kind] = {}
         self._usual_kinds: dict[str, _Kind] = {}
 
-    def take_usual(self, at: int) -> tuple[int, bool]:
-        """Take the entries from ``at`` on that are written as usual and are right; :meth:`take` has the others.
+    def take_usual(self, text: str, at: int) -> tuple[int, bool]:
+        """Take the entries of ``text`` from ``at`` on that are right and written as usual; :meth:`take` has the others.
 
         Most headers hold nothing else. Returns the position behind the last one, and whether it had no comma after it.
         """
-        text, tensors, kinds, data_start, end = self._text, self.tensors, self._usual_kinds, self.data_start, self.end
+        tensors, kinds, data_start, end = self.tensors, self._usual_kinds, self.data_start, self.end
         through = False
         while not through and (usual := _USUAL_ENTRY.match(text, at)):
             key, form, first, behind, comma = usual.groups()
@@ -336,7 +351,7 @@ def _sizes(value: Any) -> bool:
 # ---------------------------------------------------------------- layout of the data
 
 
-def _check_layout(entries: _Entries, file_size: int, report: Report) -> Specs:
+def check_layout(entries: Entries, file_size: int, report: Report) -> Specs:
     """Byte ranges follow each other without hole or overlap, up to the end. Returns specs in file order."""
     tensors, end = entries.tensors, entries.end
     ordered: Collection[TensorSpec] = tensors.values()
@@ -352,7 +367,7 @@ def _check_layout(entries: _Entries, file_size: int, report: Report) -> Specs:
     return tensors if entries.ascending else Specs((spec.name, tensors[spec.name]) for spec in ordered)
 
 
-def _check_neighbours(ordered: Collection[TensorSpec], entries: _Entries, report: Report) -> int:
+def _check_neighbours(ordered: Collection[TensorSpec], entries: Entries, report: Report) -> int:
     """Each tensor begins where the ones before it end. Returns where the last one ends."""
     cursor, last = entries.data_start, ""
     for spec in ordered:

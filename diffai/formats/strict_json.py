@@ -10,7 +10,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from json.decoder import scanstring  # type: ignore[attr-defined]
-from typing import Any, cast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -30,7 +33,7 @@ class MalformedError(Exception):
         self.reason, self.position, self.syntax = reason, position, syntax
 
 
-class Repeated(dict[str, Any]):
+class Repeated(dict[str, "Any"]):
     """An object in which ``key`` stood more than once."""
 
     key = ""
@@ -68,7 +71,11 @@ def load(text: str) -> Any:
     return value
 
 
-def members(text: str, usual: Callable[[int], tuple[int, bool]] | None = None) -> Iterator[tuple[str, Any, int]]:
+Usual = Callable[[str, int], tuple[int, bool]]
+"""Takes members of an object out of a text, from a position on; see :func:`members`."""
+
+
+def members(text: str, usual: Usual | None = None) -> Iterator[tuple[str, Any, int]]:
     """Yield (key, value, position of the key in characters) of the one object that ``text`` is.
 
     Args:
@@ -88,7 +95,7 @@ def members(text: str, usual: Callable[[int], tuple[int, bool]] | None = None) -
     at = _skip(text, at + 1)
     more = text[at : at + 1] != "}"
     while more:
-        at, through = usual(at) if usual else (at, False)
+        at, through = usual(text, at) if usual else (at, False)
         if not through:
             start = at
             try:
@@ -122,7 +129,7 @@ def _key(text: str, at: int) -> tuple[str, int]:
 def _skip(text: str, at: int) -> int:
     """Past white space."""
     if text[at : at + 1] in (" ", "\t", "\r", "\n"):
-        return cast("re.Match[str]", _SPACE.match(text, at)).end()
+        return _SPACE.match(text, at).end()  # type: ignore[union-attr]
     return at
 
 
@@ -155,7 +162,8 @@ def _scanner(text: str) -> Callable[[str, int], tuple[Any, int]]:
         # A Python call for each number is slow, and only "-0" needs it: it is no integer there.
         parse_int=_whole if "-0" in text else None,
     )
-    return cast("Callable[[str, int], tuple[Any, int]]", decoder.scan_once)  # type: ignore[attr-defined]
+    scan: Callable[[str, int], tuple[Any, int]] = decoder.scan_once  # type: ignore[attr-defined]
+    return scan
 
 
 def _no_constant(word: str) -> None:
@@ -171,4 +179,4 @@ def _finite(digits: str) -> float:
 
 def _whole(digits: str) -> int:
     # Typed as int for json's sake: a float where a whole number is wanted is refused later.
-    return cast("int", -0.0) if digits == "-0" else int(digits)
+    return -0.0 if digits == "-0" else int(digits)  # type: ignore[return-value]

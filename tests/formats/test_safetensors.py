@@ -15,7 +15,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from stream_source import StreamSource
 
 from diffai.errors import DiffaiError, FormatError, LimitError
-from diffai.formats import safetensors
+from diffai.formats import safetensors, safetensors_long
 from diffai.formats.base import Limits
 from diffai.formats.safetensors import SafetensorsCheckpoint
 from diffai.sources.local import LocalFile, MemoryBytes
@@ -25,6 +25,14 @@ LIMITS = Limits()
 
 def open_bytes(data: bytes, limits: Limits = LIMITS) -> SafetensorsCheckpoint:
     return safetensors.open_checkpoint(MemoryBytes(data, label="m.safetensors"), limits)
+
+
+@pytest.fixture(params=["usual", "long"])
+def any_length(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short headers too are read as long ones are."""
+    if request.param == "long":
+        monkeypatch.setattr(safetensors, "LONG", 0)
+        monkeypatch.setattr(safetensors_long, "_WINDOW", 200)
 
 
 def read(checkpoint: SafetensorsCheckpoint, name: str) -> bytes:
@@ -37,6 +45,7 @@ def read(checkpoint: SafetensorsCheckpoint, name: str) -> bytes:
 # ---------------------------------------------------------------- what is right
 
 
+@pytest.mark.usefixtures("any_length")
 @pytest.mark.parametrize("dtype", writer.DTYPES)
 def test_every_dtype_reads_as_the_library_reads_it(dtype: str) -> None:
     shapes = {"w": (2, 4), "scalar": () if writer.nbytes(dtype, (1,)) else (4,), "empty": (0, 3), "row": (8,)}
@@ -60,18 +69,21 @@ def test_any_header_alignment(pad: int) -> None:
     assert read(open_bytes(data), "a") == b"12345678"
 
 
+@pytest.mark.usefixtures("any_length")
 def test_metadata() -> None:
     checkpoint = open_bytes(writer.build({}, {"format": "pt", "ключ": "значение\n"}))
     assert checkpoint.metadata == {"format": "pt", "ключ": "значение\n"}
     assert not checkpoint.tensors
 
 
+@pytest.mark.usefixtures("any_length")
 def test_no_tensor_and_no_metadata() -> None:
     checkpoint = open_bytes(writer.raw(b"{}"))
     assert not checkpoint.tensors
     assert not checkpoint.metadata
 
 
+@pytest.mark.usefixtures("any_length")
 def test_order_is_that_of_the_data_not_of_the_header() -> None:
     header = {"b": writer.entry("U8", [2], 2, 4), "a": writer.entry("U8", [2], 0, 2)}
     checkpoint = open_bytes(writer.raw(header, b"AABB"))
@@ -79,6 +91,7 @@ def test_order_is_that_of_the_data_not_of_the_header() -> None:
     assert read(checkpoint, "b") == b"BB"
 
 
+@pytest.mark.usefixtures("any_length")
 @pytest.mark.parametrize("name", ["", "a\x1b[31mb", "line\nbreak", "x" * 10_000, "ü漢", 'quote"\\', " ", "\x7f"])
 def test_odd_names_are_kept_as_they_are(name: str) -> None:
     data = writer.build({name: ("U8", (1,), b"x")})
@@ -94,6 +107,7 @@ def test_odd_names_are_escaped_in_messages() -> None:
     assert "'first\\x1b[2J'" in error.value.reason
 
 
+@pytest.mark.usefixtures("any_length")
 def test_spaces_in_the_header_change_nothing() -> None:
     header = {"__metadata__": {"k": "v"}, "a": writer.entry("U8", [2, 1], 0, 2), "b": writer.entry("F32", [], 2, 6)}
     plain = open_bytes(writer.raw(header, b"123456"))
@@ -104,6 +118,7 @@ def test_spaces_in_the_header_change_nothing() -> None:
         ]
 
 
+@pytest.mark.usefixtures("any_length")
 def test_a_stream_is_read_in_ascending_order_only() -> None:
     data = writer.simple(names=("a", "b", "c"))
     source = StreamSource(data)
@@ -245,6 +260,7 @@ BAD: dict[str, tuple[bytes, str, str, int | None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("any_length")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_files_are_refused_with_code_tensor_and_offset(case: str) -> None:
     data, code, tensor, offset = BAD[case]
@@ -382,6 +398,7 @@ NAMES = st.one_of(st.sampled_from(["a", "b", "__metadata__", "dtype"]), st.text(
     lambda name: not any("\ud800" <= c <= "\udfff" for c in name)))  # fmt: skip
 
 
+@pytest.mark.usefixtures("any_length")
 @settings(max_examples=600, deadline=None)
 @given(st.dictionaries(NAMES, ENTRIES, max_size=4), st.binary(max_size=24), st.booleans())
 def test_random_headers(header: dict[str, object], data: bytes, ascii_only: bool) -> None:
@@ -407,12 +424,14 @@ def plausible(draw: st.DrawFn) -> bytes:
     return writer.raw(text + b" " * draw(st.integers(0, 3)), bytes(at + draw(st.sampled_from([0] * 8 + [1]))))
 
 
+@pytest.mark.usefixtures("any_length")
 @settings(max_examples=600, deadline=None)
 @given(plausible())
 def test_plausible_headers(data: bytes) -> None:
     agree(data)
 
 
+@pytest.mark.usefixtures("any_length")
 @settings(max_examples=1000, deadline=None)
 @given(st.data())
 def test_mutated_files(data: st.DataObject) -> None:
@@ -475,12 +494,10 @@ def test_files_that_say_something_else_share_nothing() -> None:
 
 
 def test_what_is_shared_is_forgotten_with_the_last_file_that_has_it() -> None:
-    from diffai.formats import safetensors_twins
-
     both = [open_bytes(long_header(last="BOOL")) for _ in range(2)]
-    known = len(safetensors_twins._known)
+    known = len(safetensors_long._known)
     both.clear()
-    assert len(safetensors_twins._known) == known - 1
+    assert len(safetensors_long._known) == known - 1
 
 
 @pytest.mark.parametrize(("metadata", "code"), [
