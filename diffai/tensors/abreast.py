@@ -247,7 +247,7 @@ class PairWork:
         self, old: Column, new: Column, pairs: Sequence[Pair], keys: Sequence[Key], options: NumericOptions
     ) -> None:
         self._pairs, self._options = pairs, options
-        self._comparer = Comparer(old, new, pairs, options.epsilon, options.rtol)
+        self._comparer = Comparer(old, new, pairs, options)
         self._index = {key: index for index, key in enumerate(keys)}
         self._groups = [id(kind) if kind.joinable else None for kind in self._comparer.kinds]
         self._parts: dict[int, list[Figures]] = {}

@@ -148,7 +148,8 @@ def plan(
 def file_order(checkpoint: Checkpoint, specs: Sequence[TensorSpec]) -> list[int]:
     """Numbers of ``specs`` in the order in which their bytes lie in the checkpoint's files."""
     if all(spec.offset >= 0 for spec in specs):
-        return sorted(range(len(specs)), key=lambda i: (specs[i].file, specs[i].offset))
+        places = [(spec.file, spec.offset) for spec in specs]
+        return sorted(range(len(specs)), key=places.__getitem__)
     position = {name: place for place, name in enumerate(checkpoint.tensors)}
     return sorted(range(len(specs)), key=lambda i: position.get(specs[i].name, len(position)))
 
@@ -159,20 +160,18 @@ def read_joined(checkpoint: Checkpoint, specs: Sequence[TensorSpec], out: Array)
     position = 0
     first = 0
     while first < len(specs):
-        last = first
-        size = specs[first].nbytes
-        while last + 1 < len(specs) and _follows(specs[last], specs[last + 1]):
-            last += 1
-            size += specs[last].nbytes
+        spec = specs[first]
+        last, size = first + 1, spec.nbytes
+        if spec.offset >= 0:
+            file, end = spec.file, spec.offset + size
+            while last < len(specs) and specs[last].offset == end and specs[last].file == file:
+                end += specs[last].nbytes
+                last += 1
+            size = end - spec.offset
         part = view[position : position + size]
-        if last > first:
-            checkpoint.read_file_into(specs[first].file, specs[first].offset, part)
+        if last - first > 1:
+            checkpoint.read_file_into(spec.file, spec.offset, part)
         else:
-            checkpoint.read_into(specs[first], 0, part)
+            checkpoint.read_into(spec, 0, part)
         position += size
-        first = last + 1
-
-
-def _follows(before: TensorSpec, after: TensorSpec) -> bool:
-    """Whether ``after`` starts in the same file where ``before`` ends."""
-    return before.offset >= 0 and after.file == before.file and after.offset == before.offset + before.nbytes
+        first = last

@@ -141,6 +141,10 @@ def _with_common_exponents(kept: Difference, other: Difference) -> Difference:
     return copy
 
 
+SCALES = 16
+"""Columns that :func:`compare_columns` gives where exponents are among them."""
+
+
 def compare_values(old: Side, new: Side, rule: Rule) -> list[Difference]:
     """Figures of each segment, exact or in float64 throughout.
 
@@ -148,6 +152,13 @@ def compare_values(old: Side, new: Side, rule: Rule) -> list[Difference]:
         old, new: both sides of the same block with the same segments.
         rule: tolerance and cast target.
     """
+    return [
+        Difference(*row) for row in zip(*(column.tolist() for column in compare_columns(old, new, rule)), strict=True)
+    ]
+
+
+def compare_columns(old: Side, new: Side, rule: Rule) -> list[Array]:
+    """The same as columns in the order of Difference's fields; without the exponents where all of them are zero."""
     segments = old.segments
     joint = _both(old.finite, new.finite)
     distance, largest, shrink = _distances(old, new, joint)
@@ -179,7 +190,7 @@ def compare_values(old: Side, new: Side, rule: Rule) -> list[Difference]:
         columns.append((zero if exponents is None else exponents) + shrink)
         columns.append(zero if left.exponents is None else left.exponents)
         columns.append(zero if right.exponents is None else right.exponents)
-    return [Difference(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return columns
 
 
 def _both(old: Array | None, new: Array | None) -> Array | None:

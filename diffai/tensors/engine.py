@@ -8,34 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from diffai.frozen import frozen, replace
+from diffai.frozen import replace
 from diffai.model import Checkpoint, Delta, PairFigures, Statistics, TensorSpec, TensorSummary
 from diffai.tensors import blocks
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace
 from diffai.tensors.delta import Difference
 from diffai.tensors.digest import Summariser, Summary, empty_summary
 from diffai.tensors.dtypes import has_values
+from diffai.tensors.joined import IDENTICAL
 from diffai.tensors.pairs import Comparer, Figures, Kind
+from diffai.tensors.pairs import NumericOptions as NumericOptions
 from diffai.tensors.statistics import Moments
 from diffai.tensors.workers import run, thread_count
 
 Progress = Callable[[int], None]
-
-
-@frozen
-class NumericOptions:
-    """How to compare.
-
-    Attributes:
-        epsilon, rtol: elements with abs(new - old) <= epsilon + rtol * abs(old) count as tolerated, not as changed.
-        threads: 0 chooses by the processors and the amount of work.
-        statistics: set both sides' Statistics on every pair that is not identical.
-    """
-
-    epsilon: float = 0.0
-    rtol: float = 0.0
-    threads: int = 0
-    statistics: bool = True
 
 
 def compare_pairs(
@@ -61,7 +47,7 @@ def compare_pairs(
     """
     sizes = blocks.SIZES
     random_access = old.random_access and new.random_access
-    comparer = Comparer(old, new, pairs, options.epsilon, options.rtol)
+    comparer = Comparer(old, new, pairs, options)
     # A stream decides the order; two of them are taken to be in the same order.
     leader = 1 if old.random_access and not new.random_access else 0
     order = blocks.file_order((old, new)[leader], [pair[leader] for pair in pairs])
@@ -70,37 +56,42 @@ def compare_pairs(
     threads = thread_count(options.threads, _threadable(pieces, pairs)) if random_access else 1
     done = run(pieces, comparer.compare, lambda: Workspace(sizes), threads, _reporter(pairs, progress))
 
-    parts: list[list[tuple[Chunk | None, Figures]]] = [[] for _ in pairs]
+    results: list[PairFigures | None] = [None] * len(pairs)
+    parts: dict[int, list[tuple[Chunk, Figures]]] = {}
     for piece, figures in zip(pieces, done, strict=True):
         if isinstance(piece, Batch):
             for index, each in zip(piece.indices, figures, strict=True):
-                parts[index].append((None, each))
+                results[index] = each.result
         else:
-            parts[piece.index].append((piece, figures[0]))
+            parts.setdefault(piece.index, []).append((piece, figures[0]))
 
     # Equal chunks of tensors that differ elsewhere: their bytes count in the figures after all.
     owed = [
         (chunk, figures)
-        for row in parts
+        for row in parts.values()
         if not all(figures.same for _, figures in row)
         for chunk, figures in row
-        if chunk is not None and figures.difference is None
+        if figures.difference is None
     ]
     paid = run(owed, lambda item, space: comparer.summarise_same(item[0], space), lambda: Workspace(sizes),
                threads, lambda _: None)  # fmt: skip
     for (_, part), known in zip(owed, paid, strict=True):
         part.difference, part.old, part.new = known.difference, known.old, known.new
     return [
-        finish_pair(pair, kind, [figures for _, figures in row], statistics=options.statistics)
-        for pair, kind, row in zip(pairs, comparer.kinds, parts, strict=True)
+        finish_pair(pair, kind, [figures for _, figures in parts.get(index, ())], statistics=options.statistics)
+        if result is None
+        else result
+        for index, (pair, kind, result) in enumerate(zip(pairs, comparer.kinds, results, strict=True))
     ]
 
 
 def finish_pair(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: bool) -> PairFigures:
     """Merge the pieces of one pair; the first of them is changed."""
+    if len(parts) == 1 and parts[0].result is not None:
+        return parts[0].result
     old, new = pair
     if kind.may_be_same and old.nbytes == new.nbytes and all(part.same for part in parts):
-        return PairFigures(identical=True)
+        return IDENTICAL
     if kind.as_bytes:
         return _finish_bytes(pair, parts, statistics=statistics)
     total = parts[0] if parts else Figures(True, Difference(), Moments(), Moments())

@@ -7,14 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffai.frozen import frozen, slotted
-from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec
+from diffai.model import DTYPE_BITS, Checkpoint, PairFigures, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.delta import Difference, Rule, compare_values
 from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
 from diffai.tensors.fast import Known, compare_rows, in_range, summarise_row
+from diffai.tensors.joined import IDENTICAL, finish_joined
 from diffai.tensors.rounding import is_lossless, round32
 from diffai.tensors.statistics import Moments, Segments, Side
+
+
+@frozen
+class NumericOptions:
+    """How to compare.
+
+    Attributes:
+        epsilon, rtol: elements with abs(new - old) <= epsilon + rtol * abs(old) count as tolerated, not as changed.
+        threads: 0 chooses by the processors and the amount of work.
+        statistics: set both sides' Statistics on every pair that is not identical.
+    """
+
+    epsilon: float = 0.0
+    rtol: float = 0.0
+    threads: int = 0
+    statistics: bool = True
+
 
 _PROBE = 4096  # bytes compared first: changed tensors nearly always differ there
 
@@ -26,12 +44,14 @@ class Figures:
     Attributes:
         same: all bytes (and the dtypes) are equal; then ``old`` is set only where it cost no second reading.
         difference, old, new: figures of the piece; ``difference`` is None while ``same``.
+        result: of a small pair that was joined with others, and then is all there is.
     """
 
     same: bool
     difference: Difference | None = None
     old: Moments | None = None
     new: Moments | None = None
+    result: PairFigures | None = None
 
     def add(self, other: Figures) -> None:
         """Merge those of the elements that follow; both must have figures."""
@@ -104,10 +124,10 @@ class Comparer:
     Args:
         old, new: the checkpoints of the two sides.
         pairs: specs of both sides, equal in shape.
-        epsilon, rtol: tolerance.
+        options: tolerance, and whether results hold statistics.
     """
 
-    def __init__(self, old: Checkpoint, new: Checkpoint, pairs: Sequence[Pair], epsilon: float, rtol: float) -> None:
+    def __init__(self, old: Checkpoint, new: Checkpoint, pairs: Sequence[Pair], options: NumericOptions) -> None:
         """Find out the kind and the size of each pair."""
         self._checkpoints = (old, new)
         self._pairs = pairs
@@ -116,13 +136,14 @@ class Comparer:
         for pair in pairs:
             key = (pair[0].dtype, pair[0].values, pair[1].dtype, pair[1].values)
             if key not in known:
-                known[key] = Kind.of(pair, epsilon, rtol)
+                known[key] = Kind.of(pair, options.epsilon, options.rtol)
             self.kinds.append(known[key])
         # Elements to compare, or bytes that both sides have where there are no values.
         self.counts = [
             min(pair[0].nbytes, pair[1].nbytes) if kind.as_bytes else pair[0].elements
             for pair, kind in zip(pairs, self.kinds, strict=True)
         ]
+        self._statistics = options.statistics
         # Where a second reading is dear, equal blocks are summarised while they are here.
         self._read_once = not (old.random_access and new.random_access)
 
@@ -207,17 +228,18 @@ class Comparer:
             read_joined(self._checkpoints[side], specs, raw)
             raws.append(raw)
         if kind.may_be_same and same_bytes(raws[0], raws[1]):
-            return [Figures(True) for _ in pairs]
+            return [Figures(True, result=IDENTICAL) for _ in pairs]
         counts = np.array([self.counts[index] for index in batch.indices], np.int64)
         segments = Segments(np.cumsum(counts) - counts, counts)
         total = int(counts.sum())
         sides = [Side(decode64(d, raw, total), segments) for d, raw in zip((kind.old, kind.new), raws, strict=True)]
-        differences = compare_values(sides[0], sides[1], kind.rule)
         same = [False] * len(pairs)
         if kind.may_be_same:
             starts = segments.starts * (len(raws[0]) // total)
             same = (~np.logical_or.reduceat(raws[0] != raws[1], starts)).tolist()
-        return [Figures(*row) for row in zip(same, differences, sides[0].moments(), sides[1].moments(), strict=True)]
+        dtypes = (kind.old, kind.new) if self._statistics else None
+        results = finish_joined(sides[0], sides[1], kind.rule, same, dtypes)
+        return [Figures(is_same, result=result) for is_same, result in zip(same, results, strict=True)]
 
 
 def compare_block(kind: Kind, raws: Sequence[Array], count: int, space: Workspace) -> Figures:
