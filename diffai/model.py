@@ -98,7 +98,9 @@ class TensorSpec:
     @property
     def is_parameter(self) -> bool:
         """Whether its elements count as parameters: a weight, no buffer, and not a tied second name."""
-        return self.role == "weight" and not self.alias_of and not self.is_buffer
+        # Most names end in nothing like a buffer's, and that is known soonest.
+        maybe_buffer = self.name.endswith(_BUFFER_SUFFIXES)
+        return self.role == "weight" and not self.alias_of and not (maybe_buffer and self.is_buffer)
 
 
 @frozen

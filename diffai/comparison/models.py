@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import compress, islice
+from itertools import compress, islice, pairwise
 
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Pairing, pair_tensors
@@ -16,7 +16,7 @@ from diffai.comparison.result import (
     Side,
     TensorChange,
     ValueChange,
-    count_dtypes,
+    count_elements,
 )
 from diffai.comparison.tensors import classify, count
 from diffai.errors import UsageError
@@ -72,7 +72,8 @@ def compare_models(
     """
     selection = _Selection.of(options)
     left_specs, right_specs = selection.specs(old.checkpoint), selection.specs(new.checkpoint)
-    sides = _side(old, left_specs), _side(new, right_specs)
+    left_side = _side(old, left_specs)
+    sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
     if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in (old, new)) or (
         old.checkpoint is None and new.checkpoint is None
     ):
@@ -94,16 +95,17 @@ def compare_models(
     return ModelDiff(*sides, options, tensors, metadata, training, left_out, count(tensors))
 
 
-def _side(side: Input, specs: Mapping[str, TensorSpec]) -> Side:
+def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None) -> Side:
+    """One side; ``same`` is one of the very same specs, whose counts hold for this one."""
     if side.checkpoint is None:
         return Side(side.label, size=side.size, state=side.state, identity=side.identity)
-    dtypes = count_dtypes(specs)
+    parameters, dtypes = (same.parameters, same.dtypes) if same else count_elements(specs)
     return Side(
         side.label,
         side.checkpoint.format,
         side.size,
         len(specs),
-        sum(spec.elements for spec in specs.values() if spec.is_parameter),
+        parameters,
         sum(elements for _, elements in dtypes),
         dtypes,
         side.checkpoint.problems,
@@ -200,7 +202,9 @@ class _Comparison:
         changes = self._pairs(pairing, reason)
         changes += self._alone(pairing.added, self._new.checkpoint, "added", reason)
         changes += self._alone(pairing.removed, self._old.checkpoint, "removed", reason)
-        changes.sort(key=lambda change: natural_key(change.name))
+        # Keys of 100,000 names take 10 MB: none are kept of names that are in order.
+        if not all(a <= b for a, b in pairwise(natural_key(change.name) for change in changes)):
+            changes.sort(key=lambda change: natural_key(change.name))
         return tuple(changes)
 
     def _why_not_values(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> str:
@@ -278,12 +282,9 @@ class _Comparison:
         """Add the statistics that the first pass did not compute: of reshaped pairs, and of the few changed ones."""
         if self._options.statistics == "none":
             return changes
-        lacking = [
-            i for i, c in enumerate(changes)
-            if c.differs and (c.figures is None or (not c.figures.identical and c.figures.old_statistics is None))
-            and not (c.figures and c.figures.as_bytes)
-        ]  # fmt: skip
-        if not lacking or (self._options.statistics == "few" and len(lacking) > self._options.few_limit):
+        most = self._options.few_limit if self._options.statistics == "few" else len(changes)
+        lacking = list(islice((i for i, c in enumerate(changes) if _lacks_statistics(c)), most + 1))
+        if not lacking or len(lacking) > most:
             return changes
         olds = self._summarise(self._old, [_spec(changes[i].old) for i in lacking], digest=False)
         news = self._summarise(self._new, [_spec(changes[i].new) for i in lacking], digest=False)
@@ -319,6 +320,13 @@ def _all_pairs(pairing: Pairing) -> Iterator[_Pair]:
     """Pairs of one name in file order, then renamed ones, which come from wherever they stood."""
     yield from ((a, b, "") for a, b in pairing.same_name)
     yield from pairing.renamed
+
+
+def _lacks_statistics(change: TensorChange) -> bool:
+    figures = change.figures
+    if not change.differs or (figures is not None and (figures.identical or figures.as_bytes)):
+        return False
+    return figures is None or figures.old_statistics is None
 
 
 def _spec(spec: TensorSpec | None) -> TensorSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 _NUMBER = re.compile(r"(\d+)")
 
@@ -13,7 +14,13 @@ def natural_key(name: str) -> str:
 
     One string a name, not a tuple of parts: a checkpoint may have 100,000 names.
     """
-    return _NUMBER.sub(_by_length_first, name)
+    return ".".join(map(_part_key, name.split(".")))
+
+
+@lru_cache(2048)
+def _part_key(part: str) -> str:
+    """Of one dotted part: 10,000 names are made of a few hundred."""
+    return _NUMBER.sub(_by_length_first, part)
 
 
 def _by_length_first(match: re.Match[str]) -> str:

@@ -49,7 +49,9 @@ def pair_tensors(
         find_renames: whether unmatched names are looked at at all.
 
     """
-    same = tuple(name for name in old if name in new)
+    if old is new:
+        return Pairing(old, new, tuple(old), (), (), ())
+    same = tuple([name for name in old if name in new])
     gone = {name: spec for name, spec in old.items() if name not in new}
     come = {name: spec for name, spec in new.items() if name not in old}
     renamed: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from diffai.frozen import frozen
-from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary
+from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary, element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -258,7 +258,20 @@ class DirectoryDiff:
 
 def count_dtypes(specs: Mapping[str, TensorSpec]) -> tuple[tuple[str, int], ...]:
     """Elements by dtype, most first."""
-    counts: dict[str, int] = {}
+    return count_elements(specs)[1]
+
+
+def count_elements(specs: Mapping[str, TensorSpec]) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Parameters, and elements by dtype, most first."""
+    # Of 100,000 tensors few differ in dtype and shape.
+    kinds: dict[tuple[str, tuple[int, ...], bool], int] = {}
     for spec in specs.values():
-        counts[spec.dtype] = counts.get(spec.dtype, 0) + spec.elements
-    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        kind = (spec.dtype, spec.shape, spec.is_parameter)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    parameters = 0
+    counts: dict[str, int] = {}
+    for (dtype, shape, is_parameter), number in kinds.items():
+        elements = number * element_count(shape)
+        counts[dtype] = counts.get(dtype, 0) + elements
+        parameters += elements if is_parameter else 0
+    return parameters, tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -6,13 +6,19 @@ import math
 from collections.abc import Iterable
 
 from diffai.comparison.result import RenameEvidence, TensorChange, TensorStatus, Totals
-from diffai.model import PairFigures, TensorSpec, TensorSummary
+from diffai.model import PairFigures, TensorSpec, TensorSummary, element_count
 
 SIGNIFICANT_RELATIVE_L2 = 1e-3
 """A tensor whose relative L2 is above this counts as a significant change (report field of that name)."""
 
-_STATUSES: dict[tuple[TensorStatus, ...], tuple[TensorStatus, ...]] = {}
-"""The few status tuples there are, so that 100,000 tensors share them."""
+_Status = tuple[TensorStatus, ...]
+
+# The few statuses there are, so that 100,000 tensors share them.
+_CHANGED: _Status = ("changed",)
+_UNCOMPARED: _Status = ("uncompared",)
+_IDENTICAL: _Status = ("identical",)
+_EQUAL: _Status = ("equal",)
+_STATUSES: dict[_Status, _Status] = {}
 
 
 def classify(
@@ -26,23 +32,28 @@ def classify(
     new_summary: TensorSummary | None = None,
 ) -> TensorChange:
     """The change record of a pair; ``figures`` is None where the values were not compared."""
-    status: list[TensorStatus] = []
-    if old.name != new.name:
-        status.append("renamed")
-    if old.shape != new.shape:
-        status.append("reshaped")
-    if old.dtype != new.dtype:
-        status.append("cast")
-    if figures is not None and values_changed(figures):
-        status.append("changed")
-    if not status:
-        if figures is None:
-            status.append("uncompared")
-        else:
-            status.append("identical" if figures.identical else "equal")
-    kept = tuple(status)
-    kept = _STATUSES.setdefault(kept, kept)
-    return TensorChange(new.name, kept, old, new, figures, old_summary, new_summary, evidence, reason)
+    changed = figures is not None and values_changed(figures)
+    if old is new or (old.name == new.name and old.shape == new.shape and old.dtype == new.dtype):
+        status = _CHANGED if changed else _unchanged(figures)
+    else:
+        status = _status(old, new, changed) or _unchanged(figures)
+    return TensorChange(new.name, status, old, new, figures, old_summary, new_summary, evidence, reason)
+
+
+def _status(old: TensorSpec, new: TensorSpec, changed: bool) -> _Status:
+    """Everything that happened; empty when nothing did."""
+    happened: tuple[tuple[TensorStatus, bool], ...] = (
+        ("renamed", old.name != new.name), ("reshaped", old.shape != new.shape), ("cast", old.dtype != new.dtype),
+        ("changed", changed),
+    )  # fmt: skip
+    status = tuple(word for word, true in happened if true)
+    return _STATUSES.setdefault(status, status)
+
+
+def _unchanged(figures: PairFigures | None) -> _Status:
+    if figures is None:
+        return _UNCOMPARED
+    return _IDENTICAL if figures.identical else _EQUAL
 
 
 def values_changed(figures: PairFigures) -> bool:
@@ -56,35 +67,40 @@ def values_changed(figures: PairFigures) -> bool:
 
 def count(changes: Iterable[TensorChange]) -> Totals:
     """Totals over all tensors of a model diff."""
-    counts: dict[str, int] = dict.fromkeys(
-        ("added", "removed", "renamed", "reshaped", "cast", "changed", "uncompared", "equal", "identical"), 0
-    )
+    seen: dict[tuple[TensorStatus, ...], int] = {}
     significant = modified = comparable = tolerated = nonfinite = 0
     update = base = 0.0  # L2 so far; hypot neither overflows nor keeps a list of 100,000 norms
     for change in changes:
-        for status in change.status:
-            counts[status] += 1
+        status = change.status
+        seen[status] = seen.get(status, 0) + 1
         figures = change.figures
         if figures is None:
             continue
         spec = change.spec
         parameter = spec.is_parameter
         if parameter:
-            comparable += spec.elements
+            comparable += element_count(spec.shape)
         delta = figures.delta
         if delta is None:
             continue
         tolerated += delta.tolerated_count
-        if "changed" not in change.status:
+        if "changed" not in status:
             continue
         nonfinite += delta.nonfinite_count
-        significant += change.relative_l2 > SIGNIFICANT_RELATIVE_L2
+        relative = delta.relative_l2
+        significant += (change.relative_l2 if relative is None else relative) > SIGNIFICANT_RELATIVE_L2
         if parameter and not figures.as_bytes:
             modified += delta.changed_count
         if parameter and delta.l2 > 0:
             update = math.hypot(update, delta.l2)
-            if delta.relative_l2:  # None: old is all zero
-                base = math.hypot(base, delta.l2 / delta.relative_l2)
+            if relative:  # None: old is all zero
+                base = math.hypot(base, delta.l2 / relative)
+    counts: dict[str, int] = dict.fromkeys(
+        ("added", "removed", "renamed", "reshaped", "cast", "changed", "uncompared", "equal", "identical"), 0
+    )
+    for status, number in seen.items():
+        for word in status:
+            counts[word] += number
     equal, identical = counts.pop("equal"), counts.pop("identical")
     return Totals(
         **counts,

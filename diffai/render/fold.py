@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from operator import attrgetter
 
 from diffai.comparison.result import TensorChange
 from diffai.frozen import slotted
@@ -16,6 +18,10 @@ from diffai.render.style import escape, ratio, shape
 
 _NUMBER = re.compile(r"\d+")
 _MOST_ALTERNATIVES = 8
+_AT_ONCE = 4096
+_USUAL_KINDS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("changed",): ("~", "changed"), ("added",): ("+", "added"), ("removed",): ("-", "removed"),
+}  # fmt: skip
 
 
 @slotted
@@ -30,39 +36,66 @@ class Fold:
 
 def fold(changes: Sequence[TensorChange]) -> list[Fold]:
     """Group by kind and pattern, in order of first appearance."""
-    groups: dict[tuple[object, ...], Fold] = {}
-    for change in changes:
-        kind = _kind(change)
-        segments, numbers = _pattern(change.name)
-        key = (kind, segments)
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = Fold(kind, tuple((s,) for s in segments), [set() for _ in numbers], [])
-        for slot, value in zip(group.numbers, numbers, strict=True):
-            slot.add(value)
-        group.changes.append(change)
+    groups: dict[tuple[tuple[str, ...], str], Fold] = {}
+    for start in range(0, len(changes), _AT_ONCE):
+        _group(changes[start : start + _AT_ONCE], groups)
     return _merge_alternatives(list(groups.values()))
+
+
+def _group(changes: Sequence[TensorChange], groups: dict[tuple[tuple[str, ...], str], Fold]) -> None:
+    """Add some changes to their groups; numbers are taken out of the parts of names when these have met."""
+    met: dict[tuple[tuple[str, ...], str], tuple[Fold, list[tuple[int, set[str]]]]] = {}
+    for change in changes:
+        kind, parts = _kind(change), change.name.split(".")
+        key = kind, ".".join(map(_pattern, parts))
+        known = met.get(key)
+        if known is None:
+            segments = key[1].split(".")
+            group = groups.get(key)
+            if group is None:
+                slots: list[set[int]] = [set() for segment in segments for _ in range(segment.count("\0"))]
+                group = groups[key] = Fold(kind, tuple((segment,) for segment in segments), slots, [])
+            numbered = [(place, set[str]()) for place, segment in enumerate(segments) if "\0" in segment]
+            known = met[key] = group, numbered
+        for place, seen in known[1]:
+            seen.add(parts[place])
+        known[0].changes.append(change)
+    for group, numbered in met.values():
+        first = 0
+        for _, seen in numbered:
+            first += _take_numbers(seen, group.numbers[first:])
 
 
 def _kind(change: TensorChange) -> tuple[str, ...]:
     """What must agree for two tensors to share a line."""
+    usual = _USUAL_KINDS.get(change.status)
+    if usual:
+        return usual
     kind: list[str] = [symbol(change), *change.status]
     if "cast" in change.status and change.old and change.new:
         kind += [change.old.dtype, change.new.dtype]
     if "reshaped" in change.status and change.old and change.new:
         kind += [shape(change.old.shape), shape(change.new.shape)]
     if change.status[0] == "renamed" and change.old:
-        kind.append("\0".join(_pattern(change.old.name)[0]))
+        kind.append("\0".join(map(_pattern, change.old.name.split("."))))
     return tuple(kind)
 
 
-def _pattern(name: str) -> tuple[tuple[str, ...], list[int]]:
-    name = name.replace("\0", "\u2400")  # the mark of a number must not come out of a name
-    return tuple(_NUMBER.sub("\0", name).split(".")), [_number(n) for n in _NUMBER.findall(name)]
+@lru_cache(2048)
+def _pattern(part: str) -> str:
+    """A dotted part of a name with ``\\0`` for each number; 10,000 names are made of a few hundred parts."""
+    return _NUMBER.sub("\0", part.replace("\0", "\u2400"))  # the mark must not come out of a name
 
 
-def _number(digits: str) -> int:
-    return int(digits[:4000])  # Python refuses to convert longer ones
+def _take_numbers(parts: set[str], slots: Sequence[set[int]]) -> int:
+    """Add the numbers in parts of one pattern to the slots, by their place in it; returns how many places there are."""
+    count = 0
+    for part in parts:
+        found = _NUMBER.findall(part)
+        count = len(found)
+        for slot, digits in zip(slots, found, strict=False):
+            slot.add(int(digits[:4000]))  # Python refuses to convert longer ones
+    return count
 
 
 def _merge_alternatives(folds: list[Fold]) -> list[Fold]:
@@ -70,7 +103,7 @@ def _merge_alternatives(folds: list[Fold]) -> list[Fold]:
 
     The segment nearest to the end of the name is tried last, so that siblings in one block meet first.
     """
-    longest = max((len(f.segments) for f in folds), default=0)
+    longest = max((len(f.segments) for f in folds), default=0) if len(folds) > 1 else 0
     for position in range(longest):
         index: dict[tuple[object, ...], Fold] = {}
         kept: list[Fold] = []
@@ -180,11 +213,11 @@ def _spread(f: Fold) -> list[str]:
     """``relative L2 0.0012..0.0094 (most: NAME)`` over the changes that have one."""
     if "changed" not in f.kind:
         return []
-    values = [(c.relative_l2, c.name) for c in f.changes]
-    low, (high, most) = min(values)[0], max(values, key=lambda v: v[0])
+    most = max(f.changes, key=attrgetter("relative_l2"))
+    low, high = min(c.relative_l2 for c in f.changes), most.relative_l2
     if ratio(low) == ratio(high):
         return [f"relative L2 {ratio(low)}"]
-    return [f"relative L2 {ratio(low)}..{ratio(high)} (most: {escape(_short(most))})"]
+    return [f"relative L2 {ratio(low)}..{ratio(high)} (most: {escape(_short(most.name))})"]
 
 
 def _short(name: str) -> str:

@@ -310,6 +310,9 @@ class _Body:
 
 
 def _became_nonfinite(change: TensorChange) -> bool:
+    figures = change.figures
+    if figures is not None and figures.identical:
+        return False
     old, new = statistics_of(change)
     if change.old is None and change.new_summary:
         new = change.new_summary.statistics
