@@ -36,6 +36,7 @@ _MAGIC = b"diffai-cache 1\n"
 _CHECK_BYTES = 4
 _STALE_SECONDS = 3600
 _LARGEST = 64 << 20  # an entry above this is not worth its place
+_LARGEST_TEXT = 1 << 30  # what unpacks to more is cut there, so that it is no JSON
 _AFTER_EVICTION = 0.8
 _LOOK_EVERY = 64  # writes between two looks at the size of the whole folder,
 _LOOK_AFTER = 1 / 8  # or this share of the limit written
@@ -192,7 +193,7 @@ def _decoded(data: bytes) -> dict[str, Any] | None:
     if not data.startswith(_MAGIC) or zlib.crc32(body).to_bytes(_CHECK_BYTES, "big") != data[len(_MAGIC) : start]:
         return None
     try:
-        entry = json.loads(zlib.decompress(body))
+        entry = json.loads(zlib.decompressobj().decompress(body, _LARGEST_TEXT))
     except (zlib.error, ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and entry.keys() == {"key", "value"} else None

@@ -90,6 +90,8 @@ def compare_revisions(
         if new != WORK_TREE:
             raise SourceError(f"--staged compares one revision with the index, not {' '.join(words)}")
         new = INDEX
+    if new in (WORK_TREE, INDEX) and not top_of_work_tree(repository):
+        raise SourceError("there is no work tree here (a bare repository?); name two revisions: A B -- PATH")
     names = _spoken(words, old, new)
     view = _Revisions(repository, old, new, limits, names)
     for path in paths:
@@ -128,7 +130,9 @@ def _unchanged(
 def _spoken(words: Sequence[str], old: str, new: str) -> dict[str, str]:
     """What the user called the two revisions, by what they are; never a bare object name where there was a word."""
     names = {old: old[:12], new: new[:12], WORK_TREE: "work tree", INDEX: "index"}
-    if len(words) == 1 and ".." not in words[0]:
+    if not words:
+        names[old] = "HEAD"
+    elif len(words) == 1 and ".." not in words[0]:
         names[old] = words[0]
     elif len(words) == 2:
         names[old], names[new] = words

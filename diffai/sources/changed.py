@@ -28,7 +28,8 @@ def split_revisions(words: Sequence[str], repository: Repository) -> tuple[str, 
     """The two revisions that the words before ``--`` mean, as commit names; the second may be :data:`WORK_TREE`.
 
     ``A`` is A against the work tree, ``A B`` and ``A..B`` are two commits (an empty end is HEAD), ``A...B`` is the
-    merge base of both against B. No word at all is HEAD against the work tree.
+    merge base of both against B. No word at all is HEAD against the work tree; on a branch without commits the empty
+    tree stands for HEAD, as in git.
 
     Raises:
         SourceError: a word names no commit, or there are more than two.
@@ -41,8 +42,30 @@ def split_revisions(words: Sequence[str], repository: Repository) -> tuple[str, 
         left, _, right = words[0].partition("..." if symmetric else "..")
         old, new = repository.commit(left or "HEAD"), repository.commit(right or "HEAD")
         return (_merge_base(repository, old, new) if symmetric else old), new
-    commits = [repository.commit(word) for word in words] or [repository.commit("HEAD")]
+    commits = [repository.commit(word) for word in words] or [_head(repository)]
     return commits[0], commits[1] if len(commits) == 2 else WORK_TREE
+
+
+def _head(repository: Repository) -> str:
+    """HEAD, or the empty tree on a branch without commits."""
+    try:
+        return repository.commit("HEAD")
+    except SourceError as error:
+        if not _is_unborn(repository):
+            raise error
+        return repository.ask("hash-object", "-t", "tree", "--stdin").decode("ascii").strip()
+
+
+def _is_unborn(repository: Repository) -> bool:
+    try:
+        branch = os.fsdecode(repository.ask("symbolic-ref", "-q", "HEAD").removesuffix(b"\n"))
+    except GitError:
+        return False
+    try:
+        repository.ask("rev-parse", "--verify", "-q", "--end-of-options", branch)  # a commit that is gone has a name
+    except GitError:
+        return True
+    return False
 
 
 def _merge_base(repository: Repository, a: str, b: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from gitrepo import Repo
-from holders import HOLDERS, Held, why_not
+from holders import HOLDERS, PATH, Held, why_not
 from model_history import diffai, start, trained
 from xxhash import xxh3_128_hexdigest
 
@@ -124,3 +125,33 @@ def test_log_and_blame(held: Held) -> None:
     assert subjects.pop("head.bias") == "two"
     assert set(subjects.values()) == {"one"}
     assert len(subjects) == 6
+
+
+def test_before_the_first_commit(repo: Repo) -> None:
+    """HEAD names nothing yet: what is staged is compared with nothing, as git does."""
+    from safetensors.numpy import save
+
+    repo.write({"model.safetensors": save(start()), "deep/other.safetensors": save(start(1))})
+    repo.git("add", ".")
+    for words in (("--staged",), ("--staged", "--", "deep"), ("--",)):
+        text = diffai(repo.top, *words)
+        assert "+ deep/other.safetensors: safetensors, F32, 7 tensors" in text, words
+    assert "7 tensors" in diffai(repo.top, "--staged", "--", "model.safetensors")
+    assert "no commits yet" in diffai(repo.top, "log", "--", "model.safetensors", code=2)
+    repo.git("commit", "-q", "-m", "first")
+    repo.git("checkout", "-q", "--orphan", "new")
+    assert "+ model.safetensors: safetensors" in diffai(repo.top, "--staged")
+    (repo.top / ".git/refs/heads/new").write_text("0123456789" * 4 + "\n")  # a branch whose commit is gone
+    assert "no such revision" in diffai(repo.top, "--staged", code=2)
+
+
+def test_a_bare_repository(repo: Repo, tmp_path: Path) -> None:
+    held = Held(repo, "git")
+    held.commit(start(), "one")
+    held.commit(trained(start(), 1, "head.bias"), "two")
+    bare = repo.clone(tmp_path / "bare.git", "--bare")
+    for words in (("--staged",), ("HEAD", "--", PATH), ("--", PATH)):
+        assert "there is no work tree here" in diffai(bare.top, *words, code=2)
+    for words in (("HEAD~1", "HEAD", "--", PATH), ("HEAD~1..HEAD",), ("log", "--", PATH), ("blame", "--", PATH),
+                  ("show", "HEAD", "--", PATH), ("check", "HEAD~1..HEAD", "--", PATH)):  # fmt: skip
+        assert diffai(bare.top, *words)

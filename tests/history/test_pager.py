@@ -65,6 +65,36 @@ def test_a_pipe_gets_neither(repo: Repo) -> None:
     assert "PAGED" not in done.stdout and "\x1b" not in done.stdout
 
 
+PROGRESS = "import sys; import diffai.cli.progress as p; p._DELAY = 0; sys.argv[0] = 'diffai'; from diffai.__main__ import main; main()"
+
+
+@pytest.mark.parametrize("command", ["log", "blame"])
+def test_progress_is_drawn_on_a_terminal_and_only_there(repo: Repo, command: str) -> None:
+    history(repo, 6)
+    program = [sys.executable, "-P", "-c", PROGRESS, command, "--no-cache", "--", "model.safetensors"]
+    main, side = pty.openpty()
+    drawn = subprocess.Popen(
+        program, cwd=repo.top, stdout=subprocess.PIPE, stderr=side, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(side)
+    seen = b""
+    while True:
+        try:
+            block = os.read(main, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    os.close(main)
+    assert drawn.stdout is not None
+    out = drawn.stdout.read()
+    assert drawn.wait(timeout=60) == 0
+    assert b"model.safetensors" in seen
+    piped = subprocess.run(program, cwd=repo.top, capture_output=True, check=True)
+    assert (piped.stdout, piped.stderr) == (out, b"")
+
+
 def test_sparklines() -> None:
     assert sparkline([0.0, 1.0, None, 2.0]) == "▁▄·█"
     assert sparkline([None, None]) == "··"

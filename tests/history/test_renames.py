@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from gitrepo import Repo
-from holders import dvc_program, run_dvc, why_not
+from holders import has_dvc, run_dvc, why_not
 from model_history import commit, diffai, expected, history, start, trained
 from safetensors.numpy import save
 
@@ -186,13 +186,12 @@ def all_holders(repo: Repo) -> Repo:
 HOLDER_NAME = {"git": "git", "lfs": "git-lfs", "annex": "git-annex", "dvc": "dvc"}
 
 
-@pytest.mark.parametrize("old", TO)
-@pytest.mark.parametrize("new", TO)
-@pytest.mark.parametrize("renamed", [False, True], ids=["same path", "renamed"])
+MOVES = [(old, new, renamed) for old in TO for new in TO for renamed in (False, True) if old != new or renamed]
+
+
+@pytest.mark.parametrize(("old", "new", "renamed"), MOVES)
 def test_a_move_between_holders(all_holders: Repo, old: str, new: str, renamed: bool) -> None:
     """The same bytes, then trained further: with and without another name in the same commit."""
-    if old == new and not renamed:
-        pytest.skip("no move")
     repo = all_holders
     one = start()
     two = trained(one, 1)
@@ -217,7 +216,7 @@ def test_a_move_between_holders(all_holders: Repo, old: str, new: str, renamed: 
     assert {t["introduced"]["subject"] for t in blame["tensors"]} == {"one"}
 
 
-@pytest.mark.skipif(not dvc_program(), reason="dvc is not installed (pip install 'diffai[dvc]')")
+@pytest.mark.skipif(not has_dvc(), reason="dvc is not installed (pip install 'diffai[dvc]')")
 def test_dvc_move(repo: Repo) -> None:
     run_dvc("init", "-q", cwd=repo.top)
     repo.write({"old.safetensors": save(start())})
