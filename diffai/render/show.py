@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diffai.comparison.summary import ModelSummary
 from diffai.model import Statistics, TensorSpec, TensorSummary
 from diffai.render import values
@@ -48,13 +50,17 @@ def _table(model: ModelSummary) -> list[str]:
         return []
     header = ["name", "dtype", "shape"] + (["mean", "std", "min", "max", ""] if model.valued else [""])
     rows.insert(0, header)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    widths[0] = min(widths[0], _WIDEST_NAME)
-    return ["  " + "  ".join(_aligned(cell, widths[i], i) for i, cell in enumerate(row)).rstrip() for row in rows]
+    columns = [_aligned(column, place) for place, column in enumerate(zip(*rows, strict=True))]
+    return ["  " + "  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
 
-def _aligned(cell: str, width: int, column: int) -> str:
-    return cell.rjust(width) if 3 <= column <= 6 else cell.ljust(width)
+def _aligned(column: Sequence[str], place: int) -> list[str]:
+    """Names, dtypes and shapes to the left, figures to the right; a very long name makes no wide column."""
+    width = max(map(len, column))
+    if 3 <= place <= 6:
+        return [cell.rjust(width) for cell in column]
+    width = width if place else min(width, _WIDEST_NAME)
+    return [cell.ljust(width) for cell in column]
 
 
 def _row(spec: TensorSpec, summary: TensorSummary) -> list[str]:

@@ -91,10 +91,11 @@ class Summariser:
         moments: Sequence[Moments | None] = [None] * len(specs)
         if self._statistics:
             moments = Side(decode64(dtype, raw, total), segments).moments()
-        edges = zip((segments.starts * size).tolist(), (counts * size).tolist(), strict=True)
-        parts = [raw[start : start + length] for start, length in edges]
         constant = _constant_segments(raw, size, segments)
-        digests = [xxhash.xxh3_128_hexdigest(part.data) for part in parts] if self._digest else [""] * len(parts)
+        digests = [""] * len(specs)
+        if self._digest:
+            edges = zip((segments.starts * size).tolist(), (counts * size).tolist(), strict=True)
+            digests = [xxhash.xxh3_128_hexdigest(raw[start : start + length].data) for start, length in edges]
         return [Summary(m, d, b"", c) for m, d, c in zip(moments, digests, constant, strict=True)]
 
 

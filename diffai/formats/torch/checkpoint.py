@@ -46,8 +46,9 @@ class TorchCheckpoint:
         for name, (leaf, role) in flat.leaves.items():
             try:
                 view = view_of(leaf, name)
-                if not view.contiguous and view.region is not None and view.nbytes > view.region.size:
-                    expanded += view.nbytes
+                nbytes = view.nbytes
+                if not view.contiguous and view.region is not None and nbytes > view.region.size:
+                    expanded += nbytes
                     _check_expansion(expanded, limits, name)
             except FormatError as error:
                 error.tensor, error.format = name, document.format
@@ -56,7 +57,7 @@ class TorchCheckpoint:
                 collected.append(Problem(error.code, "error", error.reason, name, error.offset))
                 continue
             self._views[name] = view
-            alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes else name
+            alias = seen.setdefault((*view.identity, view.values), name) if nbytes else name
             tensors[name] = _spec(name, view, role, "" if alias == name else alias)
         self.tensors = tensors
         self.metadata, self.training = _texts_apart(document, flat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from diffai.errors import FormatError
@@ -143,8 +144,18 @@ def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     return True
 
 
-def _count(shape: tuple[int, ...], name: str) -> int:
-    count = element_count(shape)
+@lru_cache(512)
+def _layout(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int, bool, tuple[int, ...]]:
+    """Elements; the last one reached from the first; whether contiguous; strides that mean something.
+
+    Ten thousand tensors have few layouts. Both tuples must have come through :func:`sizes`: True is not 1 here.
+    """
+    last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    kept = tuple(0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True))
+    return element_count(shape), last, is_contiguous(shape, strides), kept
+
+
+def _count(count: int, name: str) -> int:
     if count > _MAX_ELEMENTS:
         raise _bad(f"has an impossible number of elements, {count:.2e}" if count < 1 << 900 else
                    "has an impossible number of elements", name)  # fmt: skip
@@ -160,8 +171,8 @@ def _bounds(tensor: Tensor, storage: Storage, dtype: DType, name: str) -> tuple[
     offset = tensor.offset
     if type(offset) is not int or not 0 <= offset <= _MAX_ELEMENTS:
         raise _bad("has an impossible storage offset", name)
-    count = _count(shape, name)
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    elements, reach, _, _ = _layout(shape, strides)
+    count, last = _count(elements, name), offset + reach
     if count and ((last + 1) * dtype.bits + 7) // 8 > storage.size:
         raise _bad(
             f"reaches element {last:,} of a storage of {storage.size * 8 // dtype.bits:,} elements", name
@@ -187,7 +198,7 @@ def _tensor(tensor: Tensor, name: str) -> View:
     dtype = tensor.dtype or storage.dtype
     shape, strides, offset = _bounds(tensor, storage, dtype, name)
     region, root, start = _bytes_of(storage, name)
-    contiguous = is_contiguous(shape, strides)
+    _, _, contiguous, kept = _layout(shape, strides)
     if dtype.bits < 8 and (not contiguous or offset):
         raise _bad(f"is a packed {dtype.torch_name} tensor that is not contiguous", name, "PT10")
     quantizer = _quantizer(tensor.quantizer, dtype, shape, name)
@@ -198,9 +209,9 @@ def _tensor(tensor: Tensor, name: str) -> View:
         dtype = DType("F4", 1, "float4", bits=4)
         shape = (*shape[:-1], shape[-1] * 2)
         strides = row_major(shape)
+        kept = _layout(shape, strides)[3]
     if 0 not in shape and region is None:
         raise _bad("has no storage", name, "PT07")
-    kept = tuple(0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True))
     return View(
         region, start + offset * dtype.size, dtype, shape, strides, contiguous, storage.swap,
         tensor.conj, tensor.neg, quantizer,
@@ -237,7 +248,7 @@ def _array(array: Array, name: str) -> View:
         raise _bad("is an array of no numbers", name, "PT25")
     shape = sizes(array.shape, name, "shape")
     region = region_of(array.data)
-    wanted = _count(shape, name) * dtype.size
+    wanted = _count(element_count(shape), name) * dtype.size
     if region is None or region.size != wanted:
         raise _bad(f"has {region.size if region else 0:,} bytes, its shape needs {wanted:,}", name, "PT08")
     strides = row_major(shape)
