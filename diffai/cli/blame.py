@@ -35,7 +35,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
 
     A line names the commit that last changed the tensor's values; in brackets, where they are older, the commit that
     last changed its shape or dtype and the one that introduced it. Renamed tensors and renamed files are followed by
-    content. Without REV the work tree is looked at, and what is not committed says so.
+    content. Without REV the work tree is looked at, and what is not committed says whether it is staged.
     """
     from diffai.cli.history import print_blame, split_words
 

@@ -38,7 +38,8 @@ Figures, over all parameters that two versions have in the same shape:
               "which tensors differ; by how much (the default).")  # fmt: skip
 @click.option("--only-structure", is_flag=True, help="Only changes of names, shapes, dtypes (reads headers).")
 @click.option("--first-parent", is_flag=True, help="Follow only the first parent of merges.")
-@click.option("--follow", is_flag=True, help="Go on at the earlier path where the model was renamed.")
+@click.option("--follow", is_flag=True, help="Go on at the earlier path where the model was renamed, "
+              "also when it was trained in the same commit.")  # fmt: skip
 @click.option("--all", "every_ref", is_flag=True, help="All branches and tags.")
 @click.option("--all-models", is_flag=True, help="Every model of the repository, one after the other.")
 @click.option("--since", "--after", default="", metavar="DATE", help="Commits after a date, as git understands dates.")
