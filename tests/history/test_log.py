@@ -377,3 +377,26 @@ def test_strange_values_in_large_tensors(repo: Repo) -> None:
         np.linalg.norm((two[good] - one[good]).astype("f8")) / np.linalg.norm(one[good].astype("f8")), rel=1e-6
     )
     assert found[2]["drift"] == pytest.approx(1e30, rel=1e-6)
+
+
+def test_merges_that_add_and_delete(repo: Repo) -> None:
+    """A merge commit that drops the model though both parents have it, and one that brings it though none has."""
+    base = start()
+    commit(repo, base, "base")
+    for step, (subject, drop) in enumerate([("drops it", True), ("brings it", False)], start=1):
+        repo.git("checkout", "-q", "-b", f"side{step}")
+        repo.commit({f"side{step}.txt": "x"}, f"side {step}")
+        repo.git("checkout", "-q", "main")
+        repo.commit({f"main{step}.txt": "x"}, f"main {step}")
+        repo.git("merge", "-q", "--no-commit", "--no-ff", f"side{step}")
+        if drop:
+            repo.git("rm", "-q", "model.safetensors")
+            repo.git("commit", "-q", "-m", subject)
+        else:
+            commit(repo, trained(base, 1), subject, day=9)
+    found = entries(repo, "--", "model.safetensors")
+    assert [(e["subject"], e["kind"], len(e["parents"])) for e in found] == [
+        ("base", "added", 0), ("drops it", "removed", 2), ("brings it", "added", 2),
+    ]  # fmt: skip
+    blame = json.loads(diffai(repo.top, "blame", "--format", "json", "--", "model.safetensors"))
+    assert {t["introduced"]["subject"] for t in blame["tensors"]} == {"brings it"}
