@@ -289,9 +289,10 @@ class LfsPointer:
 
 @frozen
 class DvcPointer:
-    """A DVC pointer file (``*.dvc``, ``dvc.lock``) given where a model was expected."""
+    """A DVC pointer file (``*.dvc``, ``dvc.lock``) given where a model was expected; ``outs`` are what it tracks."""
 
     path: str = ""
+    outs: tuple[str, ...] = ()
 
 
 @frozen

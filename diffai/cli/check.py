@@ -40,6 +40,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       git bisect run diffai check --bisect --bad 'update>0.5' --against v1.0 model.safetensors
     """
     from diffai.cli.words import model_words
+    from diffai.comparison.behind import models_behind
     from diffai.comparison.checking import CheckResult, check_file
     from diffai.render.check import check_report, check_text
 
@@ -56,7 +57,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
     )
     results: list[CheckResult] = []
     code = EXIT_OK
-    for word in words:
+    for word in (behind for given_word in words for behind in models_behind(given_word)):
         try:
             result = check_file(
                 word, limits_for(settings), input_format=input_format,

@@ -35,6 +35,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       diffai show model.pt --format json | jq '.tensors[] | select(.nan_count > 0)'
     """
     from diffai.cli.words import model_words
+    from diffai.comparison.behind import models_behind
     from diffai.comparison.summary import NotOpenedError, show_model
     from diffai.errors import UsageError
     from diffai.render.show import show_report, show_text
@@ -51,7 +52,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
         given["output"], given["format_"], given["input_format"], settings.format
     )
     code = EXIT_OK
-    for position, word in enumerate(words):
+    for position, word in enumerate(behind for given_word in words for behind in models_behind(given_word)):
         try:
             model = show_model(
                 word, limits_for(settings), input_format=input_format, pattern=given["filter_"],

@@ -6,7 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diffai.comparison.directories import compare_directories, compare_files, is_shard, list_models, model_key
+from diffai.comparison.directories import (
+    compare_directories,
+    compare_files,
+    is_model_name,
+    is_shard,
+    list_models,
+    model_key,
+)
 from diffai.comparison.inputs import as_input, open_input, unreadable
 from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.names import natural_key
@@ -48,6 +55,12 @@ def compare_words(
         return compare_directories(
             old, new, options, limits=limits, include=include, exclude=exclude, progress=progress
         )
+    if not (is_model_name(old) or is_model_name(new)):
+        from diffai.comparison.tracked_paths import compare_named_folders
+
+        folders = compare_named_folders(old, new, options, limits)
+        if folders is not None:
+            return folders
     left = open_input(old, limits, input_format)
     try:
         right = open_input(new, limits, input_format)
@@ -110,7 +123,12 @@ def compare_revisions(
     files = []
     for name, change in pairs.items():
         files += view.compare(name, change, options, progress)
-    if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and not os.path.isdir(paths[0]):
+    if new == WORK_TREE:
+        files += view.behind_unchanged_pointers(pairs, paths, options)
+    for path in paths if len(paths) > 1 else ():
+        files += view.behind_path(path, options, progress)
+    files = view.rejoined([file for file in files if view.wants(file.path, include, exclude)], options, progress)
+    if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and view.is_named(files[0], paths[0]):
         return files[0].diff
     left_out = [LeftOut("files", view.excluded, "left out by --include/--exclude")] if view.excluded else []
     return DirectoryDiff(names[old], names[new], tuple(files), tuple(left_out), (0, view.not_models, 0, 0))
@@ -156,6 +174,11 @@ class _Revisions:
         """A path of the user as one from the top of the work tree."""
         return os.path.relpath(os.path.abspath(path), self._top) if self._top else path
 
+    def is_named(self, file: FileChange, path: str) -> bool:
+        """Whether a path of the user is that of this one model, and not of a directory or pointer that holds others."""
+        name = self.relative(path).replace(os.sep, "/")
+        return not os.path.isdir(path) and not (is_pointer_name(name) and file.path != name.removesuffix(".dvc"))
+
     def tracks(self, path: str) -> bool:
         """Whether a path that git does not have is known on either side all the same (to DVC)."""
         sides = [self._open(commit, self.relative(path)) for commit in (self._old, self._new)]
@@ -167,12 +190,10 @@ class _Revisions:
         self, changed: Sequence[ChangedFile], include: Sequence[str], exclude: Sequence[str]
     ) -> dict[str, ChangedFile]:
         """Changed models by name; the shards and the index of one model are one entry."""
-        from diffai.comparison.directories import wanted
-
         pairs: dict[str, ChangedFile] = {}
         for change in changed:
-            if not wanted(change.new_path or change.old_path, include, exclude):
-                self.excluded += 1
+            path = change.new_path or change.old_path
+            if not is_pointer_name(path) and not self.wants(path, include, exclude):
                 continue
             key_old, key_new = (model_key(p) if p else "" for p in (change.old_path, change.new_path))
             name = key_new or key_old
@@ -181,6 +202,48 @@ class _Revisions:
             else:  # a shard or an index: its model stands under one name on both sides
                 pairs[name] = ChangedFile(name, name)
         return dict(sorted(pairs.items(), key=lambda item: natural_key(item[0])))
+
+    def wants(self, path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+        """Whether globs let a path pass; what they leave out is counted."""
+        from diffai.comparison.directories import wanted
+
+        passes = wanted(path, include, exclude)
+        self.excluded += not passes
+        return passes
+
+    def behind_path(self, path: str, options: CompareOptions, progress: Progress | None) -> list[FileChange]:
+        """The changes of a path that git does not have and DVC does: of one model, or of a directory."""
+        sides = (self._old, self._new or INDEX)
+        if any(exists_at(self._repository, side, path) for side in sides):
+            return []
+        from diffai.comparison.tracked_paths import compare_tracked_folder
+
+        name, revisions = self.relative(path), (self._old, self._new)
+        folder = compare_tracked_folder(self._repository.directory, revisions, name, options, self._limits)
+        if folder is None:
+            return self.compare(name, ChangedFile(name, name), options, progress)
+        return [replace(file, path=f"{name}/{file.path}") for file in folder.files]
+
+    def behind_unchanged_pointers(
+        self, changed: Mapping[str, object], paths: Sequence[str], options: CompareOptions
+    ) -> list[FileChange]:
+        """Models on disk that differ from their DVC pointer, which is as it was: ``dvc add`` was not run yet."""
+        from diffai.comparison.tracked_paths import pointers_of_work_tree
+
+        found: list[FileChange] = []
+        for pointer in pointers_of_work_tree(self._repository, paths):
+            if pointer not in changed:
+                found += self._behind_pointer(ChangedFile(pointer, pointer), options) or ()
+        return found
+
+    def rejoined(self, files: list[FileChange], options: CompareOptions, progress: Progress | None) -> list[FileChange]:
+        """A model that went from git to DVC, or from one pointer to another, is one change and not two."""
+        gone = {file.path for file in files if file.status == "removed"}
+        moved = [file.path for file in files if file.status == "added" and file.path in gone]
+        found = [file for file in files if file.path not in moved]
+        for path in moved:
+            found += self.compare(path, ChangedFile(path, path), options, progress)
+        return sorted(found, key=lambda file: natural_key(file.path)) if moved else found
 
     def compare(
         self, name: str, change: ChangedFile, options: CompareOptions, progress: Progress | None

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from diffai.comparison.directories import why_not_comparable
+from diffai.comparison.directories import is_model_name, model_key, why_not_comparable
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange
 from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, pair_outs
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.sources.changed import INDEX, WORK_TREE, ChangedFile
-from diffai.sources.dvc_open import DvcItem, items_of
+from diffai.sources.dvc_names import is_pointer_name
+from diffai.sources.dvc_open import DvcDirectory, DvcItem, entries_of, items_of
 from diffai.sources.dvc_pointers import DvcTextError, parse_dvc_file
-from diffai.sources.dvc_tracked import DvcHistory, Tracked, find_in_work_tree, work_tree_text
-from diffai.sources.resolve import sentence
+from diffai.sources.dvc_tracked import DvcHistory, Tracked, find_in_work_tree, open_in_work_tree, work_tree_text
+from diffai.sources.dvc_workspace import as_on_disk
+from diffai.sources.git_program import Repository
+from diffai.sources.resolve import open_source, sentence
 
 
 def compare_tracked_folder(
@@ -42,6 +45,8 @@ def compare_tracked_folder(
             else None
             for tracked in found
         ]
+    if revisions[1] == WORK_TREE and items[1] is not None:
+        items[1] = as_on_disk(items[1], is_model_name)
     if items[0] is not None and items[1] is not None and items[0].out.same_as == items[1].out.same_as:
         return DirectoryDiff("", "")
     change = next(compare_outs(Pairs(((items[0], items[1]),), 0), TrackedOptions(options, limits)))
@@ -58,6 +63,37 @@ def _tracked(history: DvcHistory, revision: str, path: str) -> Tracked | None:
     if revision == WORK_TREE:
         return find_in_work_tree(path)
     return history.find("" if revision == INDEX else revision, path.replace(os.sep, "/"))
+
+
+def compare_named_folders(old: str, new: str, options: CompareOptions, limits: Limits) -> DirectoryDiff | None:
+    """Compare two words that name directories of DVC's with several models (``v1:ckpt``, ``ckpt.dvc``, ``ckpt`` on
+    disk); None when one of them names anything else, and when each is one sharded model.
+    """
+    items = [_named_folder(word) for word in (old, new)]
+    if any(item is None for item in items) or all(_is_one_model(item) for item in items if item is not None):
+        return None
+    change = next(compare_outs(Pairs(((items[0], items[1]),), 0), TrackedOptions(options, limits)))
+    return replace(change.files, old=old, new=new) if change.files is not None else None
+
+
+def _named_folder(word: str) -> DvcItem | None:
+    if is_model_name(word) or (os.path.isfile(word) and not is_pointer_name(word)):
+        return None
+    on_disk = os.path.isdir(word)
+    try:
+        found = open_in_work_tree(word) if on_disk else open_source(word)
+    except SourceError:
+        return None
+    if not isinstance(found, DvcDirectory) or found.folder:
+        close = getattr(found, "close", None)
+        if close is not None:
+            close()
+        return None
+    return as_on_disk(found.item, is_model_name) if on_disk else found.item
+
+
+def _is_one_model(item: DvcItem) -> bool:
+    return len({model_key(e.relpath) for e in entries_of(item) or () if is_model_name(e.relpath)}) < 2
 
 
 def compare_pointers(
@@ -81,6 +117,13 @@ def compare_pointers(
     return [file for out in changes for file in _files(out)]
 
 
+def pointers_of_work_tree(repository: Repository, paths: Sequence[str]) -> list[str]:
+    """The pointers that git keeps at some paths (empty = everywhere), from the top of the work tree."""
+    literal = ("--literal-pathspecs",) if paths else ()
+    listed = repository.ask(*literal, "ls-files", "-z", "--full-name", "--", *(paths or (":(top)",)))
+    return [name for name in os.fsdecode(listed).split("\0") if is_pointer_name(name)]
+
+
 def _outs(history: DvcHistory, revision: str, pointer: str) -> list[DvcItem]:
     """The outputs of a pointer at a revision, in the index or the work tree."""
 
@@ -93,7 +136,8 @@ def _outs(history: DvcHistory, revision: str, pointer: str) -> list[DvcItem]:
         return []
     file = parse_dvc_file(text(pointer) or b"", pointer)
     yaml = (text(posixpath.join(posixpath.dirname(pointer), "dvc.yaml")) or b"") if file.lock else b""
-    return items_of(file, pointer, history.place(pointer), yaml=yaml, elsewhere=True)
+    items = items_of(file, pointer, history.place(pointer), yaml=yaml, elsewhere=True)
+    return [as_on_disk(item, is_model_name) for item in items] if revision == WORK_TREE else items
 
 
 def _files(change: OutChange) -> Iterator[FileChange]:

@@ -240,12 +240,23 @@ class DvcDirectory(Directory):
         self.item = item
         self.entries = tuple(entries)
         self._fetch = fetch
+        self.folder = folder
         prefix = f"{folder}/" if folder else ""
         self._files = {
             entry.relpath[len(prefix) :]: entry
             for entry in entries
             if entry.relpath.startswith(prefix) and "/" not in entry.relpath[len(prefix) :]
         }
+
+    @property
+    def inside(self) -> str:
+        """Where it lies, from the top of the repository."""
+        return posixpath.join(self.item.path, self.folder)
+
+    def below(self) -> list[str]:
+        """Paths of all files in it and in the folders below."""
+        prefix = f"{self.folder}/" if self.folder else ""
+        return [e.relpath[len(prefix) :] for e in self.entries if e.relpath.startswith(prefix)]
 
     def names(self) -> tuple[str, ...]:
         """Names of the files, sorted."""

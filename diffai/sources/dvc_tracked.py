@@ -151,7 +151,9 @@ def follow_pointer(data: bytes, path: str, git: GitPlace | None, label: str) -> 
         path = os.path.relpath(os.path.realpath(label), place.root).replace(os.sep, "/")
     try:
         items = items_of(parse_dvc_file(data, path), path, place, elsewhere=data != _text_of(git, path))
-        return open_item(items[0]).opened if len(items) == 1 else DvcPointer(path)
+        if len(items) != 1:
+            return DvcPointer(path, tuple(item.path for item in items))
+        return open_item(items[0]).opened
     except DvcTextError as error:
         return Unreadable(f"DVC pointer {error}")
 

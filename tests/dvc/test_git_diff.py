@@ -696,6 +696,7 @@ def snapshot(dvc: DvcRepo) -> dict[str, bytes]:
 def test_a_tracked_directory_between_revisions(dvc: DvcRepo) -> None:
     dvc.add_directory("ckpt", {"a.safetensors": ONE, "b.safetensors": THREE})
     dvc.write("ckpt/a.safetensors", TWO)
+    dvc.write("ckpt/b.safetensors", THREE)
     dvc.commit("one")
     dvc.add_directory("ckpt", {"a.safetensors": TWO, "b.safetensors": THREE})
     for words in (("HEAD",), ("HEAD", "--staged")):
