@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -18,10 +17,10 @@ from diffai.history.blobs import SMALL, Blob, deltas, look_at, parse_tree, read_
 from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
+from diffai.history.work_files import WorkFiles
 from diffai.model import NotPulled, State
 from diffai.sources.directory import Directory
 from diffai.sources.git_program import Repository
-from diffai.sources.local import LocalFile
 from diffai.sources.pointers import AnnexText, LfsText, parse_pointer
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Versions:
         self.limits = limits
         self._open: dict[str, Input] = {}
         self._blobs: dict[str, Blob] = {}
-        self._staged: dict[str, list[str]] = {}
+        self._work_files = WorkFiles(repository)
         self._headers: dict[str, Input] = {}
         self._asked: set[str] = set()
         self._known_deltas: frozenset[str] = frozenset()
@@ -313,7 +312,7 @@ class Versions:
         if part.mode == _LINK:
             return resolve_at("", version.commit, version.path)
         if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
-            local = self._work_file(part, version.size)
+            local = self._work_files.same(part, version.size)
             if local is not None:
                 return local
         return open_blob("", part.oid, part.path, label=label)
@@ -326,30 +325,6 @@ class Versions:
         tracked = self._dvc.find(version.commit, version.path)
         found = self._dvc.open(tracked, label=label) if tracked is not None else None
         return found.opened if found is not None else NotPulled(f"{version.path} (tracked by DVC)", version.size)
-
-    def _work_file(self, part: Part, size: int) -> Source | None:
-        """The work-tree file when it has exactly the blob's bytes: cheaper than to inflate the blob."""
-        place = self._repository.place()
-        if place is None or not place.top:
-            return None
-        path = os.path.join(place.top, part.path)
-        try:
-            if os.path.islink(path) or os.path.getsize(path) != size or not self._is_staged(part):
-                return None
-            source = LocalFile(path)
-        except (OSError, SourceError):
-            return None
-        if _blob_name(source, len(part.oid)) == part.oid:
-            return source
-        source.close()
-        return None
-
-    def _is_staged(self, part: Part) -> bool:
-        """Whether the index has this object at this path: then the file is worth hashing."""
-        if part.path not in self._staged:
-            answer = self._repository.ask("ls-files", "-s", "-z", "--", f":(top,literal){part.path}")
-            self._staged[part.path] = answer.partition(b"\t")[0].decode("ascii", "replace").split()
-        return part.oid in self._staged[part.path]
 
 
 class _Shards(Directory):
@@ -396,15 +371,3 @@ def _likeliest(model: ModelPath, parts: list[Part]) -> tuple[Part, ...]:
 
 def _is_dvc(path: str) -> bool:
     return path.endswith(".dvc") or posixpath.basename(path) == "dvc.lock"
-
-
-def _blob_name(source: Source, digits: int) -> str:
-    """The object name that git gives these bytes."""
-    import hashlib
-
-    digest = hashlib.sha256() if digits == 64 else hashlib.sha1(usedforsecurity=False)
-    digest.update(b"blob %d\0" % source.size)
-    with source.open_stream() as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
