@@ -86,14 +86,18 @@ def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
         return lines + _strange(figures)
     if entry.compared_with:
         lines.append(f"compared with {escape(entry.compared_with)}")
-    lines += [line for line in (_counts(figures), _structure(figures)) if line]
+    described = verbose or figures.structural or figures.parameters != figures.parameters_before
+    counts = _counts(figures)
+    if counts and not described and figures.size >= 0:
+        counts += f", {size(figures.size)}"
+    lines += [line for line in (counts, _structure(figures)) if line]
     if entry.kind == "same" or (figures.level == "header" and not figures.structural):
         same = "no difference in tensors or metadata"
         lines.append("same names, shapes and dtypes" if figures.level == "header" else same)
     if figures.movement is not None and figures.differs:
         lines += _movement(figures, figures.movement)
     lines += _strange(figures)
-    if verbose or figures.structural or figures.parameters != figures.parameters_before:
+    if described:
         lines.append(_what_it_is(figures, version))
     return lines
 
@@ -111,7 +115,7 @@ def _what_it_is(figures: Figures, version: Version | None) -> str:
 
 
 def _counts(figures: Figures) -> str:
-    """``+2 -1 ~12 >1 of 15 tensors, 94.3% of parameters modified``."""
+    """``+2 -1 ~12 >1 of 15 tensors, 94.3% of 309,633 parameters modified``."""
     marks = [
         f"{mark}{count:,}"
         for mark, count in (
@@ -126,7 +130,7 @@ def _counts(figures: Figures) -> str:
         return f"~ {also}" if also else ""
     text = f"{' '.join(marks)} of {plural(figures.tensors, 'tensor')}"
     if figures.compared and figures.changed and figures.level == "values":
-        text += f", {percent(figures.modified, figures.compared)} of parameters modified"
+        text += f", {percent(figures.modified, figures.compared)} of {plural(figures.compared, 'parameter')} modified"
     return text + (f"; {also}" if also else "")
 
 
@@ -166,7 +170,8 @@ def _movement(figures: Figures, moved: Movement) -> list[str]:
     if largest is not None and len(moved.groups) > 1:
         second.append(f"most: {escape(largest.name)} ({ratio(largest.relative)})")
     if moved.update_cosine is not None:
-        second.append(f"against the update before: cosine {moved.update_cosine:+.2f}{turn_word(moved.update_cosine)}")
+        turn = moved.update_cosine
+        second.append(f"against the update before: cosine {_signed(turn)}{turn_word(turn)}")
     return lines + (["  ".join(second)] if second else [])
 
 
@@ -225,3 +230,8 @@ def _course(moves: Sequence[Movement | None]) -> str:
     ):
         words.append("updates shrink steadily")
     return f"; {', '.join(words)}" if words else ""
+
+
+def _signed(cosine: float) -> str:
+    """With its sign, which means nothing of a cosine that is 0 as far as is shown."""
+    return "0.00" if abs(cosine) < 0.005 else f"{cosine:+.2f}"
