@@ -130,18 +130,28 @@ class RemoteFetch:
 
     def __call__(self, item: DvcItem) -> Source | State | None:
         """The object, or a state that says why the remote does not give it; None when there is nothing to ask."""
-        if item.place is None or not item.place.root or not (item.address or item.out.versions):
+        if (
+            item.place is None
+            or not item.place.root
+            or not (item.address or item.out.versions or item.out.source_version)
+        ):
             return None
         try:
-            remote = self._remote(item.place, item.out.remote)
-            if self._mode == "full":
-                return self._download(remote, item)
-            source = remote.open(item)
-            source.beside = beside(item, self)
-            return source
+            return self._fetch(item.place, item)
         except RemoteError as error:
             what = f"DVC object {item.address[:8]} of {item.label} ({error})"
             return NotPulled(what, item.size, item.command)
+
+    def _fetch(self, place: DvcPlace, item: DvcItem) -> Source | State:
+        """From the remote; of an import that is not there, the version that was imported, from where it came."""
+        remote = self._remote(place, item.out.remote) if item.address or item.out.versions else None
+        if remote is None or (item.out.source_version and item.entry is None and not remote.has(item)):
+            remote = _Remote(place, "", item.out.source)
+        if self._mode == "full":
+            return self._download(remote, item)
+        source = remote.open(item)
+        source.beside = beside(item, self)
+        return source
 
     def manifest(self, item: DvcItem) -> tuple[DvcEntry, ...] | None:
         """The list of files of a directory; None when the remote has none either."""
@@ -177,9 +187,9 @@ class RemoteFetch:
 
 
 class _Remote:
-    """One remote of one DVC repository, by DVC's own configuration and file system."""
+    """One remote of one DVC repository, by DVC's own configuration and file system; or the URL of an import."""
 
-    def __init__(self, place: DvcPlace, name: str) -> None:
+    def __init__(self, place: DvcPlace, name: str, url: str = "") -> None:
         try:
             from dvc.config import Config, ConfigError, NoRemoteError
             from dvc.fs import get_cloud_fs
@@ -188,10 +198,11 @@ class _Remote:
         try:
             dvc_dir = os.path.join(place.root, ".dvc")
             config = Config(dvc_dir, local_dvc_dir=_local_dir(place, dvc_dir))
-            self._name = name or config["core"].get("remote", "")
+            self._name = url or name or config["core"].get("remote", "")
             if not self._name:
                 raise RemoteError("no DVC remote is configured as the default")
-            cls, options, base = get_cloud_fs(config, name=self._name)
+            which = {"url": url, "version_aware": True} if url else {"name": self._name}
+            cls, options, base = get_cloud_fs(config, **which)
             self._fs: Any = cls(**options)
         except (NoRemoteError, ConfigError) as error:
             raise RemoteError(_words(error)) from error
@@ -201,6 +212,15 @@ class _Remote:
             raise RemoteError(f"DVC remote {name or 'default'}: {_words(error)}") from error
         self._base = base
         self._root = place
+        self._is_source = bool(url)
+
+    def has(self, item: DvcItem) -> bool:
+        """Whether it has the object; a remote that cannot be asked is said by what opens it."""
+        try:
+            self._find(item)
+        except RemoteError:
+            return False
+        return True
 
     def open(self, item: DvcItem) -> RemoteObject:
         """The object, for reading by ranges.
@@ -239,6 +259,8 @@ class _Remote:
 
     def _paths(self, item: DvcItem) -> list[str]:
         """Where the object can lie: by address in both layouts, or by its path and version."""
+        if self._is_source:
+            return [self._fs.version_path(self._base, item.out.source_version)]
         fs, version = self._fs, item.entry.version if item.entry else item.out.versions.get(self._name, "")
         if version:
             folder = self._root.folder

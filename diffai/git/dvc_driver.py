@@ -147,7 +147,7 @@ def _side(
         items = items_of(parsed, path, place, yaml=yaml, elsewhere=False)
     except SourceError as error:
         return _Side(problem=str(error))
-    marked = tuple(replace(item, elsewhere=item.out.value.encode() not in current) for item in items)
+    marked = tuple(replace(item, elsewhere=(item.out.value.encode() or data) not in current) for item in items)
     return _Side(data, parsed, marked)
 
 

@@ -364,11 +364,13 @@ def _summary(diff: DirectoryDiff, same: int) -> str:
     counts = {status: sum(1 for f in diff.files if f.status == status) for status in
               ("added", "removed", "compared", "unreadable")}  # fmt: skip
     changed = counts["compared"] - (same - diff.same_models)
+    alike = sum(1 for f in diff.files if f.status == "compared" and f.diff and _only_headers(f.diff))
     parts = [
         f"{count:,} {word}"
         for count, word in (
             (changed, "changed"), (counts["added"], "added"), (counts["removed"], "removed"),
-            (same, "unchanged"), (counts["unreadable"], "not readable"),
+            (same - alike, "unchanged"), (alike, "alike in names, shapes and dtypes"),
+            (counts["unreadable"], "not readable"),
         )
         if count
     ]  # fmt: skip
@@ -382,6 +384,12 @@ def _summary(diff: DirectoryDiff, same: int) -> str:
         ]
         text += f"; other files: {', '.join(others)}"
     return text
+
+
+def _only_headers(diff: ModelDiff) -> bool:
+    """Whether no difference was found because values were not looked at."""
+    same_bytes = diff.old.identity and diff.old.identity == diff.new.identity
+    return diff.options.shape_only and not diff.differs and not same_bytes
 
 
 __all__ = ["TextOptions", "describe_side", "render_directory", "render_text", "shape"]

@@ -10,12 +10,12 @@ import posixpath
 from collections.abc import Callable, Sequence
 
 from diffai.errors import SourceError
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.model import NotPulled, State, Unreadable
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError, checked_name
 from diffai.sources.dvc_cache import CachedObject, DvcPlace, find_object, matches, read_manifest, work_tree_file
-from diffai.sources.dvc_pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, stage_folder
+from diffai.sources.dvc_pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, model_paths, stage_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,17 +74,22 @@ class DvcItem:
     @property
     def command(self) -> str:
         """The ``dvc`` command that brings it into the cache, to be run at the top of the work tree."""
+        return self._command("fetch", *(["--all-commits"] if self.elsewhere else [])) if self.pointer else "dvc fetch"
+
+    @property
+    def download(self) -> str:
+        """The command that downloads an import whose content the pointer does not name yet; "" for an old pointer."""
+        return "" if self.elsewhere or not self.pointer else self._command("update")
+
+    def _command(self, *verb: str) -> str:
         import shlex
 
-        if not self.pointer:
-            return "dvc fetch"
         folder = self.place.folder if self.place is not None else ""
         target = posixpath.relpath(self.pointer, folder) if folder else self.pointer
         if self.out.stage:
             beside = posixpath.dirname(target)
             target = f"{beside}/dvc.yaml:{self.out.stage}" if beside else self.out.stage
-        words = ["dvc", *(["--cd", folder] if folder else []), "fetch"]
-        return shlex.join([*words, *(["--all-commits"] if self.elsewhere else []), target])
+        return shlex.join(["dvc", *(["--cd", folder] if folder else []), *verb, target])
 
 
 @frozen
@@ -112,6 +117,8 @@ def items_of(
     for out in file.outs:
         wdir = stage_folder(yaml, out.stage) if file.lock else file.wdir
         path = inside(posixpath.join(posixpath.dirname(pointer), wdir), out.path)
+        if yaml and posixpath.normpath(posixpath.join(wdir, out.path)) in model_paths(yaml):
+            out = replace(out, model=True)
         items.append(DvcItem(out, path if pointer else "", pointer, place, elsewhere=elsewhere))
     return items
 
@@ -131,14 +138,17 @@ def open_item(item: DvcItem, *, label: str = "", fetch: Fetch | None = None) -> 
     if item.is_directory:
         return _open_directory(item, label, fetch)
     if not item.address:
-        return Found((fetch(item) if fetch else None) or _unnamed(item))
+        fetched = fetch(item) if fetch else None
+        return Found(_unnamed(item)) if fetched is None else _fetched(fetched)
     found = _open_here(item, label, fetch)
     if found is not None:
         return found
     fetched = fetch(item) if fetch else None
-    if fetched is not None:
-        return Found(fetched, "" if isinstance(fetched, State) else "remote")
-    return Found(_not_pulled(item))
+    return Found(_not_pulled(item)) if fetched is None else _fetched(fetched)
+
+
+def _fetched(found: Source | State) -> Found:
+    return Found(found, "" if isinstance(found, State) else "remote")
 
 
 def entries_of(item: DvcItem) -> tuple[DvcEntry, ...] | None:
@@ -210,7 +220,7 @@ def _unnamed(item: DvcItem) -> State:
     if item.entry is not None:
         return NotPulled(f"{item.label} (DVC's list has no md5 of it)", item.size, item.command)
     if not out.key:
-        return NotPulled(f"{item.label} (imported without download)", item.size, item.command)
+        return NotPulled(f"{item.label} (imported without download)", item.size, item.download)
     if out.key == "md5":
         return Unreadable(f"md5 {out.value[:64]!r} of {item.label} is no content address")
     return NotPulled(f"{item.label} (DVC knows it by its {out.key} {out.value[:64]} only)", item.size)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from diffai.errors import SourceError
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.sources.dvc_names import MAX_POINTER_BYTES, is_pointer_name
 from diffai.sources.plain_yaml import NotPlainError, parse_plain
 
@@ -58,6 +58,8 @@ class DvcOut:
         remote: the remote it asks for; "" is the default one.
         versions: version of the object by remote, for cloud-versioned remotes.
         model: it is said to be a model (``type: model``).
+        cached: DVC keeps it in its cache, and does not leave it to git.
+        source, source_version: URL and version of an import, which has the same content as long as there are versions.
 
     """
 
@@ -73,6 +75,8 @@ class DvcOut:
     versions: Mapping[str, str] = MappingProxyType({})
     model: bool = False
     cached: bool = True
+    source: str = ""
+    source_version: str = ""
 
     @property
     def is_directory(self) -> bool:
@@ -141,6 +145,11 @@ def parse_dvc_file(data: bytes, name: str) -> DvcFile:
     if posixpath.basename(name) == "dvc.lock":
         return _lock_file(document)
     outs = tuple(_outs(document.get("outs"), ""))
+    deps = document.get("deps")
+    if len(outs) == 1 and isinstance(deps, list) and len(deps) == 1 and isinstance(deps[0], dict):
+        url, version = _text(deps[0].get("path")), _text(deps[0].get("version_id"))
+        if version and "://" in url:
+            outs = (replace(outs[0], source=url, source_version=version),)
     return DvcFile(False, _text(document.get("wdir")), outs, tuple(_imports(document.get("deps"))))
 
 
@@ -191,13 +200,43 @@ def uncached_paths(data: bytes) -> frozenset[tuple[str, str]]:
     found = set[tuple[str, str]]()
     for name, stage in stages.items() if isinstance(stages, dict) else ():
         body = stage.get("do", stage) if isinstance(stage, dict) else None
-        for kind in ("outs", "metrics", "plots"):
-            items = body.get(kind) if isinstance(body, dict) else None
-            for item in items if isinstance(items, list) else ():
-                for path, facts in item.items() if isinstance(item, dict) else ():
-                    if isinstance(facts, dict) and facts.get("cache") is False:
-                        found.add((str(name), str(path)))
+        for path, facts in _described(body, ("outs", "metrics", "plots")):
+            if facts.get("cache") is False:
+                found.add((str(name), path))
     return frozenset(found)
+
+
+@lru_cache(maxsize=256)
+def model_paths(data: bytes) -> frozenset[str]:
+    """Paths, from the folder of a ``dvc.yaml``, that it calls models: ``artifacts``, and outputs of stages."""
+    try:
+        document = _load_yaml(data, typed=True)
+    except DvcTextError:
+        return frozenset()
+    if not isinstance(document, dict):
+        return frozenset()
+    found = set[str]()
+    artifacts, stages = document.get("artifacts"), document.get("stages")
+    for facts in artifacts.values() if isinstance(artifacts, dict) else ():
+        if isinstance(facts, dict) and facts.get("type") == "model" and isinstance(facts.get("path"), str):
+            found.add(posixpath.normpath(facts["path"]))
+    for stage in stages.values() if isinstance(stages, dict) else ():
+        body = stage.get("do", stage) if isinstance(stage, dict) else None
+        wdir = body.get("wdir") if isinstance(body, dict) else None
+        for path, facts in _described(body, ("outs",)):
+            if facts.get("type") == "model":
+                found.add(posixpath.normpath(posixpath.join(wdir if isinstance(wdir, str) else "", path)))
+    return frozenset(found)
+
+
+def _described(stage: object, kinds: tuple[str, ...]) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Outputs of a stage that stand there with facts: ``- model.pt: {cache: false}``."""
+    for kind in kinds:
+        items = stage.get(kind) if isinstance(stage, dict) else None
+        for item in items if isinstance(items, list) else ():
+            for path, facts in item.items() if isinstance(item, dict) else ():
+                if isinstance(facts, dict):
+                    yield str(path), facts
 
 
 def stage_folder(data: bytes, stage: str) -> str:
@@ -337,6 +376,6 @@ def _number(value: object) -> int:
 
 __all__ = [
     "MAX_MANIFEST_BYTES", "MAX_POINTER_BYTES", "DvcEntry", "DvcFile", "DvcImport", "DvcOut", "DvcTextError", "inside",
-    "is_pointer_name", "parse_dvc_file", "parse_manifest", "stage_folder", "stage_folders",
+    "is_pointer_name", "model_paths", "parse_dvc_file", "parse_manifest", "stage_folder", "stage_folders",
     "uncached_paths",
 ]  # fmt: skip

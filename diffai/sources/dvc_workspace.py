@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
+from diffai.frozen import replace
 from diffai.sources.dvc_cache import find_object, md5_of, work_tree_file
 from diffai.sources.dvc_open import DvcItem, entries_of
 from diffai.sources.dvc_pointers import DvcEntry
@@ -48,7 +48,7 @@ def as_on_disk(item: DvcItem, is_model: Callable[[str], bool]) -> DvcItem:
 
 
 def _changed(item: DvcItem, **facts: object) -> DvcItem:
-    out = replace(item.out, **{"key": "md5", "size": -1, "nfiles": -1, "legacy": False, **facts})  # type: ignore[arg-type]
+    out = replace(item.out, **{"key": "md5", "size": -1, "nfiles": -1, "legacy": False, **facts})
     return replace(item, out=out)
 
 

@@ -505,7 +505,7 @@ def test_import_without_download(dvc: DvcRepo) -> None:
     before = "frozen: true\ndeps:\n- path: s3://b/m.safetensors\n  etag: e1\n  size: 184\n"
     dvc.write("m.safetensors.dvc", before + "outs:\n- hash: md5\n  path: m.safetensors\n")
     text = dvc.repo.git("diff")
-    assert "! new: m.safetensors (imported without download) is not here; bring it with: dvc fetch m.saf" in text
+    assert "! new: m.safetensors (imported without download) is not here; bring it with: dvc update m.saf" in text
 
 
 def test_import_url_moves_to_another_version(dvc: DvcRepo) -> None:
