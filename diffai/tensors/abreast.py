@@ -21,8 +21,7 @@ from diffai.tensors.engine import NumericOptions, finish_pair
 from diffai.tensors.pairs import Comparer, Figures
 from diffai.tensors.workers import run
 
-_MEMORY = 32 << 20  # bytes of all windows together
-_LEAST, _MOST = 1 << 19, 4 << 20  # bytes of one checkpoint's window
+_WINDOW = 1 << 19  # bytes of one checkpoint; git can have the next one ready in the meantime, as far as a pipe holds
 _BLOCK = 1 << 18
 _SIZES = Sizes(block=_BLOCK, chunk=1 << 62)  # a tensor that a window holds whole is one piece
 
@@ -193,7 +192,6 @@ def _common_order(columns: Iterable[Column]) -> list[Key] | None:
 
 def windows(columns: Sequence[Column], order: Sequence[Key]) -> Iterator[list[Part]]:
     """Cut all keys into windows of bounded memory."""
-    room = max(_LEAST, min(_MOST, _MEMORY // max(1, len(columns))))
     bits: dict[Key, int] = {}
     counts: dict[Key, int] = {}
     for column in columns:
@@ -205,15 +203,15 @@ def windows(columns: Sequence[Column], order: Sequence[Key]) -> Iterator[list[Pa
     for key in order:
         count = counts[key]
         size = (count * bits[key] + 7) // 8
-        if used + size > room and window:
+        if used + size > _WINDOW and window:
             yield window
             window, used = [], 0
-        if size <= room:
+        if size <= _WINDOW:
             if count:
                 window.append(Part(key, 0, count, True))
                 used += size
             continue
-        step = room * 8 // bits[key] // 16 * 16  # whole bytes, of any dtype
+        step = _WINDOW * 8 // bits[key] // 16 * 16  # whole bytes, of any dtype
         for start in range(0, count, step):
             yield [Part(key, start, min(start + step, count), False)]
     if window:

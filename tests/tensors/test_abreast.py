@@ -28,8 +28,7 @@ relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred bytes a window, so that small tensors span several."""
-    monkeypatch.setattr(abreast, "_LEAST", 256)
-    monkeypatch.setattr(abreast, "_MOST", 512)
+    monkeypatch.setattr(abreast, "_WINDOW", 512)
     monkeypatch.setattr(abreast, "_SIZES", abreast.Sizes(block=64, exact_block=32, chunk=1 << 62, small=16, batch=48))
 
 
