@@ -330,7 +330,7 @@ def test_dvc_pointers(here: Repo) -> None:
     assert open_source("m.pt.dvc") == Unreadable("md5 '0f1e' of m.pt is no content address")
     assert open_source("HEAD:m.pt.dvc") == Unreadable("md5 '0f1e' of m.pt is no content address")
     here.commit({"two.dvc": "outs:\n- md5: 0f1e\n  path: a.pt\n- md5: 0f1e\n  path: b.pt\n"})
-    assert open_source("two.dvc") == open_source("HEAD:two.dvc") == DvcPointer("two.dvc")
+    assert open_source("two.dvc") == open_source("HEAD:two.dvc") == DvcPointer("two.dvc", ("a.pt", "b.pt"))
 
 
 def test_local_directory(lfs: Repo) -> None:
