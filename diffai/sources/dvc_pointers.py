@@ -252,7 +252,7 @@ def inside(folder: str, path: str) -> str:
 
     """
     joined = posixpath.normpath(posixpath.join(folder, path.replace("\\", "/")))
-    if "://" in path or "\0" in path or joined.startswith(("/", "../")) or joined in ("..", "."):
+    if "://" in path or "\0" in joined or joined.startswith(("/", "../")) or joined in ("..", "."):
         raise DvcTextError(f"{path}: lies outside the repository")
     return joined
 
