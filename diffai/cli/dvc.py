@@ -125,7 +125,7 @@ def _compare_options(settings: Any, given: dict[str, Any]) -> Any:
 @command.command("alias", context_settings=_HELP)
 @click.argument("shell", default="", metavar="[bash|zsh|fish]")
 def alias(shell: str) -> int:
-    r"""Print a shell function that lets `dvc diff` itself show tensors.
+    """Print a shell function that lets `dvc diff` itself show tensors.
 
     \b
     bash, zsh:  eval "$(diffai dvc alias)"                (in ~/.bashrc or ~/.zshrc; undo: unset -f dvc)
@@ -152,7 +152,7 @@ def alias(shell: str) -> int:
 @click.option("--epsilon", type=click.FloatRange(min=0), metavar="FLOAT", help="Distance that is equal.")
 @click.option("--rtol", type=click.FloatRange(min=0), metavar="FLOAT", help="... plus this times |old|.")
 def stage(baseline: str, model: str, folder: str, **given: Any) -> int:
-    r"""Compare MODEL with BASELINE and write metrics.json, tensors.json, report.md and report.json for DVC.
+    """Compare MODEL with BASELINE and write metrics.json, tensors.json, report.md and report.json for DVC.
 
     BASELINE is a file that DVC tracks as a dependency, such as an import of an earlier version; never a revision,
     because DVC would not notice when that moves.
@@ -167,12 +167,25 @@ def stage(baseline: str, model: str, folder: str, **given: Any) -> int:
     if given["add"]:
         from diffai.dvc.pipeline import add_stage
 
-        definition = files.stage_definition(given["name"], baseline, model, folder)
+        for word in (baseline, model):
+            if not os.path.exists(word) and ":" in word:
+                raise UsageError(
+                    f"{word}: a stage depends on files, since DVC does not notice when a revision moves; "
+                    f"import that version first: dvc import --rev REV . {model} -o baseline{os.path.splitext(model)[1]}"
+                )
+        tolerances = [word for name in ("epsilon", "rtol") if given[name] is not None
+                      for word in (f"--{name}", repr(given[name]))]  # fmt: skip
+        definition = files.stage_definition(given["name"], baseline, model, folder, tolerances)
         changed = add_stage(given["path"], definition)
         click.echo(
             f"{given['path']}: stage {given['name']} {'added' if changed else 'is there already'}; run: dvc repro"
             f" {given['name']}"
         )
+        if not os.path.exists(baseline):
+            click.echo(
+                f"{baseline} is not here yet; import the version to compare with: "
+                f"dvc import --rev REV . {model} -o {baseline}"
+            )
         return EXIT_OK
     from diffai.cli.options import limits_for, settings_for
     from diffai.comparison.inputs import open_input

@@ -143,7 +143,9 @@ def _without_inode(data: dict[str, Json]) -> dict[str, Json]:
     return data
 
 
-def stage_definition(name: str, baseline: str, model: str, folder: str) -> dict[str, Mapping[str, object]]:
+def stage_definition(
+    name: str, baseline: str, model: str, folder: str, options: Sequence[str] = ()
+) -> dict[str, Mapping[str, object]]:
     """The stage and its plots as they stand in a ``dvc.yaml``: ``{"stages": ..., "plots": ...}``.
 
     The baseline is a dependency, so that DVC knows when the comparison is out of date; outputs are small text for
@@ -152,7 +154,7 @@ def stage_definition(name: str, baseline: str, model: str, folder: str) -> dict[
     import shlex
 
     out = folder.rstrip("/")
-    command = shlex.join(["diffai", "dvc", "stage", baseline, model, "--out", out])
+    command = shlex.join(["diffai", "dvc", "stage", baseline, model, "--out", out, *options])
     plain = {"cache": False}
     stage = {
         "cmd": command,

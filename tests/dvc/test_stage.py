@@ -180,6 +180,22 @@ def test_refusals(tmp_path: Path) -> None:
     assert yaml.safe_load(snippet(DEFINITION))["stages"] == DEFINITION["stages"]
 
 
+def test_add_from_the_command_line(tmp_path: Path) -> None:
+    """Options go into the stage; a revision is no dependency; a baseline that is missing is said."""
+    words = ("dvc", "stage", "--add", "base.safetensors", "m.safetensors")
+    done = diffai(*words, "--epsilon", "1e-6", "--rtol", "0.5", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (
+        "base.safetensors is not here yet; import the version to compare with: dvc import --rev REV . m" in done.stdout
+    )
+    stage = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]["modeldiff"]
+    assert stage["cmd"].endswith("m.safetensors --out diffai --epsilon 1e-06 --rtol 0.5")
+    before = (tmp_path / "dvc.yaml").read_text()
+    done = diffai("dvc", "stage", "--add", "--name", "x", "HEAD:m.safetensors", "m.safetensors", cwd=tmp_path)
+    assert done.returncode == 2 and "DVC does not notice when a revision moves" in done.stderr
+    assert (tmp_path / "dvc.yaml").read_text() == before
+
+
 # ---------------------------------------------------------------- real pipelines
 
 
