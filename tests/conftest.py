@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from gitrepo import Repo, isolate
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script: every program that a test interrupts would inherit that it is not to be.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
