@@ -44,8 +44,8 @@ def spool_stream(stream: BinaryIO, size: int, limit: int, label: str) -> int:
         raise LimitError(f"{reason} (diffai.maxSpool lifts it)")
     folder, fd = tempfile.gettempdir(), -1
     try:
-        fd, name = tempfile.mkstemp(prefix="diffai-", dir=folder)
-        os.unlink(name)
+        with tempfile.TemporaryFile(buffering=0, prefix="diffai-", dir=folder) as file:  # on Linux it never has a name
+            fd = os.dup(file.fileno())
         done = 0
         while done < size:
             block = stream.read(min(_BLOCK, size - done))
