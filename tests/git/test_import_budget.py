@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from dvcrepo import DvcRepo, md5
 from gitrepo import Repo
+from program import DIFFAI
 from safetensors.numpy import save
 
 ONE = save({"a.weight": np.arange(8, dtype="f4")})
@@ -127,3 +128,15 @@ def test_numpy_starts_no_threads_unless_the_user_says_so(files: Repo, asked: str
     assert setting == (asked or "1")
     if not asked:
         assert threads == "1"
+
+
+@pytest.mark.parametrize("word", ["git-driver", "textconv"])
+def test_numpy_is_loaded_without_its_help(files: Repo, word: str) -> None:
+    call = ("x",) if word == "textconv" else sides("x", "y", "m.safetensors")
+    done = subprocess.run(
+        [DIFFAI, word, *call], cwd=files.top, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "a.weight" in done.stdout
+    assert "numpy" in modules and not [name for name in modules if "_add_newdocs" in name]
