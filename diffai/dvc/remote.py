@@ -260,15 +260,23 @@ class _Remote:
     def _paths(self, item: DvcItem) -> list[str]:
         """Where the object can lie: by address in both layouts, or by its path and version."""
         if self._is_source:
-            return [self._fs.version_path(self._base, item.out.source_version)]
+            return [self._version(self._base, item.out.source_version)]
         fs, version = self._fs, item.entry.version if item.entry else item.out.versions.get(self._name, "")
         if version:
             folder = self._root.folder
             inside = posixpath.relpath(item.path, folder) if folder else item.path
-            return [fs.version_path(fs.join(self._base, *inside.split("/")), version)]
+            return [self._version(fs.join(self._base, *inside.split("/")), version)]
         first, rest = item.address[:2], item.address[2:]
         layouts = [fs.join(self._base, "files", "md5", first, rest), fs.join(self._base, first, rest)]
         return layouts[::-1] if item.out.legacy else layouts
+
+
+    def _version(self, path: str, version: str) -> str:
+        """One version of a path. Where there are none, a pointer could name any file of this machine, or any page."""
+        if not hasattr(self._fs, "version_path"):
+            raise RemoteError(f"{self._name} keeps no versions of its files, though the pointer names one")
+        named: str = self._fs.version_path(path, version)
+        return named
 
 
 def remote_fetch(mode: str, max_spool: int) -> RemoteFetch:

@@ -88,8 +88,14 @@ class DvcItem:
         target = posixpath.relpath(self.pointer, folder) if folder else self.pointer
         if self.out.stage:
             beside = posixpath.dirname(target)
-            target = f"{beside}/dvc.yaml:{self.out.stage}" if beside else self.out.stage
-        return shlex.join(["dvc", *(["--cd", folder] if folder else []), *verb, target])
+            plain = not beside and not self.out.stage.startswith("-")
+            target = self.out.stage if plain else posixpath.join(beside, f"dvc.yaml:{self.out.stage}")
+        return shlex.join(["dvc", *(["--cd", _no_option(folder)] if folder else []), *verb, _no_option(target)])
+
+
+def _no_option(path: str) -> str:
+    """A path that a program cannot take for one of its options: names come with the clone."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 @frozen

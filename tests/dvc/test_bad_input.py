@@ -41,6 +41,7 @@ def every_command(dvc: DvcRepo) -> str:
     for words in (("diff", "HEAD~1", "HEAD"), ("diff",), ("diff", "--cached"), ("show",), ("log", "-p", "-3")):
         done = dvc.repo.run(*words)
         assert done.returncode == 0, (words, done.stderr)
+        assert "diffai: unexpected" not in done.stdout, (words, done.stdout)
         said.append(done.stdout)
     for words in (
         ("HEAD~1..HEAD",), ("HEAD", "--"), ("dvc", "diff", "HEAD~1", "HEAD"), ("dvc", "diff", "--json", "HEAD~1", "HEAD"),
@@ -124,6 +125,19 @@ def test_paths_and_links_that_lead_out(dvc: DvcRepo, tmp_path: Path) -> None:
     dvc.pointer("link", f"- md5: {manifest}\n  size: 184\n  nfiles: 1\n")
     assert "is not here" in dvc.repo.git("diff", "--cached", "--", "link.dvc")
     assert "mean=" not in diffai("HEAD", "--", "link", cwd=dvc.top).stdout
+
+
+def test_no_name_becomes_an_option_of_the_command_that_is_shown(dvc: DvcRepo) -> None:
+    """The command is there to be copied, and ``--fetch`` runs it."""
+    body = "outs:\n- md5: 0123456789abcdef0123456789abcdef\n  size: 184\n  path: m.safetensors\n"
+    (dvc.top / "--jobs=9.dvc").write_text(body)
+    (dvc.top / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  --cprofile-dump=x:\n    cmd: x\n    outs:\n    - path: n.safetensors\n"
+        "      md5: 0123456789abcdef0123456789abcdef\n      size: 184\n"
+    )
+    dvc.repo.git("add", "-A")
+    text = dvc.repo.git("diff", "--cached")
+    assert "dvc fetch ./--jobs=9.dvc" in text and "dvc fetch dvc.yaml:--cprofile-dump=x" in text, text
 
 
 @pytest.mark.parametrize("what", ["absent", "empty", "a file", "unreadable manifest", "a folder in place of an object"])

@@ -237,6 +237,28 @@ def test_what_a_remote_cannot_give(folder: DvcRepo, tmp_path: Path) -> None:
         assert "! not compared" in text
 
 
+@pytest.mark.parametrize("mode", ["header", "full"])
+def test_a_pointer_cannot_have_a_file_of_this_machine_read(folder: DvcRepo, tmp_path: Path, mode: str) -> None:
+    """By an import from a file URL, or by a version in a remote that is a folder: neither has versions of files."""
+    secret = tmp_path / "secret.safetensors"
+    secret.write_bytes(writer.simple(3, ("secret.weight",)))
+    size = secret.stat().st_size
+    pointers = {
+        "import": f"deps:\n- path: file://{secret}\n  version_id: x\nouts:\n- path: m.safetensors\n  size: {size}\n",
+        "cloud": f"outs:\n- path: {str(secret)[1:]}\n  size: {size}\n  cloud:\n    root:\n      version_id: x\n",
+    }
+    folder.repo.config("diffai.remote", mode)
+    (folder.top / ".dvc" / "config").write_text("[core]\n    remote = root\n['remote \"root\"']\n    url = /\n")
+    for text in pointers.values():
+        folder.write("m.safetensors.dvc", text)
+        for done in (
+            folder.repo.git("diff", "--", "m.safetensors.dvc"),
+            diffai("HEAD", "--", "m.safetensors.dvc", cwd=folder.top).stdout,
+        ):
+            assert "secret.weight" not in done and "unexpected" not in done, done
+        assert "keeps no versions of its files" in folder.repo.git("diff", "--", "m.safetensors.dvc")
+
+
 def test_a_wrong_object_of_a_remote_is_not_believed(folder: DvcRepo, tmp_path: Path) -> None:
     path = tmp_path / "remote" / "files" / "md5" / md5(writer.simple(2))[:2] / md5(writer.simple(2))[2:]
     path.write_bytes(writer.simple(3))
