@@ -9,14 +9,14 @@ The commands see a DVC repository ``project``; ``train SEED FILE`` writes a mode
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
+
+from transcripts import shell, write_or_check
 
 PAGE = Path(__file__).with_name("guide-dvc.md")
 _BLOCK = re.compile(r"<!-- run: (.*?) -->|(<!-- transcript: dvc -->\n```console\n)(.*?)(```)", re.DOTALL)
@@ -59,36 +59,21 @@ def run(page: str, folder: Path) -> str:
     """The page with every transcript's output replaced by what its commands print now."""
     environment = prepare(folder)
 
-    def shell(command: str, *, check: bool = False) -> str:
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=folder / "project", env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, start_new_session=True,
-        )  # fmt: skip
+    def printed(command: str, *, check: bool = False) -> str:
+        done = shell(command, folder, environment)
         if check and done.returncode:
             raise SystemExit(f"{command}: exit code {done.returncode}: {done.stdout}")
         return done.stdout.replace(str(folder / "project"), "/srv/project")
 
     def block(match: re.Match[str]) -> str:
         if match[1]:
-            shell(match[1], check=True)
+            printed(match[1], check=True)
             return match[0]
         commands = re.findall(r"^\$ (.*)$", match[3], flags=re.MULTILINE)
-        return match[2] + "".join(f"$ {command}\n{shell(command)}" for command in commands) + match[4]
+        return match[2] + "".join(f"$ {command}\n{printed(command)}" for command in commands) + match[4]
 
     return _BLOCK.sub(block, page)
 
 
-def main() -> int:
-    """Write the page, or say how it differs from what is printed."""
-    before = PAGE.read_text("utf-8")
-    with tempfile.TemporaryDirectory() as name:
-        after = run(before, Path(name).resolve())
-    if "--check" not in sys.argv:
-        PAGE.write_text(after, "utf-8")
-        return 0
-    sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), after.splitlines(True), "page", "printed"))
-    return before != after
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(write_or_check(PAGE, run))

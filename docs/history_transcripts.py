@@ -8,17 +8,15 @@ The commands see a repository ``project`` with eight commits of one classifier.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import subprocess
-import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
+from transcripts import shell, write_or_check
 
 PAGE = Path(__file__).with_name("guide-history.md")
 _BLOCK = re.compile(r"(<!-- transcript: history -->\n```console\n)(.*?)(```)", re.DOTALL)
@@ -88,10 +86,7 @@ def run(page: str, folder: Path) -> str:
         out = []
         for part in re.split(r"^\$ ", match[2], flags=re.MULTILINE)[1:]:
             command = part.split("\n")[0]
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=folder / "project", env=environment, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, start_new_session=True,
-            )  # fmt: skip
+            done = shell(command, folder, environment)
             text = done.stdout.replace(str(folder / "project"), "/srv/project")
             text = re.sub(r"'?/\S*/bin/(diffai|python\S*)'?", r"\1", text)
             out.append(f"$ {command}\n{text}")
@@ -100,17 +95,5 @@ def run(page: str, folder: Path) -> str:
     return _BLOCK.sub(block, page)
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    before = PAGE.read_text("utf-8")
-    with tempfile.TemporaryDirectory() as name:
-        after = run(before, Path(name).resolve())
-    if "--check" not in sys.argv:
-        PAGE.write_text(after, "utf-8")
-        return 0
-    sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), after.splitlines(True), "page", "printed"))
-    return before != after
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(write_or_check(PAGE, run))
