@@ -67,17 +67,7 @@ def lfs_clone(repo: Repo, tmp_path: Path) -> tuple[Repo, list[dict[str, Any]]]:
     bare = Repo.init(tmp_path / "server.git", "--bare")
     repo.git("remote", "add", "origin", f"file://{bare.top}")
     repo.git("push", "-q", "origin", "main")
-    return clone_without_objects(bare, tmp_path), [weights for _, weights in run]
-
-
-def clone_without_objects(server: Repo, tmp_path: Path) -> Repo:
-    clone = Repo(tmp_path / "clone")
-    subprocess.run(
-        ["git", "clone", "-q", f"file://{server.top}", str(clone.top)],
-        env={**os.environ, "GIT_LFS_SKIP_SMUDGE": "1"}, check=True,
-    )  # fmt: skip
-    clone.git("lfs", "install", "--local", "--skip-smudge")
-    return clone
+    return bare.clone_without_lfs_objects(tmp_path / "clone"), [weights for _, weights in run]
 
 
 def lfs_objects(repo: Repo) -> int:
@@ -113,7 +103,7 @@ def test_blame_fetches_across_a_rename(repo: Repo, tmp_path: Path) -> None:
     bare = Repo.init(tmp_path / "server.git", "--bare")
     repo.git("remote", "add", "origin", f"file://{bare.top}")
     repo.git("push", "-q", "origin", "main")
-    clone = clone_without_objects(bare, tmp_path)
+    clone = bare.clone_without_lfs_objects(tmp_path / "clone")
     report = json.loads(diffai(clone.top, "blame", "--fetch", "--format", "json", "HEAD", "--", "model.safetensors"))
     by = {t["name"]: t["values"]["subject"] for t in report["tensors"]}
     assert by["head.bias"] == "renamed and trained"

@@ -164,15 +164,7 @@ def test_fetch_brings_lfs_objects(repo: Repo, tmp_path: Path) -> None:
     bare = Repo.init(tmp_path / "server.git", "--bare")
     repo.git("remote", "add", "origin", f"file://{bare.top}")
     repo.git("push", "-q", "origin", "main")
-    clone = Repo(tmp_path / "clone")
-    import os
-    import subprocess
-
-    subprocess.run(
-        ["git", "clone", "-q", f"file://{bare.top}", str(clone.top)],
-        env={**os.environ, "GIT_LFS_SKIP_SMUDGE": "1"}, check=True,
-    )  # fmt: skip
-    clone.git("lfs", "install", "--local", "--skip-smudge")
+    clone = bare.clone_without_lfs_objects(tmp_path / "clone")
     assert [e["kind"] for e in entries(clone, "--", "model.safetensors")] == ["unreadable"] * 3
     found = entries(clone, "--fetch", "--", "model.safetensors")
     assert [e["kind"] for e in found] == ["added", "changed", "changed"]

@@ -57,6 +57,16 @@ class Repo:
         subprocess.run(["git", "clone", "-q", *options, f"file://{self.top}", str(to)], check=True)
         return Repo(to)
 
+    def clone_without_lfs_objects(self, to: Path) -> Repo:
+        """``git clone`` in which every LFS file is still its pointer."""
+        subprocess.run(
+            ["git", "clone", "-q", f"file://{self.top}", str(to)],
+            env={**os.environ, "GIT_LFS_SKIP_SMUDGE": "1"}, check=True,
+        )  # fmt: skip
+        clone = Repo(to)
+        clone.git("lfs", "install", "--local", "--skip-smudge")
+        return clone
+
     def git(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
         """Run git in the repository; its stdout as text. Fails the test with git's stderr."""
         done = self.run(*args, env=env, cwd=cwd)
