@@ -22,7 +22,6 @@ import os
 from collections.abc import Sequence
 
 from diffai.comparison.directories import compare_directories
-from diffai.comparison.inputs import Model, open_input
 from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import (
     CompareOptions,
@@ -38,10 +37,11 @@ from diffai.comparison.result import (
 from diffai.errors import DiffaiError, FormatError, SourceError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Limits
 from diffai.model import Checkpoint, Delta, Statistics, TensorSpec
-from diffai.render.records import change_list
-from diffai.render.report import report
-from diffai.render.state import describe_state
-from diffai.render.text import TextOptions, render_directory, render_text
+from diffai.models.inputs import Model, open_input
+from diffai.views.records import change_list
+from diffai.views.report import report
+from diffai.views.state import describe_state
+from diffai.views.text import TextOptions, render_directory, render_text
 
 __all__ = [
     "Checkpoint",

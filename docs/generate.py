@@ -85,7 +85,7 @@ def _meanings(docstring: str) -> dict[str, str]:
 def reasons() -> list[str]:
     """The tables of reason codes out of the readers' docstrings."""
     lines = ["| code | reason |", "|---|---|"]
-    for module in ("diffai.formats.safetensors", "diffai.formats.sharded", "diffai.formats.torch"):
+    for module in ("diffai.formats.safetensors", "diffai.models.sharded", "diffai.formats.torch"):
         lines += _codes(importlib.import_module(module).__doc__ or "")
     lines += ["| VAL01 | values are NaN |", "| VAL02 | values are infinite |"]
     return lines
@@ -132,8 +132,8 @@ def page() -> str:
         "## Machine outputs",
         "",
         "`--output json` is the change list, `--format json` the report. Their JSON Schemas are part of the package:",
-        "`diffai/render/changes.schema.json` and `diffai/render/report.schema.json`; for `--format json` of `diffai log` and",
-        "`diffai blame`, `diffai/render/log.schema.json` and `diffai/render/blame.schema.json`.",
+        "`diffai/views/changes.schema.json` and `diffai/views/report.schema.json`; for `--format json` of `diffai log` and",
+        "`diffai blame`, `diffai/views/log.schema.json` and `diffai/views/blame.schema.json`.",
         "",
     ]
     return "\n".join(parts)

@@ -50,7 +50,7 @@ def _judge(words: list[str], given: dict[str, Any]) -> int:
         else:
             result = check_file(word, limits, values=not given["structure_only"], threads=settings.threads)
             if result.state is not None:
-                from diffai.render.state import describe_state
+                from diffai.views.state import describe_state
 
                 _say(given, f"{word} cannot be judged: {describe_state(result.state)}")
                 return SKIP
@@ -63,6 +63,6 @@ def _judge(words: list[str], given: dict[str, Any]) -> int:
 
 def _say(given: dict[str, Any], text: str) -> None:
     if not given["quiet"]:
-        from diffai.render.style import escape
+        from diffai.views.style import escape
 
         click.echo(f"diffai: {escape(text, longest=1000)}")

@@ -18,8 +18,8 @@ def command(action: str) -> int:
     """
     from diffai.cache.places import open_store
     from diffai.cli.options import settings_for
-    from diffai.render.style import escape, plural, size
-    from diffai.sources.lfs import find_repository
+    from diffai.stores.lfs import find_repository
+    from diffai.views.style import escape, plural, size
 
     place = find_repository()
     if place is None:

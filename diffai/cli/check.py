@@ -40,9 +40,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       git bisect run diffai check --bisect --bad 'update>0.5' --against v1.0 model.safetensors
     """
     from diffai.cli.words import model_words
-    from diffai.comparison.behind import models_behind
     from diffai.comparison.checking import CheckResult, check_file
-    from diffai.render.check import check_report, check_text
+    from diffai.models.behind import models_behind
+    from diffai.views.check import check_report, check_text
 
     if given["bisect"] or given["bad"]:
         from diffai.cli.bisect import check_for_bisect
@@ -75,7 +75,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
         if kind == "text" and not given["quiet"]:
             write_lines(check_text(result, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
     if kind != "text" and not given["quiet"]:
-        from diffai.render.values import dump
+        from diffai.views.values import dump
 
         write(dump(check_report(results), encoding))
     return code

@@ -55,8 +55,8 @@ def _run(paths: tuple[str, ...], given: dict[str, Any]) -> int:
     from diffai.cli.progress import ProgressBar
     from diffai.gate.check import run_gate
     from diffai.gate.ci import Files, base_from_environment, write_files
-    from diffai.render.gate_github import annotation_lines
-    from diffai.render.gate_text import gate_lines
+    from diffai.views.gate_github import annotation_lines
+    from diffai.views.gate_text import gate_lines
 
     given["base"] = given["base"] or base_from_environment()
     if not given["base"]:

@@ -150,23 +150,23 @@ def _write(
 ) -> None:
     by_magnitude = given["sort_by_change_magnitude"]
     if kind == "changes":
-        from diffai.render.records import change_list
-        from diffai.render.values import dump
+        from diffai.views.records import change_list
+        from diffai.views.values import dump
 
         write(dump(change_list(diff, sort_by_magnitude=by_magnitude), encoding))
         return
     if kind == "report":
-        from diffai.render.report import report
-        from diffai.render.values import dump
+        from diffai.views.report import report
+        from diffai.views.values import dump
 
         write(dump(report(diff, sort_by_magnitude=by_magnitude), encoding))
         return
     if kind == "markdown":
-        from diffai.render.markdown import render_markdown
+        from diffai.views.markdown import render_markdown
 
         write_lines(render_markdown(diff))
         return
-    from diffai.render.text import TextOptions, render_directory, render_text
+    from diffai.views.text import TextOptions, render_directory, render_text
 
     options = TextOptions(
         color=wants_color(settings, given["no_color"]),

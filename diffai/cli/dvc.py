@@ -63,7 +63,7 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
     from diffai.cli.options import settings_for, wants_color, write, write_lines
     from diffai.dvc import diff as dvc_diff
     from diffai.dvc.changes import diff_revisions, read_json, run_dvc
-    from diffai.render.text import TextOptions
+    from diffai.views.text import TextOptions
 
     settings = settings_for({}, None)
     if a_rev == "-":
@@ -105,7 +105,7 @@ def _compare_options(settings: Any, given: dict[str, Any]) -> Any:
     mode = "header" if given["fetch_header"] and settings.remote == "never" else settings.remote
     fetch = None
     if mode != "never":
-        from diffai.dvc.remote import remote_fetch
+        from diffai.stores.dvc.remote import remote_fetch
 
         fetch = remote_fetch(mode, settings.max_spool)
     compare = CompareOptions(
@@ -188,11 +188,11 @@ def stage(baseline: str, model: str, folder: str, **given: Any) -> int:
             )
         return EXIT_OK
     from diffai.cli.options import limits_for, settings_for
-    from diffai.comparison.inputs import open_input
     from diffai.comparison.models import Input, compare_models
     from diffai.comparison.result import CompareOptions
-    from diffai.render.state import describe_state
-    from diffai.render.text import render_text
+    from diffai.models.inputs import open_input
+    from diffai.views.state import describe_state
+    from diffai.views.text import render_text
 
     settings = settings_for({"epsilon": given["epsilon"], "rtol": given["rtol"]}, None)
     sides: list[Input] = []

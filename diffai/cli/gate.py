@@ -126,7 +126,7 @@ def _asked(report: GateReport) -> GateReport:
     from dataclasses import replace
 
     from diffai.gate.ask import ask_to_continue
-    from diffai.render.gate_text import gate_lines
+    from diffai.views.gate_text import gate_lines
 
     answer = ask_to_continue("\n".join(gate_lines(report)) + "\n\n")
     return report if answer is None else replace(report, asked="yes" if answer else "no")
@@ -135,21 +135,21 @@ def _asked(report: GateReport) -> GateReport:
 def write_report(report: GateReport, format_: str, given: dict[str, Any]) -> None:
     """Write the report to stdout in one of the formats."""
     if format_ == "json":
-        from diffai.render.gate_records import gate_record
-        from diffai.render.values import dump
+        from diffai.views.gate_records import gate_record
+        from diffai.views.values import dump
 
         write(dump(gate_record(report), "json"))
     elif format_ == "markdown":
-        from diffai.render.gate_markdown import gate_markdown
+        from diffai.views.gate_markdown import gate_markdown
 
         write_lines(gate_markdown(report))
     elif format_ == "github":
-        from diffai.render.gate_github import annotation_lines
-        from diffai.render.gate_text import headline
+        from diffai.views.gate_github import annotation_lines
+        from diffai.views.gate_text import headline
 
         write_lines([*annotation_lines(report), *([f"diffai gate: {headline(report)}"] if report.verdicts else [])])
     else:
-        from diffai.render.gate_text import gate_lines
+        from diffai.views.gate_text import gate_lines
 
         color = wants_color(settings_for({}, None), given["no_color"])
         lines = gate_lines(report, color=color, verbose=given["verbose"])

@@ -17,7 +17,7 @@ from diffai.history.entries import Level, LogOptions, ModelLog
 from diffai.history.log import log_model
 from diffai.history.model_path import ModelPath, all_models, model_path
 from diffai.history.walk import Range
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
 
 _MOST_NAMED = 3  # models in a hint
 
@@ -116,7 +116,7 @@ def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> N
             logs.append(log)
             if format_ == "text":
                 from diffai.history.log_text import log_lines
-                from diffai.render.style import escape, paint
+                from diffai.views.style import escape, paint
 
                 heading = [paint(escape(log.path), "#", request.color), ""] if many else []
                 lines = log_lines(log, color=request.color, detail=request.options.detail, verbose=verbose)
@@ -186,11 +186,11 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
                     first_parent=given["first_parent"], threads=settings.threads, progress=progress,
                 )  # fmt: skip
             except NotOpenedError as error:
-                from diffai.render.state import describe_state
+                from diffai.views.state import describe_state
 
                 raise SourceError(f"{error.label}: {describe_state(error.state)}") from error
         if given["format_"] == "json":
-            from diffai.render.values import dump
+            from diffai.views.values import dump
 
             write(dump(blame_report([blame]), "json"))
         else:

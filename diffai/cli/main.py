@@ -138,13 +138,13 @@ def _sentence(error: DiffaiError) -> str:
 
     if not isinstance(error, NotOpenedError):
         return str(error)
-    from diffai.render.state import describe_state
+    from diffai.views.state import describe_state
 
     return f"{error.label}: {describe_state(error.state)}"
 
 
 def _fail(message: str, code: int) -> int:
-    from diffai.render.style import escape
+    from diffai.views.style import escape
 
     try:
         sys.stdout.flush()

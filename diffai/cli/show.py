@@ -35,12 +35,12 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
       diffai show model.pt --format json | jq '.tensors[] | select(.nan_count > 0)'
     """
     from diffai.cli.words import model_words
-    from diffai.comparison.behind import models_behind
     from diffai.comparison.summary import NotOpenedError, show_model
     from diffai.errors import UsageError
-    from diffai.render.show import show_report, show_text
-    from diffai.render.state import describe_state
-    from diffai.render.style import escape
+    from diffai.models.behind import models_behind
+    from diffai.views.show import show_report, show_text
+    from diffai.views.state import describe_state
+    from diffai.views.style import escape
 
     words = model_words(ctx, files, staged=given["staged"])
     if not words:
@@ -70,7 +70,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
             write_lines([""] if position else [])
             write_lines(show_text(model, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
         else:
-            from diffai.render.values import dump
+            from diffai.views.values import dump
 
             write(dump(show_report(model), encoding))
     return code

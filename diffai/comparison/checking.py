@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from diffai.comparison.inputs import open_input
 from diffai.errors import DiffaiError, FormatError, UnsupportedFormatError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, Problem, State
-from diffai.sources.directory import Directory
+from diffai.models.inputs import open_input
+from diffai.snapshots.directory import Directory
 
 
 @frozen
@@ -44,7 +44,7 @@ def check_file(
 
     """
     from diffai.formats.registry import check
-    from diffai.sources.resolve import open_source
+    from diffai.snapshots.resolve import open_source
 
     source = open_source(word)
     if isinstance(source, State):

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from diffai.comparison.inputs import open_input, unreadable
 from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
-from diffai.sources.resolve import sentence
+from diffai.models.inputs import open_input, unreadable
+from diffai.snapshots.resolve import sentence
 
 _SHARD = r"^(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.(safetensors|bin))$"
 _MODEL_SUFFIXES = (

@@ -14,14 +14,14 @@ from diffai.comparison.directories import (
     list_models,
     model_key,
 )
-from diffai.comparison.inputs import as_input, open_input, unreadable
 from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
-from diffai.sources.changed import (
+from diffai.models.inputs import as_input, open_input, unreadable
+from diffai.repository.changed import (
     INDEX,
     WORK_TREE,
     ChangedFile,
@@ -30,8 +30,8 @@ from diffai.sources.changed import (
     split_revisions,
     top_of_work_tree,
 )
-from diffai.sources.dvc_names import is_pointer_name
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
+from diffai.stores.dvc.names import is_pointer_name
 
 
 def compare_words(
@@ -285,7 +285,7 @@ class _Revisions:
             return Input(label, state=unreadable(error))
 
     def _open_exact(self, commit: str, path: str, label: str) -> Input:
-        from diffai.sources.resolve import resolve_at
+        from diffai.snapshots.resolve import resolve_at
 
         if commit == WORK_TREE:
             full = os.path.join(self._top, path)
@@ -293,7 +293,7 @@ class _Revisions:
                 return Input(label, state=Absent())
             return open_input(full, self._limits, label=label)
         if commit == INDEX:
-            from diffai.sources.revision import open_staged
+            from diffai.snapshots.revision import open_staged
 
             return as_input(open_staged("", path), self._limits, label=label)
         found = resolve_at("", commit, path)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from diffai.comparison.inputs import open_input
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import count_dtypes
 from diffai.errors import DiffaiError, UsageError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Problem, Scalar, State, TensorSpec, TensorSummary
+from diffai.models.inputs import open_input
 
 
 class NotOpenedError(DiffaiError):

@@ -9,7 +9,6 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
 from diffai.comparison.directories import compare_files, is_model_name, is_shard, model_key
-from diffai.comparison.inputs import as_input, unreadable
 from diffai.comparison.models import Input
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
@@ -17,8 +16,10 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace, slotted
 from diffai.model import Absent, NotAModel, State, Unreadable
-from diffai.sources.directory import Directory
-from diffai.sources.dvc_open import (
+from diffai.models.inputs import as_input, unreadable
+from diffai.snapshots.directory import Directory
+from diffai.snapshots.resolve import Opened
+from diffai.stores.dvc.items import (
     DvcDirectory,
     DvcItem,
     Fetch,
@@ -28,8 +29,7 @@ from diffai.sources.dvc_open import (
     is_complete,
     open_item,
 )
-from diffai.sources.dvc_pointers import DvcEntry, DvcImport, DvcTextError
-from diffai.sources.resolve import Opened
+from diffai.stores.dvc.pointers import DvcEntry, DvcImport, DvcTextError
 
 Entries = Mapping[str, tuple[DvcEntry, ...]]
 

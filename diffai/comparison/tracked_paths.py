@@ -12,14 +12,14 @@ from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange
 from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, pair_outs
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
-from diffai.sources.changed import INDEX, WORK_TREE, ChangedFile
-from diffai.sources.dvc_names import is_pointer_name
-from diffai.sources.dvc_open import DvcDirectory, DvcItem, entries_of, items_of
-from diffai.sources.dvc_pointers import DvcTextError, parse_dvc_file
-from diffai.sources.dvc_tracked import DvcHistory, Tracked, find_in_work_tree, open_in_work_tree, work_tree_text
-from diffai.sources.dvc_workspace import as_on_disk
-from diffai.sources.git_program import Repository
-from diffai.sources.resolve import open_source, sentence
+from diffai.repository.changed import INDEX, WORK_TREE, ChangedFile
+from diffai.repository.runner import Repository
+from diffai.snapshots.resolve import open_source, sentence
+from diffai.stores.dvc.items import DvcDirectory, DvcItem, entries_of, items_of
+from diffai.stores.dvc.names import is_pointer_name
+from diffai.stores.dvc.pointers import DvcTextError, parse_dvc_file
+from diffai.stores.dvc.tracked import DvcHistory, Tracked, find_in_work_tree, open_in_work_tree, work_tree_text
+from diffai.stores.dvc.workspace import as_on_disk
 
 
 def compare_tracked_folder(

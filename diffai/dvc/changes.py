@@ -13,17 +13,17 @@ from typing import Any
 
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.frozen import frozen
-from diffai.sources.dvc_cache import DvcPlace, find_dvc
-from diffai.sources.dvc_open import DvcItem, entries_of, entry_item, items_of
-from diffai.sources.dvc_pointers import (
+from diffai.repository.runner import Repository
+from diffai.stores.dvc.cache import DvcPlace, find_dvc
+from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
+from diffai.stores.dvc.pointers import (
     DvcOut,
     DvcTextError,
     is_pointer_name,
     parse_dvc_file,
     uncached_paths,
 )
-from diffai.sources.dvc_tracked import DvcHistory
-from diffai.sources.git_program import Repository
+from diffai.stores.dvc.tracked import DvcHistory
 
 STATES = ("added", "deleted", "renamed", "modified", "not in cache")
 _KEYS = ("added", "deleted", "modified", "renamed", "not in cache")

@@ -10,11 +10,11 @@ from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_
 from diffai.dvc.changes import STATES, Changes, Entry
 from diffai.frozen import frozen
 from diffai.model import Absent
-from diffai.render.records import change_list
-from diffai.render.state import describe_state
-from diffai.render.style import escape, paint
-from diffai.render.text import TextOptions, describe_side
-from diffai.render.tracked import body_lines
+from diffai.views.records import change_list
+from diffai.views.state import describe_state
+from diffai.views.style import escape, paint
+from diffai.views.text import TextOptions, describe_side
+from diffai.views.tracked import body_lines
 
 _COLORS = {"added": "+", "deleted": "-", "renamed": "+", "modified": "~", "not in cache": "~"}
 _INDENT = " " * 8

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.errors import SourceError
 from diffai.model import Delta
-from diffai.render.markdown import render_markdown
-from diffai.render.report import report
-from diffai.render.values import Json, dump, text
+from diffai.views.markdown import render_markdown
+from diffai.views.report import report
+from diffai.views.values import Json, dump, text
 
 FILES = ("metrics.json", "tensors.json", "report.md", "report.json")
 

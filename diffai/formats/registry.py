@@ -13,8 +13,8 @@ from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Format, Limits
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem
+from diffai.snapshots.directory import Directory
 from diffai.sources.base import Source
-from diffai.sources.directory import Directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Row:
 FORMATS = (
     Row("safetensors", "safetensors", (".safetensors",), "diffai.formats.safetensors"),
     Row("sharded", "sharded safetensors or PyTorch (index JSON, or a directory of shards)", (".index.json",),
-        "diffai.formats.sharded"),
+        "diffai.models.sharded"),
     Row("torch", "PyTorch (zip, legacy, TorchScript)", (".pt", ".pth", ".ckpt", ".bin"), "diffai.formats.torch"),
 )  # fmt: skip
 
@@ -110,7 +110,7 @@ def open_checkpoint(source: Source | Directory, limits: Limits, input_format: st
 
     """
     if isinstance(source, Directory):
-        from diffai.formats import sharded
+        from diffai.models import sharded
 
         return sharded.open_directory(source, limits)
     return _format_of(source, input_format).open_checkpoint(source, limits)
@@ -126,7 +126,7 @@ def check(source: Source | Directory, limits: Limits, input_format: str = "") ->
 
     """
     if isinstance(source, Directory):
-        from diffai.formats import sharded
+        from diffai.models import sharded
 
         return sharded.check_directory(source, limits)
     return _format_of(source, input_format).check(source, limits)

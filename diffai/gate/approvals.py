@@ -11,7 +11,7 @@ from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
 from diffai.gate.changes import APPROVALS_FILE, Point, read_texts, top
 from diffai.policy.structure import StructureChange
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
 
 _HEAD = """\
 # Structure changes of model files that somebody looked at and let pass; `diffai gate` reads this file.

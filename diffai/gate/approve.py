@@ -15,9 +15,9 @@ from diffai.gate.units import Unit
 from diffai.model import Absent
 from diffai.policy.structure import structure_change
 from diffai.policy.verdicts import Verdict
-from diffai.render.lines import tensor_line
-from diffai.render.style import escape
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
+from diffai.views.lines import tensor_line
+from diffai.views.style import escape
 
 _MOST_CHANGES = 5
 

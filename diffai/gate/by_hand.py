@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-from diffai.comparison.inputs import open_input
 from diffai.errors import SourceError
 from diffai.gate import sides
 from diffai.gate.approvals import read_work_file
 from diffai.gate.changes import top
 from diffai.gate.judgement import Request, find_approval, judge_sides
 from diffai.gate.policies import load_from_disk, load_named
+from diffai.models.inputs import open_input
 from diffai.policy.rules import on_missing
 from diffai.policy.verdicts import GateReport, Verdict
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
 
 
 def run_by_hand(old: str, new: str, request: Request) -> GateReport:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.policy.globs import path_matches
-from diffai.sources.git_program import GitError, Repository
+from diffai.repository.runner import GitError, Repository
 
 MODEL_SUFFIXES = (
     ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json",

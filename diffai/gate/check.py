@@ -15,8 +15,8 @@ from diffai.gate.tracked import expand_pointers
 from diffai.gate.units import Unit, units_of
 from diffai.policy.rules import Effective, OnMissing, Policy, on_missing
 from diffai.policy.verdicts import GateReport, Verdict
-from diffai.render.style import plural
-from diffai.sources.git_program import GitError, Repository
+from diffai.repository.runner import GitError, Repository
+from diffai.views.style import plural
 
 
 def run_gate(request: Request) -> GateReport:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
 from diffai.policy.verdicts import GateReport
-from diffai.render.gate_markdown import limited
-from diffai.render.gate_records import code_quality, gate_record
+from diffai.views.gate_markdown import limited
+from diffai.views.gate_records import code_quality, gate_record
 
 #: GitHub drops a whole step summary above 1 MiB; what other commands of the step wrote counts, too.
 MOST_SUMMARY = 900_000

@@ -10,8 +10,8 @@ from diffai.gate.judgement import Request
 from diffai.gate.policies import load_named, load_policy
 from diffai.gate.ranges import find_range, from_framework
 from diffai.policy.rules import KEYS, KINDS, Effective, Policy
-from diffai.render.style import escape
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
+from diffai.views.style import escape
 
 
 def explain_lines(request: Request) -> list[str]:

@@ -18,8 +18,8 @@ from diffai.policy.judging import Case, judge, judge_size
 from diffai.policy.rules import Effective
 from diffai.policy.structure import structure_change
 from diffai.policy.verdicts import Verdict, Violation
-from diffai.render.state import describe_state
-from diffai.render.style import plural
+from diffai.views.state import describe_state
+from diffai.views.style import plural
 
 # A gate answers by the policy alone: no tolerance, no ignored names, whatever [compare] in a clone says.
 HEADERS = CompareOptions(shape_only=True, find_renames=True, statistics="none")

@@ -9,7 +9,7 @@ from diffai.errors import UsageError
 from diffai.gate.changes import POLICY_FILES, Point, read_texts, top
 from diffai.policy.reading import parse_policy
 from diffai.policy.rules import Policy
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
 
 _PREFIXES = ((), ("tool", "diffai"))
 

@@ -73,7 +73,7 @@ def _nothing_to_judge(options: dict[str, str], paths: list[str]) -> bool:
     from diffai.gate.changes import POLICY_FILES, is_candidate, within, work_prefix
     from diffai.gate.policies import load_policy
     from diffai.gate.ranges import Words, find_range, from_framework
-    from diffai.sources.git_program import Repository
+    from diffai.repository.runner import Repository
 
     words = Words(**{name.lstrip("-"): options[name] for name in _VALUED[:4] if name in options})
     repository = Repository()

@@ -7,7 +7,7 @@ import os
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.gate.changes import Change, Point, changed_entries, empty_tree, is_zero, staged_entries
-from diffai.sources.git_program import GitError, Repository
+from diffai.repository.runner import GitError, Repository
 
 HOOKS = ("pre-commit", "pre-push")
 

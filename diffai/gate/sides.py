@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import posixpath
 
-from diffai.comparison.inputs import as_input, unreadable
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.gate.changes import Entry, Point
 from diffai.gate.units import Unit
 from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State, Unreadable
-from diffai.sources.dvc_open import DvcItem, open_item
-from diffai.sources.git_program import Repository
-from diffai.sources.resolve import Opened
+from diffai.models.inputs import as_input, unreadable
+from diffai.repository.runner import Repository
+from diffai.snapshots.resolve import Opened
+from diffai.stores.dvc.items import DvcItem, open_item
 
 
 class Opener:
@@ -57,7 +57,7 @@ class Opener:
                 return self._first(self._places(path), point, label)
             if entry.mode == "120000":
                 return as_input(self._resolve(path, point), self._limits, label=label)
-            from diffai.sources.revision import open_blob
+            from diffai.snapshots.revision import open_blob
 
             found = open_blob(self._repository.directory, entry.oid, path, label=label)
             return as_input(found, self._limits, label=label)
@@ -79,10 +79,10 @@ class Opener:
 
     def _resolve(self, path: str, point: Point) -> Opened:
         if point.tree:
-            from diffai.sources.resolve import resolve_at
+            from diffai.snapshots.resolve import resolve_at
 
             return resolve_at(self._repository.directory, point.tree, path)
-        from diffai.sources.revision import open_staged
+        from diffai.snapshots.revision import open_staged
 
         return open_staged(self._repository.directory, path)
 

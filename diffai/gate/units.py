@@ -10,7 +10,7 @@ from diffai.comparison.names import natural_key
 from diffai.frozen import frozen
 from diffai.gate.changes import Change, Entry, is_candidate
 from diffai.policy.verdicts import FileStatus
-from diffai.sources.dvc_open import DvcItem
+from diffai.stores.dvc.items import DvcItem
 
 _NOTHING = Entry()
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from diffai.git.doctor import Diagnosis, Finding, Group
-from diffai.render.style import escape, paint
+from diffai.views.style import escape, paint
 
 _FEW = 5
 _SIGNS = {"ok": "ok", "note": "--", "todo": "!!"}

@@ -13,8 +13,8 @@ from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.frozen import frozen
 from diffai.git.environment import GitEnvironment, ask_environment, quote_path, read_environment
 from diffai.model import Absent, NotAModel
-from diffai.render.style import escape, paint
-from diffai.sources.dvc_names import is_pointer_name
+from diffai.stores.dvc.names import is_pointer_name
+from diffai.views.style import escape, paint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diffai.comparison.models import Input
     from diffai.comparison.result import CompareOptions, ModelDiff
     from diffai.formats.base import Limits
-    from diffai.render.text import TextOptions
+    from diffai.views.text import TextOptions
 
 _ZERO = "0" * 40
 _ABBREV = 7
@@ -203,7 +203,7 @@ def _compared(old: Input, new: Input, environment: GitEnvironment) -> ModelDiff:
 
 
 def _rendered(diff: ModelDiff, environment: GitEnvironment) -> list[str]:
-    from diffai.render.text import render_text
+    from diffai.views.text import render_text
 
     return render_text(diff, text_options(environment))
 
@@ -228,7 +228,7 @@ def compare_options(environment: GitEnvironment) -> CompareOptions:
 
 def text_options(environment: GitEnvironment) -> TextOptions:
     """How the text looks under git."""
-    from diffai.render.text import TextOptions
+    from diffai.views.text import TextOptions
 
     s = environment.settings
     return TextOptions(
@@ -251,9 +251,9 @@ def limits_of(environment: GitEnvironment) -> Limits:
 
 def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
     """One side as git handed it over; a pointer is followed to its object in the local store."""
-    from diffai.comparison.inputs import as_input, unreadable
     from diffai.comparison.models import Input
-    from diffai.sources.resolve import open_file
+    from diffai.models.inputs import as_input, unreadable
+    from diffai.snapshots.resolve import open_file
 
     if absent:
         return Input("", state=Absent())

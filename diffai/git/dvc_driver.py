@@ -14,12 +14,12 @@ from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
 from diffai.git.environment import GitEnvironment
 from diffai.git.plain import ask_plain, plain_diff
-from diffai.render.style import escape, paint, plural
-from diffai.sources.dvc_cache import DvcPlace, find_dvc
-from diffai.sources.dvc_open import DvcItem, Fetch, items_of
-from diffai.sources.dvc_pointers import MAX_POINTER_BYTES, DvcFile, is_pointer_name, parse_dvc_file
-from diffai.sources.git_program import GitError, Repository
-from diffai.sources.lfs import GitPlace, find_repository
+from diffai.repository.runner import GitError, Repository
+from diffai.stores.dvc.cache import DvcPlace, find_dvc
+from diffai.stores.dvc.items import DvcItem, Fetch, items_of
+from diffai.stores.dvc.pointers import MAX_POINTER_BYTES, DvcFile, is_pointer_name, parse_dvc_file
+from diffai.stores.lfs import GitPlace, find_repository
+from diffai.views.style import escape, paint, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
     """The lines below the header, as they become known."""
     asked = ask_plain(change, environment)  # git works while the next modules are loaded
     import diffai.comparison.tracked
-    import diffai.render.tracked  # noqa: F401
+    import diffai.views.tracked  # noqa: F401
 
     yield from plain_diff(change, environment, asked)
     git = _git_place()
@@ -90,7 +90,7 @@ def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
 def _compared(old: _Side, new: _Side, environment: GitEnvironment, place: DvcPlace | None) -> Iterator[str]:
     from diffai.comparison.tracked import compare_outs, pair_outs
     from diffai.git.driver import text_options
-    from diffai.render.tracked import render_imports, render_out
+    from diffai.views.tracked import render_imports, render_out
 
     yield from render_imports(old.file.imports, new.file.imports)
     pairs = pair_outs(old.items, new.items)
@@ -120,7 +120,7 @@ def _options(environment: GitEnvironment, place: DvcPlace | None) -> TrackedOpti
     mode = environment.settings.remote
     fetch: Fetch | None = None
     if mode != "never" and place is not None:
-        from diffai.dvc.remote import remote_fetch
+        from diffai.stores.dvc.remote import remote_fetch
 
         fetch = remote_fetch(mode, environment.settings.max_spool)
     return TrackedOptions(

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment
 from diffai.model import State
-from diffai.render.state import describe_state
-from diffai.render.style import escape, plural
-from diffai.sources.directory import Directory
-from diffai.sources.dvc_open import DvcItem, entries_of, entry_item, open_item
+from diffai.snapshots.directory import Directory
+from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, open_item
+from diffai.views.state import describe_state
+from diffai.views.style import escape, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def _file_lines(item: DvcItem, heading: str, environment: GitEnvironment) -> Ite
 
 
 def _model_lines(source: Source, environment: GitEnvironment) -> Iterator[str]:
-    from diffai.comparison.inputs import unreadable
     from diffai.formats.registry import open_checkpoint
     from diffai.git.driver import limits_of
     from diffai.git.textconv import checkpoint_text
+    from diffai.models.inputs import unreadable
 
     try:
         checkpoint = open_checkpoint(source, limits_of(environment))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffai.git.hooks import HookChange
-from diffai.render.style import escape
+from diffai.views.style import escape
 
 
 def installed_lines(changes: Sequence[HookChange], *, dry_run: bool) -> list[str]:

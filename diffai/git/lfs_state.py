@@ -11,7 +11,7 @@ from diffai.frozen import frozen
 from diffai.git.call import ask
 from diffai.git.scopes import Repository
 from diffai.git.survey import ModelFile
-from diffai.sources.pointers import LFS_MAX_BYTES, LfsText, parse_lfs
+from diffai.stores.pointers import LFS_MAX_BYTES, LfsText, parse_lfs
 
 Presence = Literal["here", "missing", "not a pointer"]
 

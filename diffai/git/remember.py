@@ -13,8 +13,8 @@ from diffai.cache.places import content_id, open_store
 from diffai.errors import DiffaiError
 from diffai.git.environment import GitEnvironment
 from diffai.model import Absent, State
+from diffai.snapshots.directory import Directory
 from diffai.sources.base import Source
-from diffai.sources.directory import Directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class RememberedDiff:
 
 def _content(file: str, path: str, settings: Settings) -> tuple[str, str]:
     """A name for the bytes behind a file, and what the open file was; "" where there are none or too many to read."""
-    from diffai.sources.resolve import open_file
+    from diffai.snapshots.resolve import open_file
 
     try:
         source = open_file(file, path=path)

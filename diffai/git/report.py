@@ -6,7 +6,7 @@ import os
 
 from diffai.git import attributes, config_section
 from diffai.git.install import Change, Report
-from diffai.render.style import escape
+from diffai.views.style import escape
 
 _WHERE = {
     "local": "in this repository",

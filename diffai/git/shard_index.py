@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from diffai.comparison.names import natural_key
 from diffai.git.environment import GitEnvironment
 from diffai.git.plain import plain_diff
-from diffai.render.style import escape, paint, plural
+from diffai.views.style import escape, paint, plural
 
 if TYPE_CHECKING:
     from diffai.git.driver import Change

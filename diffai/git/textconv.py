@@ -12,8 +12,8 @@ from diffai.cache.places import digest_of
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment, ask_environment, read_environment
 from diffai.model import Checkpoint, LfsPointer, NotAModel, State
-from diffai.sources.directory import Directory
-from diffai.sources.dvc_names import is_pointer_name
+from diffai.snapshots.directory import Directory
+from diffai.stores.dvc.names import is_pointer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # git must live, and two unequal files must stay unequal
         if os.environ.get("DIFFAI_DEBUG"):
             raise
-        from diffai.render.style import escape
+        from diffai.views.style import escape
 
         text = f"diffai: {type(error).__name__}: {error}" if not isinstance(error, DiffaiError) else f"diffai: {error}"
         print(f"{escape(text, longest=500)}, {_fingerprint(argv[0])}")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(path: str) -> None:
     asked = ask_environment()  # git answers while the next modules are loaded
     import diffai.git.remember  # noqa: F401
-    from diffai.sources.resolve import open_file
+    from diffai.snapshots.resolve import open_file
 
     environment = read_environment(asked)
     if is_pointer_name(os.path.basename(path)) and _print_text(path):
@@ -82,12 +82,12 @@ def _run(path: str) -> None:
 
 
 def _print_source(path: str, source: Source, environment: GitEnvironment) -> None:
-    from diffai.comparison.inputs import unreadable
     from diffai.formats.registry import open_checkpoint
     from diffai.git.driver import limits_of
     from diffai.git.remember import RememberedText
-    from diffai.render.state import describe_state
-    from diffai.render.textconv import SCHEMA
+    from diffai.models.inputs import unreadable
+    from diffai.views.state import describe_state
+    from diffai.views.textconv import SCHEMA
 
     remembered = RememberedText(source, path, SCHEMA, environment)
     known = remembered.get()
@@ -113,7 +113,7 @@ def _print_source(path: str, source: Source, environment: GitEnvironment) -> Non
 def checkpoint_text(checkpoint: Checkpoint, source: Source, environment: GitEnvironment) -> list[str]:
     """The text of one model: what it is, metadata, and a line a tensor."""
     from diffai.model import TensorSummary
-    from diffai.render import textconv
+    from diffai.views import textconv
 
     specs = textconv.in_order(checkpoint.tensors)
     settings = environment.settings
@@ -131,7 +131,7 @@ def checkpoint_text(checkpoint: Checkpoint, source: Source, environment: GitEnvi
 
 def _print_state(path: str, state: State) -> None:
     """An unresolved pointer is printed verbatim, plus its state."""
-    from diffai.render.state import describe_state
+    from diffai.views.state import describe_state
 
     if not _print_text(path):
         print(f"diffai: {describe_state(state)}, {_fingerprint(path)}")

@@ -27,7 +27,7 @@ from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.history.walk import Commit, Range, is_shallow, list_commits
 from diffai.model import NotAModel, State, TensorSpec, TensorSummary, Unreadable
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
 
 Question = Literal["values", "structure", "introduced"]
 QUESTIONS: tuple[Question, ...] = ("values", "structure", "introduced")

@@ -8,9 +8,9 @@ from diffai.history.blame import ModelBlame, Origin, TensorBlame
 from diffai.history.figures import group_of
 from diffai.history.uncommitted import STAGED, WORK_TREE
 from diffai.history.walk import Commit
-from diffai.render import values
-from diffai.render.style import escape, paint, plural, shape
-from diffai.render.values import Json
+from diffai.views import values
+from diffai.views.style import escape, paint, plural, shape
+from diffai.views.values import Json
 
 SCHEMA = "diffai.blame/1"
 _COLOR, _OFF = "\x1b[33m", "\x1b[m"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from diffai.frozen import frozen
-from diffai.sources.git_program import GitError, Repository
+from diffai.repository.runner import GitError, Repository
 
 SMALL = 32 * 1024
 """Blobs of at most this many bytes may be pointers, and are read to see."""

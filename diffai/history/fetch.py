@@ -27,11 +27,11 @@ from diffai.history.renames import find_candidates
 from diffai.history.version import Part, Version
 from diffai.history.versions import Versions
 from diffai.model import NotPulled
-from diffai.sources.annex import find_key
-from diffai.sources.git_program import GitError, Repository
-from diffai.sources.lfs import find_object
-from diffai.sources.pointers import AnnexText, LfsText, parse_pointer
-from diffai.sources.resolve import resolve_at
+from diffai.repository.runner import GitError, Repository
+from diffai.snapshots.resolve import resolve_at
+from diffai.stores.annex import find_key
+from diffai.stores.lfs import find_object
+from diffai.stores.pointers import AnnexText, LfsText, parse_pointer
 
 _MOST_WORDS = 200
 _MOST_CANDIDATES = 4  # models that may be an earlier one of another name; more are not brought only to find out

@@ -25,10 +25,10 @@ from diffai.history.log_records import entry_record
 from diffai.history.log_text import entry_lines
 from diffai.history.model_path import ModelPath
 from diffai.history.versions import close
-from diffai.render import values
-from diffai.render.state import describe_state
-from diffai.render.style import escape, paint, plural, ratio
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
+from diffai.views import values
+from diffai.views.state import describe_state
+from diffai.views.style import escape, paint, plural, ratio
 
 CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB"
 _LIMIT = re.compile(r"(drift|update)\s*>\s*(.+)", re.DOTALL)
@@ -196,7 +196,7 @@ class Against:
             close(new)
 
     def _opened(self, word: str) -> Input:
-        from diffai.comparison.inputs import open_input
+        from diffai.models.inputs import open_input
 
         side = open_input(word, self._limits)
         if side.state is not None:

@@ -17,7 +17,7 @@ from diffai.history.version import Step, Version
 from diffai.history.versions import Versions
 from diffai.history.walk import is_shallow, list_commits
 from diffai.model import Unreadable
-from diffai.sources.git_program import Repository
+from diffai.repository.runner import Repository
 
 _MOST_RENAMES = 100
 _NOTHING = "nothing: no version before it can be read"

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import Figures
-from diffai.render import values
-from diffai.render.lines import cosine
-from diffai.render.report import report
-from diffai.render.state import describe_state
-from diffai.render.style import escape, plural, ratio, size
-from diffai.render.values import Json, dump
+from diffai.views import values
+from diffai.views.lines import cosine
+from diffai.views.report import report
+from diffai.views.state import describe_state
+from diffai.views.style import escape, plural, ratio, size
+from diffai.views.values import Json, dump
 
 SCHEMA = "diffai.log/1"
 

@@ -10,10 +10,10 @@ from diffai.history.figures import Figures, Movement
 from diffai.history.series import scale_of
 from diffai.history.version import Version
 from diffai.history.walk import Commit
-from diffai.render.lines import cosine
-from diffai.render.state import describe_state
-from diffai.render.style import change_percent, escape, paint, percent, plural, ratio, shape, size
-from diffai.render.text import TextOptions, render_text
+from diffai.views.lines import cosine
+from diffai.views.state import describe_state
+from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
+from diffai.views.text import TextOptions, render_text
 
 _HASH = "\x1b[33m"  # as git colours commits
 _OFF = "\x1b[m"

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from diffai.comparison.directories import model_key
 from diffai.errors import SourceError
-from diffai.formats.shard_names import find_models
 from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
-from diffai.sources.git_program import Repository
-from diffai.sources.git_tree import Tree
+from diffai.models.shard_names import find_models
+from diffai.repository.runner import Repository
+from diffai.repository.trees import Tree
 
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".npz", ".onnx", ".gguf", ".h5", ".keras")
 _SHARDED = (".safetensors", ".bin", ".pt", ".pth")

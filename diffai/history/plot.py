@@ -100,7 +100,7 @@ def _draw(series: Series, path: str) -> None:
 
 def _label(text: str) -> str:
     """Text that matplotlib takes as it is: ``$`` would begin a formula."""
-    from diffai.render.style import escape
+    from diffai.views.style import escape
 
     return escape(text).replace("$", r"\$")
 

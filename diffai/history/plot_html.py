@@ -9,8 +9,8 @@ from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.log_text import entry_lines
 from diffai.history.plot_svg import svg
 from diffai.history.series import series_of
-from diffai.render.lines import cosine
-from diffai.render.style import escape, plural, ratio, size
+from diffai.views.lines import cosine
+from diffai.views.style import escape, plural, ratio, size
 
 _STYLE = """body{font:14px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#24292f}
 svg{max-width:100%;height:auto;border:1px solid #d8dee4;border-radius:6px}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape as escape_xml
 
 from diffai.history.series import Series, scale_of
-from diffai.render.style import escape, ratio
+from diffai.views.style import escape, ratio
 
 _WIDTH, _LEFT, _RIGHT, _HEIGHT, _GAP, _ROW = 920, 210, 30, 130, 46, 16
 _COLORS = {"update": "#1f6feb", "drift": "#d1570b", "norm": "#2da44e"}

@@ -16,7 +16,7 @@ from diffai.history.model_path import MODEL_SUFFIXES, ModelPath
 from diffai.history.version import Step, Version
 from diffai.history.versions import Versions
 from diffai.model import TensorSpec
-from diffai.sources.git_program import GitError, Repository
+from diffai.repository.runner import GitError, Repository
 
 _ALIKE = 0.5  # as git: from half of it on, a file is taken for the same
 _MOST_CANDIDATES = 50

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from diffai.comparison.inputs import as_input, open_input
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.walk import Commit
 from diffai.model import Absent
-from diffai.sources.changed import top_of_work_tree
-from diffai.sources.directory import Directory
-from diffai.sources.git_program import GitError, Repository
-from diffai.sources.resolve import Opened
-from diffai.sources.revision import open_staged
+from diffai.models.inputs import as_input, open_input
+from diffai.repository.changed import top_of_work_tree
+from diffai.repository.runner import GitError, Repository
+from diffai.snapshots.directory import Directory
+from diffai.snapshots.resolve import Opened
+from diffai.snapshots.revision import open_staged
 
 WORK_TREE = Commit("0" * 40, (), "not committed (work tree)", "", "", "")
 STAGED = Commit("0" * 40, (), "not committed (staged)", "", "", "")

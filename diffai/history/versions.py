@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from diffai.cache.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.cache.store import Store
-from diffai.comparison.inputs import as_input, unreadable
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
@@ -19,14 +18,15 @@ from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
 from diffai.history.work_files import WorkFiles
 from diffai.model import NotPulled, State
-from diffai.sources.directory import Directory
-from diffai.sources.git_program import Repository
-from diffai.sources.pointers import AnnexText, LfsText, parse_pointer
+from diffai.models.inputs import as_input, unreadable
+from diffai.repository.runner import Repository
+from diffai.snapshots.directory import Directory
+from diffai.stores.pointers import AnnexText, LfsText, parse_pointer
 
 if TYPE_CHECKING:
+    from diffai.snapshots.resolve import Opened
     from diffai.sources.base import Source
-    from diffai.sources.dvc_tracked import DvcHistory
-    from diffai.sources.resolve import Opened
+    from diffai.stores.dvc.tracked import DvcHistory
 
 _LINK = "120000"
 _MOST_HEADERS = 8  # a version is asked for when it is new, and again when it is old
@@ -161,7 +161,7 @@ class Versions:
 
     def _dvc_version(self, model: ModelPath, commit: str, parts: tuple[Part, ...]) -> Version | None:
         """The output of a DVC pointer that is this model, or a folder around it."""
-        from diffai.sources.dvc_pointers import DvcTextError, inside, parse_dvc_file
+        from diffai.stores.dvc.pointers import DvcTextError, inside, parse_dvc_file
 
         for part in parts:
             try:
@@ -300,8 +300,8 @@ class Versions:
     def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
         if version.holder == "dvc":
             return self._tracked(version, label)
-        from diffai.sources.resolve import resolve_at
-        from diffai.sources.revision import open_blob
+        from diffai.snapshots.resolve import resolve_at
+        from diffai.snapshots.revision import open_blob
 
         part = version.parts[0]
         if version.holder == "sharded":
@@ -319,7 +319,7 @@ class Versions:
 
     def _tracked(self, version: Version, label: str) -> Opened:
         """The object behind a DVC pointer; one git process answers for all versions."""
-        from diffai.sources.dvc_tracked import DvcHistory
+        from diffai.stores.dvc.tracked import DvcHistory
 
         self._dvc = self._dvc or DvcHistory(self._repository.directory)
         tracked = self._dvc.find(version.commit, version.path)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.sources.git_program import GitError, Repository
+from diffai.repository.runner import GitError, Repository
 
 _FORMAT = "%x01%H%x00%P%x00%an%x00%ae%x00%aI%x00%s"
 _WORDS = 6  # of the format above

@@ -6,8 +6,8 @@ import os
 
 from diffai.errors import SourceError
 from diffai.history.version import Part
+from diffai.repository.runner import Repository
 from diffai.sources.base import Source
-from diffai.sources.git_program import Repository
 from diffai.sources.local import LocalFile
 
 

@@ -17,11 +17,11 @@ from diffai.cache.codec import (
     encode_summaries,
     record,
 )
-from diffai.comparison.inputs import open_input
 from diffai.errors import SourceError
 from diffai.model import LfsPointer
-from diffai.render.text import TextOptions, render_text
+from diffai.models.inputs import open_input
 from diffai.tensors.engine import summarise
+from diffai.views.text import TextOptions, render_text
 
 OLD = {
     "a": np.ones((2, 3), "f4"),

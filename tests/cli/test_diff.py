@@ -40,7 +40,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def schema(name: str) -> dict[str, Any]:
-    text = resources.files("diffai.render").joinpath(f"{name}.schema.json").read_text("utf-8")
+    text = resources.files("diffai.views").joinpath(f"{name}.schema.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     jsonschema.Draft202012Validator.check_schema(loaded)
     return loaded

@@ -14,7 +14,7 @@ import safetensors_writer as writer
 from dvcrepo import DvcRepo, md5
 from program import diffai
 
-from diffai.sources.dvc_tracked import DvcHistory, pointer_paths
+from diffai.stores.dvc.tracked import DvcHistory, pointer_paths
 
 ONE, TWO = writer.simple(1), writer.simple(2)
 REVISIONS = 300
@@ -78,7 +78,7 @@ def test_one_git_process_serves_all_revisions(walk: DvcRepo) -> None:
 import sys
 started = []
 sys.addaudithook(lambda event, facts: started.append(facts[1]) if event == "subprocess.Popen" else None)
-from diffai.sources.dvc_tracked import DvcHistory
+from diffai.stores.dvc.tracked import DvcHistory
 with DvcHistory({str(walk.top)!r}) as history:
     found = [history.find(commit, "models/m.safetensors") for commit in sys.argv[1:]]
     assert history.find(sys.argv[1], "models/other.safetensors") is None

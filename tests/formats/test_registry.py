@@ -16,8 +16,8 @@ from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats import foreign, registry
 from diffai.formats.base import Limits
 from diffai.formats.registry import NotAModelError
+from diffai.snapshots.resolve import open_source
 from diffai.sources.local import MemoryBytes
-from diffai.sources.resolve import open_source
 
 LIMITS = Limits()
 

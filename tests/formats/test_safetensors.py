@@ -535,10 +535,10 @@ def test_opening_loads_nothing_heavy(tmp_path: Path) -> None:
         "import sys\n"
         "from diffai.formats.base import Limits\n"
         "from diffai.formats.registry import open_checkpoint\n"
-        "from diffai.sources.resolve import open_source\n"
+        "from diffai.snapshots.resolve import open_source\n"
         f"assert len(open_checkpoint(open_source({str(path)!r}), Limits()).tensors) == 2\n"
         "heavy = {'numpy', 'click', 'yaml', 'rich', 'git', 'torch', 'safetensors', 'xxhash', 'ml_dtypes',\n"
-        "         'subprocess', 'tempfile', 'difflib', 'diffai.formats.torch', 'diffai.formats.sharded'}\n"
+        "         'subprocess', 'tempfile', 'difflib', 'diffai.formats.torch', 'diffai.models.sharded'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

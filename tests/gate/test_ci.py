@@ -62,7 +62,7 @@ def test_every_output_of_one_run(branch: Repo, tmp_path: Path) -> None:
 
 def test_the_report_keeps_its_schema(branch: Repo) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((ROOT / "diffai" / "render" / "gate.schema.json").read_text())
+    schema = json.loads((ROOT / "diffai" / "views" / "gate.schema.json").read_text())
     for words in ((), ("--base", "main")):
         report = json.loads(gate(branch, *words, "--format", "json").stdout)
         jsonschema.Draft202012Validator(schema).validate(report)

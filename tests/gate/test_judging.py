@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from diffai import api
-from diffai.comparison.inputs import open_input
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import CompareOptions
 from diffai.model import Absent
+from diffai.models.inputs import open_input
 from diffai.policy.judging import Case, judge, judge_size
 from diffai.policy.reading import parse_policy
 from diffai.policy.rules import Policy

@@ -9,7 +9,7 @@ import pytest
 from gating import diffai, model
 
 from diffai import api
-from diffai.render.markdown import code, plain, render_markdown
+from diffai.views.markdown import code, plain, render_markdown
 
 Arrays = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
 

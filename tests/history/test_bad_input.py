@@ -34,7 +34,7 @@ def test_hostile_revisions(repo: Repo, rev: str) -> None:
     # In the command line itself such words are options; here they come as words all the same.
     from diffai.errors import SourceError
     from diffai.history.walk import Range, list_commits
-    from diffai.sources.git_program import Repository
+    from diffai.repository.runner import Repository
 
     with pytest.raises(SourceError):
         list_commits(Repository(str(repo.top)), Range((rev,)), [":(top,literal)model.safetensors"])

@@ -83,7 +83,7 @@ def test_which_blobs_are_read(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> No
         commits.append(commit(repo, weights, f"{step}", day=step + 1))
     names = {repo.rev_parse(f"{name}:model.safetensors"): name for name in commits}
     from diffai.history import digests
-    from diffai.sources import git
+    from diffai.repository import blobs as git
 
     opened: list[str] = []
     digested: list[str] = []

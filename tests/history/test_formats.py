@@ -14,7 +14,7 @@ import pytest
 from gitrepo import Repo
 from model_history import commit, diffai, history, start, trained
 
-from diffai.render.report import schema_path
+from diffai.views.report import schema_path
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = [SCRIPT, "=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1", "\t=1", "\x1b]0;title\x07", "a\x1b[2Jb", "a|b`c*d_e[f](g)",

@@ -61,7 +61,7 @@ def test_an_annex_object_that_is_elsewhere(repo: Repo) -> None:
 
 
 def test_hash_folders_are_those_of_git_annex() -> None:
-    from diffai.sources.annex import hash_folders
+    from diffai.stores.annex import hash_folders
 
     # Out of a repository made by git-annex.
     assert hash_folders("SHA256E-s0--e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855") == (
@@ -70,8 +70,8 @@ def test_hash_folders_are_those_of_git_annex() -> None:
 
 
 def test_a_key_that_leads_elsewhere_is_no_key(tmp_path: Path) -> None:
-    from diffai.sources.annex import find_key
-    from diffai.sources.lfs import GitPlace
+    from diffai.stores.annex import find_key
+    from diffai.stores.lfs import GitPlace
 
     place = GitPlace(str(tmp_path), str(tmp_path))
     for key in ("..", ".", "", "a/../../b"):

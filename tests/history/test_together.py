@@ -20,9 +20,9 @@ from diffai.history.entries import LogEntry, LogOptions, ModelLog
 from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
 from diffai.history.model_path import ModelPath
-from diffai.sources import git as git_source
+from diffai.repository import blobs as git_source
+from diffai.repository.runner import Repository
 from diffai.sources import spool as spool_source
-from diffai.sources.git_program import Repository
 
 FIGURES = ("relative_l2", "cosine", "drift", "update_cosine", "norm")
 

@@ -1,0 +1,1 @@
+"""Which files of a snapshot are one model, and how it is opened."""

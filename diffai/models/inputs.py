@@ -1,0 +1,103 @@
+"""From what a caller names (a path, REV:path, bytes, a dictionary of tensors) to an opened side or its state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from diffai.comparison.models import Input
+from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
+from diffai.formats.base import Limits
+from diffai.model import Checkpoint, NotAModel, State, Unreadable
+from diffai.snapshots.resolve import Opened
+from diffai.sources.base import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+Model = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, object] | Checkpoint
+"""What :func:`open_input` accepts; an object with ``state_dict()`` is taken as a live model."""
+
+
+def open_input(model: Any, limits: Limits = Limits(), input_format: str = "", *, label: str = "") -> Input:
+    """Open one side. What cannot be opened becomes a state; what does not exist raises.
+
+    Raises:
+        SourceError: the path does not exist or cannot be read.
+        UsageError: the word is neither a path nor REV:path.
+
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return _open_word(os.fspath(model), limits, input_format, label)
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        from diffai.sources.local import MemoryBytes
+
+        return open_source_input(MemoryBytes(model, label=label or "<bytes>"), limits, input_format)
+    if isinstance(model, Mapping) or hasattr(model, "state_dict"):
+        from diffai.formats.arrays import ArrayCheckpoint
+
+        values = model if isinstance(model, Mapping) else model.state_dict()
+        return Input(label or "<tensors>", ArrayCheckpoint(values))
+    if hasattr(model, "read_into") and hasattr(model, "tensors"):
+        return Input(label or "<checkpoint>", model)
+    raise DiffaiError(
+        f"cannot open a {type(model).__name__}: expected a path, bytes, a dictionary of tensors, or a checkpoint"
+    )
+
+
+def _open_word(word: str, limits: Limits, input_format: str, label: str) -> Input:
+    from diffai.snapshots.resolve import open_source
+
+    return as_input(open_source(word), limits, input_format, label=label or word)
+
+
+def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: str) -> Input:
+    """An input out of what a resolver found: bytes, a directory (of shards), or a state."""
+    from diffai.snapshots.directory import Directory, UnresolvedError
+
+    if isinstance(found, State):
+        return Input(label, state=found)
+    if not isinstance(found, Directory):
+        return open_source_input(found, limits, input_format, label=label)
+    from diffai.formats.registry import open_checkpoint
+
+    try:
+        return Input(label, open_checkpoint(found, limits, input_format))
+    except UnresolvedError as error:
+        return Input(label, state=error.state)
+    except FormatError as error:
+        return Input(label, state=unreadable(error))
+
+
+def open_source_input(source: Source, limits: Limits, input_format: str = "", *, label: str = "") -> Input:
+    """Open bytes as a checkpoint; content that is no readable model becomes a state."""
+    from diffai.formats.registry import open_checkpoint
+    from diffai.snapshots.directory import UnresolvedError
+
+    label = label or source.label
+    try:
+        checkpoint = open_checkpoint(source, limits, input_format)
+    except UnresolvedError as error:  # an index whose shard is a pointer to bytes that are not here
+        source.close()
+        return Input(label, state=error.state, size=source.size)
+    except FormatError as error:
+        source.close()
+        return Input(label, state=unreadable(error), size=source.size)
+    return Input(label, checkpoint, size=source.size, identity=source.identity)
+
+
+def unreadable(error: FormatError | SourceError) -> State:
+    """The state that an error at opening is."""
+    from diffai.formats.registry import NotAModelError
+    from diffai.snapshots.directory import UnresolvedError
+
+    if isinstance(error, UnresolvedError):
+        return error.state
+    if isinstance(error, NotAModelError):
+        return NotAModel(error.reason)
+    if isinstance(error, FormatError):
+        reason = error.reason
+        kind = "" if isinstance(error, LimitError) else error.format
+        return Unreadable(reason, kind, error.code, error.tensor, error.offset)
+    return Unreadable(str(error))

@@ -1,0 +1,368 @@
+"""Sharded models as one checkpoint: an index JSON with its shards, or a directory of numbered shards.
+
+Read are ``*.safetensors.index.json`` and ``pytorch_model.bin.index.json`` as transformers writes them
+(``{"metadata": {...}, "weight_map": {tensor: shard}}``) and files named ``NAME-00001-of-00004.safetensors``
+(or ``.bin``, ``.pt``, ``.pth``). Reasons for refusal are numbered, and the numbers stay; a problem inside a
+shard keeps its own number.
+
+===== ==============================================================================================
+code  reason
+===== ==============================================================================================
+SH01  the index is not UTF-8 or not a JSON object
+SH02  the index has no ``weight_map`` that maps tensors to file names
+SH03  the index names a shard outside its own directory
+SH04  a shard is missing or cannot be opened
+SH05  the index says that a tensor is in a shard, but it is not
+SH06  a tensor is in two shards
+SH07  warning: a tensor is in a shard, but not in the index
+SH08  a key stands twice in the index
+SH09  a number is missing among the shards of a directory
+SH10  a directory holds several models, so that one has to be named
+SH11  the index is longer than ``diffai.maxHeader``
+SH12  a directory holds no sharded model
+SH13  a shard is an index itself
+===== ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from diffai.errors import FormatError, LimitError, SourceError
+from diffai.formats import registry
+from diffai.formats.base import Limits
+from diffai.formats.safetensors_header import shown
+from diffai.formats.strict_json import MalformedError, Repeated, load
+from diffai.frozen import frozen
+from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
+from diffai.models.shard_pool import ShardPool
+from diffai.snapshots.directory import Directory, UnresolvedError, checked_name
+from diffai.snapshots.resolve import local_directory
+from diffai.sources.base import Source
+
+NAME = "sharded"
+TITLE = "sharded safetensors or PyTorch"
+SUFFIXES = (".index.json",)
+
+# What writers derive from the tensors; it changes with the sharding, or says nothing more than they do.
+_DERIVED = ("total_size", "total_parameters")
+
+Report = Callable[[Problem], None]
+
+
+@frozen
+class Plan:
+    """Which shards make up a model.
+
+    Attributes:
+        label: what the user named.
+        names: shard names in order; a tensor's ``file`` is an index into it.
+        weight_map: shard by tensor, empty when there is no index.
+        holds: tensors by shard, as the index says.
+        metadata: what the index adds.
+        open_shard: opens a shard by its name.
+        index: the index file, None for a directory without one.
+
+    """
+
+    label: str
+    names: tuple[str, ...]
+    weight_map: Mapping[str, str]
+    holds: Mapping[str, list[str]]
+    metadata: Mapping[str, str]
+    open_shard: Callable[[str], Source]
+    index: Source | None
+
+
+class ShardedCheckpoint:
+    """Several files as one model; see :class:`diffai.model.Checkpoint`. Order: by shard, then as in the shard."""
+
+    def __init__(self, plan: Plan, pool: ShardPool, content: _Content) -> None:
+        self._plan = plan
+        self._pool = pool
+        self.format = f"sharded {content.format}" if content.format else NAME
+        self.tensors: Mapping[str, TensorSpec] = content.tensors
+        self.metadata: Mapping[str, str] = _merged(plan, content.metadata)
+        self.training: Mapping[str, Scalar] = content.training
+        self.problems = tuple(content.problems)
+        self.files = plan.names
+
+    @property
+    def random_access(self) -> bool:
+        """Whether every shard is."""
+        return self._pool.random_access
+
+    def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the tensor's bytes from byte ``offset`` on; SourceError when they are gone."""
+        with self._pool.use(spec.file) as shard:
+            shard.read_into(shard.tensors[spec.name], offset, buffer)
+
+    def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from absolute ``offset`` of shard ``file``."""
+        with self._pool.use(file) as shard:
+            shard.read_file_into(0, offset, buffer)
+
+    def verify_unchanged(self) -> None:
+        """Raise SourceError when the index or a shard was changed since it was opened."""
+        if self._plan.index is not None:
+            self._plan.index.verify_unchanged()
+        self._pool.verify_unchanged()
+
+    def close(self) -> None:
+        """Close all shards and the index; may be called twice."""
+        self._pool.close()
+        if self._plan.index is not None:
+            self._plan.index.close()
+
+
+def recognise(head: bytes, size: int, name: str) -> bool:
+    """Whether the content is a shard index: a JSON object with a weight map."""
+    if head.lstrip(b" \t\r\n")[:1] != b"{":
+        return False
+    return b'"weight_map"' in head or name.endswith((".safetensors.index.json", ".bin.index.json"))
+
+
+def open_checkpoint(source: Source, limits: Limits) -> ShardedCheckpoint:
+    """Open the model whose index ``source`` is; reads the index and the header of each shard.
+
+    Raises:
+        FormatError: with the first reason found (table above, or the shard's own), naming shard and tensor.
+        UnresolvedError: a shard is only a pointer to an object that is not here.
+        SourceError: the index cannot be read.
+
+    """
+    return _open(_plan_of_index(source, limits, _raise_first), limits)
+
+
+def open_directory(directory: Directory | str, limits: Limits) -> ShardedCheckpoint:
+    """Open the sharded model that ``directory`` (or the directory at that path) holds.
+
+    Raises as :func:`open_checkpoint`.
+    """
+    if isinstance(directory, str):
+        directory = local_directory(directory)
+    return _open(_plan_of_directory(directory, limits, _raise_first), limits)
+
+
+def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
+    """All problems of the index, of each shard, and between them.
+
+    Raises:
+        FormatError: the index cannot be read as one at all, or a limit was reached.
+        SourceError: the index cannot be read.
+
+    """
+    problems: list[Problem] = []
+    return _check(_plan_of_index(source, limits, problems.append), limits, problems)
+
+
+def check_directory(directory: Directory, limits: Limits) -> tuple[Problem, ...]:
+    """As :func:`check`, for a directory of shards."""
+    problems: list[Problem] = []
+    return _check(_plan_of_directory(directory, limits, problems.append), limits, problems)
+
+
+def _raise_first(problem: Problem) -> None:
+    if problem.severity == "error":
+        raise FormatError(
+            problem.message, code=problem.code, tensor=problem.tensor, offset=problem.offset, format=NAME
+        )
+
+
+def _refusal(code: str, reason: str, tensor: str = "") -> FormatError:
+    return FormatError(reason, code=code, tensor=tensor, format=NAME)
+
+
+# ---------------------------------------------------------------- which shards
+
+
+def _plan_of_index(source: Source, limits: Limits, report: Report) -> Plan:
+    """Read an index."""
+    index = _read_index(source, limits, report)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(type(shard) is str for shard in weight_map.values()):
+        raise _refusal("SH02", "index has no weight_map of tensors to shards")
+    if isinstance(weight_map, Repeated):
+        key = weight_map.key
+        report(Problem("SH08", "error", "stands twice in the weight_map", key))
+    holds: dict[str, list[str]] = {}
+    for tensor, name in weight_map.items():
+        holds.setdefault(name, []).append(tensor)
+    names = sorted(holds)
+    for name in names:
+        try:
+            checked_name("", name)
+        except SourceError:
+            tensor = holds[name][0]
+            message = f"is said to be in {shown(name)}, outside the model's own directory"
+            raise _refusal("SH03", message, tensor) from None
+    extra = index.get("metadata")
+    metadata = {} if not isinstance(extra, dict) else {
+        key: _as_text(value) for key, value in extra.items() if key not in _DERIVED
+    }  # fmt: skip
+    return Plan(source.label, tuple(names), weight_map, holds, metadata, source.sibling, source)
+
+
+def _read_index(source: Source, limits: Limits, report: Report) -> dict[str, Any]:
+    """The index as a dictionary."""
+    if source.size > limits.max_header:
+        reason = f"index of {source.size:,} bytes is over the limit of {limits.max_header:,} bytes"
+        raise LimitError(f"{reason} (diffai.maxHeader lifts it)", code="SH11", format=NAME)
+    try:
+        index = load(source.read(0, source.size).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise FormatError("index is not UTF-8", code="SH01", offset=error.start, format=NAME) from None
+    except MalformedError as error:
+        raise _refusal("SH01", f"index is not valid JSON: {error.reason}") from None
+    if not isinstance(index, dict):
+        raise _refusal("SH01", "index is JSON, but not an object")
+    if isinstance(index, Repeated):
+        report(Problem("SH08", "error", f"key {shown(index.key)} stands twice in the index"))
+    return index
+
+
+def _as_text(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _first_of(plan: Plan, shard: str) -> str:
+    return plan.holds.get(shard, [""])[0]
+
+
+def _plan_of_directory(directory: Directory, limits: Limits, report: Report) -> Plan:
+    """Find the one model in a directory: its index, else its numbered shards."""
+    from diffai.models.shard_names import find_models
+
+    found = find_models(directory.names())
+    if not found:
+        lacks = "an index JSON, or files like x-00001-of-00004.safetensors"
+        raise _refusal("SH12", f"holds no sharded model ({lacks})")
+    if len(found) > 1:
+        raise _refusal("SH10", f"holds several models: {', '.join(model.title for model in found)}; name one")
+    model = found[0]
+    if model.index:
+        return _plan_of_index(directory.open(model.index), limits, report)
+    if model.missing:
+        more = f" and {len(model.missing) - 1} more" if len(model.missing) > 1 else ""
+        report(Problem("SH09", "error", f"shard {shown(model.missing[0])}{more} is missing"))
+    return Plan(directory.label, model.shards, {}, {}, {}, directory.open, None)
+
+
+# ---------------------------------------------------------------- what is in them
+
+
+class _Content:
+    """Everything that the shards hold, gathered in order."""
+
+    def __init__(self, plan: Plan, report: Report) -> None:
+        self._plan = plan
+        self._report = report
+        self.format = ""
+        self.tensors: dict[str, TensorSpec] = {}
+        self.metadata: list[Mapping[str, str]] = []
+        self.training: dict[str, Scalar] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, shard: Checkpoint, number: int) -> None:
+        """Take in an opened shard."""
+        plan, name = self._plan, self._plan.names[number]
+        self.format = self.format or shard.format
+        self.metadata.append(shard.metadata)
+        self.training.update(shard.training)
+        self.problems += (replace(p, message=f"shard {shown(name)}: {p.message}") for p in shard.problems)
+        for tensor, spec in shard.tensors.items():
+            placed = replace(spec, file=number) if number else spec
+            other = self.tensors.setdefault(tensor, placed)
+            if other is not placed:
+                both = f"{shown(plan.names[other.file])} and {shown(name)}"
+                self._report(Problem("SH06", "error", f"is in two shards: {both}", tensor))
+            if plan.weight_map and tensor not in plan.weight_map:
+                message = f"is in shard {shown(name)}, but not in the index"
+                self.problems.append(Problem("SH07", "warning", message, tensor))
+        for tensor in plan.holds.get(name, ()):
+            if tensor not in shard.tensors:
+                message = f"is not in shard {shown(name)}, where the index says it is"
+                self._report(Problem("SH05", "error", message, tensor))
+
+
+def _merged(plan: Plan, metadata: list[Mapping[str, str]]) -> dict[str, str]:
+    """Metadata of all shards: once where they agree, else as ``shard:key``."""
+    merged = dict(plan.metadata)
+    for key in dict.fromkeys(key for one in metadata for key in one):
+        values = {one[key] for one in metadata if key in one}
+        if len(values) == 1:
+            merged[key] = values.pop()
+        else:
+            pairs = zip(plan.names, metadata, strict=True)
+            merged |= {f"{name}:{key}": one[key] for name, one in pairs if key in one}
+    return merged
+
+
+def _open_shard(plan: Plan, limits: Limits, number: int) -> tuple[Checkpoint, str]:
+    """Open one shard as a checkpoint of its own, with its source's identity; errors name it."""
+    name = plan.names[number]
+    try:
+        source = plan.open_shard(name)
+    except UnresolvedError:
+        raise
+    except SourceError as error:
+        tensor = _first_of(plan, name)
+        raise _refusal("SH04", f"shard {shown(name)} cannot be opened: {error}", tensor) from error
+    try:
+        if registry.recognise(source).NAME == NAME:
+            raise _refusal("SH13", "is an index itself")
+        return registry.open_checkpoint(source, limits), source.identity
+    except FormatError as error:
+        source.close()
+        raise _inside(name, error) from error
+    except BaseException:
+        source.close()
+        raise
+
+
+def _inside(name: str, error: FormatError) -> FormatError:
+    """The same error, naming the shard; limits stay limits."""
+    kind = LimitError if isinstance(error, LimitError) else FormatError
+    return kind(f"shard {shown(name)}: {error.reason}", code=error.code, tensor=error.tensor,
+                offset=error.offset, format=error.format or NAME)  # fmt: skip
+
+
+def _open(plan: Plan, limits: Limits) -> ShardedCheckpoint:
+    content = _Content(plan, _raise_first)
+    pool = ShardPool(len(plan.names), lambda number: _open_shard(plan, limits, number))
+    try:
+        for number in range(len(plan.names)):
+            with pool.use(number) as shard:
+                content.add(shard, number)
+    except BaseException:
+        pool.close()
+        raise
+    return ShardedCheckpoint(plan, pool, content)
+
+
+def _check(plan: Plan, limits: Limits, problems: list[Problem]) -> tuple[Problem, ...]:
+    """Check each shard by itself, then what they make together."""
+    content = _Content(plan, problems.append)
+    for number, name in enumerate(plan.names):
+        try:
+            source = plan.open_shard(name)
+        except SourceError as error:
+            tensor = _first_of(plan, name)
+            problems.append(Problem("SH04", "error", f"shard {shown(name)} cannot be opened: {error}", tensor))
+            continue
+        try:
+            found = registry.check(source, limits)
+            problems += (replace(p, message=f"shard {shown(name)}: {p.message}") for p in found)
+            if not any(p.severity == "error" for p in found):
+                content.add(registry.open_checkpoint(source, limits), number)
+        except FormatError as error:
+            inside = _inside(name, error)
+            problems.append(Problem(inside.code or "SH04", "error", inside.reason, inside.tensor, inside.offset))
+        finally:
+            source.close()
+    warnings = [p for p in content.problems if p.code == "SH07"]
+    return tuple(problems + warnings)

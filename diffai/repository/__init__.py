@@ -1,0 +1,1 @@
+"""git itself: one runner, one object reader, trees of a commit, the index and the work tree."""

@@ -1,0 +1,1 @@
+"""A tree of files at one moment with its stores: pointers are followed."""

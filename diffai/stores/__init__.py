@@ -1,0 +1,1 @@
+"""Where the content behind a pointer is kept: git-LFS, git-annex, DVC."""

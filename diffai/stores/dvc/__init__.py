@@ -1,0 +1,1 @@
+"""All that is known of DVC's storage: pointers, cache, manifests, workspace, remotes."""

@@ -1,0 +1,314 @@
+"""Which DVC pointer holds a path at a commit: ``P.dvc``, the pointer of a folder above it, or a stage's output.
+
+One long-lived ``git cat-file --batch`` answers for all commits, and a pointer that did not change is parsed once, so
+a walk over hundreds of revisions costs well under a millisecond each. DVC itself is never started.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+from diffai.errors import SourceError
+from diffai.frozen import frozen
+from diffai.model import DvcPointer, Unreadable
+from diffai.repository.runner import Repository, start_error
+from diffai.snapshots.resolve import Opened
+from diffai.sources.local import LocalFile
+from diffai.stores.dvc.cache import DvcPlace, find_dvc
+from diffai.stores.dvc.items import DvcItem, Found, entries_of, entry_item, items_of, open_item
+from diffai.stores.dvc.names import MAX_POINTER_BYTES, is_pointer_name
+from diffai.stores.dvc.pointers import DvcEntry, DvcOut, DvcTextError, parse_dvc_file
+from diffai.stores.lfs import GitPlace, find_repository
+
+ReadText = Callable[[str], bytes | None]
+"""The content of a file at one revision, by its path from the top; None when there is none."""
+
+
+@frozen
+class Tracked:
+    """What holds a path at one revision.
+
+    Attributes:
+        pointer: path of the pointer, from the top.
+        path: of the output that it names; the path asked for, or a folder above it.
+        out: what it says.
+        inside: path inside a directory that is tracked as a whole; "" when the output itself was asked for.
+    """
+
+    pointer: str
+    path: str
+    out: DvcOut
+    inside: str = ""
+
+
+def pointer_paths(path: str) -> list[str]:
+    """The pointers that can hold ``path``, likeliest first: also what to give to ``git log --`` to follow it."""
+    folders = list(_above(path))
+    pointers = [f"{path}.dvc", *(f"{folder}.dvc" for folder in folders if folder)]
+    return pointers + [posixpath.join(folder, "dvc.lock") for folder in folders]
+
+
+def find_tracked(path: str, read: ReadText, names: Callable[[str], list[str]] | None = None) -> Tracked | None:
+    """The pointer that holds ``path`` at the revision that ``read`` reads; None when DVC does not track it there.
+
+    Args:
+        path: from the top of the repository, with ``/``.
+        read: gives the text of a pointer.
+        names: lists the file names of a folder, for pointers that are not called after their output; not asked when
+            the usual names lead somewhere.
+
+    Pointers that make no sense are passed over: they hold nothing.
+    """
+    if path.startswith("/"):
+        return None
+    for pointer in pointer_paths(path):
+        found = _in_pointer(path, pointer, read)
+        if found is not None:
+            return found
+    for folder in _above(path) if names is not None else ():
+        assert names is not None
+        for name in names(folder):
+            pointer = posixpath.join(folder, name)
+            if name != "dvc.lock" and is_pointer_name(name):
+                found = _in_pointer(path, pointer, read)
+                if found is not None:
+                    return found
+    return None
+
+
+def _in_pointer(path: str, pointer: str, read: ReadText) -> Tracked | None:
+    data = read(pointer)
+    if data is None:
+        return None
+    try:
+        file = parse_dvc_file(data, pointer)
+        yaml = read(posixpath.join(posixpath.dirname(pointer), "dvc.yaml")) if file.lock else None
+        items = items_of(file, pointer, None, yaml=yaml or b"")
+    except DvcTextError:
+        return None
+    for item in items:
+        if item.path == path:
+            return Tracked(pointer, path, item.out)
+        if item.out.is_directory and path.startswith(item.path + "/"):
+            return Tracked(pointer, item.path, item.out, path[len(item.path) + 1 :])
+    return None
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders above a path, the nearest first; the last is "", the top."""
+    while path:
+        above = posixpath.dirname(path)
+        if above == path:  # "/", which has nothing above it
+            return
+        path = above
+        yield path
+
+
+def open_tracked(tracked: Tracked, place: DvcPlace | None, *, label: str = "", elsewhere: bool = True) -> Found | None:
+    """What a tracked path holds; None when its directory has no such file.
+
+    Raises:
+        DvcTextError: the directory's manifest makes no sense.
+    """
+    item = DvcItem(tracked.out, tracked.path, tracked.pointer, place, elsewhere=elsewhere)
+    if not tracked.inside:
+        return open_item(item, label=label)
+    entries = entries_of(item)
+    if entries is None:
+        return open_item(item, label=label or item.label)  # the state that says the list is missing
+    entry = _by_path(entries).get(tracked.inside)
+    if entry is not None:
+        return open_item(entry_item(item, entry), label=label)
+    below = tuple(e for e in entries if e.relpath.startswith(tracked.inside + "/"))
+    if not below:
+        return None
+    from diffai.stores.dvc.items import DvcDirectory
+
+    return Found(DvcDirectory(item, entries, tracked.inside, label=label or posixpath.join(item.label, tracked.inside)),
+                 "cache")  # fmt: skip
+
+
+def _by_path(entries: tuple[DvcEntry, ...]) -> dict[str, DvcEntry]:
+    return {entry.relpath: entry for entry in entries}
+
+
+def follow_pointer(data: bytes, path: str, git: GitPlace | None, label: str) -> Opened:
+    """What a pointer stands for: the one output that it has, else a state.
+
+    Args:
+        data: its text.
+        path: from the top of the repository.
+        git: the repository; None where there is none, and then ``label`` is the file's own path.
+    """
+    start = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else os.path.dirname(label)
+    place = find_dvc(start, git)
+    if git is None and place is not None:
+        path = os.path.relpath(os.path.realpath(label), place.root).replace(os.sep, "/")
+    try:
+        items = items_of(parse_dvc_file(data, path), path, place, elsewhere=data != _text_of(git, path))
+        if len(items) != 1:
+            return DvcPointer(path, tuple(item.path for item in items))
+        return open_item(items[0]).opened
+    except DvcTextError as error:
+        return Unreadable(f"DVC pointer {error}")
+
+
+def open_in_work_tree(path: str) -> Opened | None:
+    """What the pointers of the work tree say of a path that is not on disk; None when none speaks of it."""
+    git = find_repository(_nearest(path))
+    place = find_dvc(_nearest(path), git)
+    if place is None or not place.top:
+        return None
+    inside = os.path.relpath(os.path.realpath(path), os.path.realpath(place.top)).replace(os.sep, "/")
+    if inside.startswith("../"):
+        return None
+    tracked = find_tracked(inside, lambda name: _text_at(os.path.join(place.top, name)))
+    found = open_tracked(tracked, place, label=path, elsewhere=False) if tracked is not None else None
+    return found.opened if found is not None else None
+
+
+def find_in_work_tree(path: str) -> Tracked | None:
+    """The pointer of the work tree that holds ``path`` (from the top of the repository of the working directory)."""
+    git = find_repository()
+    if git is None or not git.top:
+        return None
+    return find_tracked(path, lambda name: _text_at(os.path.join(git.top, name)))
+
+
+def work_tree_text(path: str) -> bytes | None:
+    """A file of the work tree (path from the top of the repository of the working directory); None without one."""
+    return _text_of(find_repository(), path)
+
+
+def _nearest(path: str) -> str:
+    """The nearest folder above a path that is on disk."""
+    folder = os.path.dirname(os.path.realpath(path))
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _text_of(git: GitPlace | None, path: str) -> bytes | None:
+    return _text_at(os.path.join(git.top, path)) if git is not None and git.top else None
+
+
+def _text_at(path: str) -> bytes | None:
+    """A pointer of the work tree; None when there is none."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        source = LocalFile(path)
+    except SourceError:
+        return None
+    try:
+        return source.read(0, min(source.size, MAX_POINTER_BYTES))
+    finally:
+        source.close()
+
+
+class DvcHistory:
+    """What DVC says of paths at any commit of one repository.
+
+    Args:
+        directory: any directory of the repository; "" is the working directory.
+
+    Use as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(self, directory: str = "") -> None:
+        self._repository = Repository(directory)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._places: dict[str, DvcPlace | None] = {}
+
+    def find(self, commit: str, path: str) -> Tracked | None:
+        """The pointer that holds ``path`` (from the top) at ``commit``; None when DVC does not track it there.
+
+        Raises:
+            SourceError: git cannot be run.
+        """
+        return find_tracked(path, lambda inside: self._read(f"{commit}:{inside}"), lambda at: self._names(commit, at))
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        """The content of a file at a commit; None when it has none."""
+        return self._read(f"{commit}:{path}")
+
+    def open(self, tracked: Tracked, *, label: str = "") -> Found | None:
+        """The bytes of what was found, or its state; None when its directory has no such file."""
+        return open_tracked(tracked, self.place(tracked.pointer), label=label)
+
+    def place(self, pointer: str) -> DvcPlace | None:
+        """The DVC repository of a pointer, as the work tree has it now."""
+        folder = posixpath.dirname(pointer)
+        if folder not in self._places:
+            git = self._repository.place()
+            start = os.path.join(git.top, folder) if git is not None and git.top else self._repository.directory
+            self._places[folder] = find_dvc(start, git, committed=self._committed)
+        return self._places[folder]
+
+    def _committed(self) -> str | None:
+        data = self._read("HEAD:.dvc/config")
+        return data.decode("utf-8", "replace") if data is not None else None
+
+    def _names(self, commit: str, folder: str) -> list[str]:
+        """File names of a folder at a commit, out of its tree object."""
+        data = self._read(f"{commit}:{folder}", kind=b"tree")
+        names = []
+        while data:  # <mode> SP <name> NUL <object name>
+            head, _, rest = data.partition(b"\0")
+            names.append(os.fsdecode(head.partition(b" ")[2]))
+            data = rest[self._oid_bytes :]
+        return names
+
+    _oid_bytes = 20
+
+    def _read(self, name: str, kind: bytes = b"blob") -> bytes | None:
+        """An object by any name that git knows; None when there is none of this kind."""
+        if "\n" in name:
+            return None
+        process = self._process or self._start()
+        stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
+        try:
+            stdin.write(os.fsencode(name) + b"\n")
+            stdin.flush()
+        except OSError as error:
+            raise SourceError("git cat-file ended unexpectedly") from error
+        words = stdout.readline().split()
+        if len(words) != 3 or not words[2].isdigit():
+            return None  # missing, or ambiguous
+        data = stdout.read(int(words[2]) + 1)[:-1]
+        self._oid_bytes = len(words[0]) // 2
+        return data if words[1] == kind else None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        try:
+            self._process = subprocess.Popen(
+                ["git", "cat-file", "--batch"], cwd=self._repository.directory or None,
+                env=dict(self._repository.environment()), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError as error:
+            raise start_error(error, self._repository.directory) from error
+        return self._process
+
+    def close(self) -> None:
+        """End git; may be called twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        process.kill()
+        process.wait()
+
+    def __enter__(self) -> DvcHistory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

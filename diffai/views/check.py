@@ -1,0 +1,56 @@
+"""``diffai check``: findings of one file, each with its number, tensor and byte offset."""
+
+from __future__ import annotations
+
+from diffai.comparison.checking import CheckResult
+from diffai.views import values
+from diffai.views.state import describe_state
+from diffai.views.style import escape, paint, plural, size
+from diffai.views.values import Json
+
+SCHEMA = "diffai.check/1"
+
+
+def check_text(result: CheckResult, *, color: bool = False, verbose: bool = False) -> list[str]:
+    """One line when all is well, else a heading and one line a problem."""
+    label = escape(result.label)
+    if result.state is not None:
+        return [paint(f"! {label}: {describe_state(result.state)}", "!", color)]
+    what = ", ".join(part for part in (result.format, plural(result.tensors, "tensor")) if part)
+    if result.size >= 0:
+        what += f", {size(result.size)}"
+    if not result.problems:
+        scope = "structure, pickle safety, NaN/Inf" if result.valued else "structure and pickle safety; values not read"
+        return [paint(f"{label}: ok", "+", color) + f" ({what}; checked {scope})"]
+    verdict = plural(result.errors, "error") if result.errors else "ok"
+    warnings = len(result.problems) - result.errors
+    if warnings:
+        verdict += f", {plural(warnings, 'warning')}"
+    lines = [paint(f"{label}: {verdict}", "!" if result.errors else "#", color) + f" ({what})"]
+    for problem in result.problems:
+        where = f" at offset {problem.offset}" if problem.offset >= 0 else ""
+        tensor = f"{escape(problem.tensor)}: " if problem.tensor else ""
+        text = f"  {problem.code or '-':6} {problem.severity:8}{tensor}{escape(problem.message, longest=500)}{where}"
+        lines.append(paint(text, "!" if problem.severity == "error" else "~", color))
+    return lines
+
+
+def check_report(results: list[CheckResult]) -> dict[str, Json]:
+    """All files as one object."""
+    return {
+        "schema": SCHEMA,
+        "ok": all(r.state is None and not r.errors for r in results),
+        "files": [
+            {
+                "label": values.text(r.label),
+                "format": r.format,
+                "size": r.size if r.size >= 0 else None,
+                "tensors": r.tensors,
+                "state": "checked" if r.state is None else type(r.state).__name__,
+                "reason": "" if r.state is None else describe_state(r.state),
+                "values_checked": r.valued,
+                "problems": [values.problem(p) for p in r.problems],
+            }
+            for r in results
+        ],
+    }

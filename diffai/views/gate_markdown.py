@@ -1,0 +1,146 @@
+"""The gate's report as Markdown, and as a document of limited size: sections stay whole or are left out, aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+from diffai.policy.verdicts import GateReport, Verdict, Violation
+from diffai.views.gate_text import headline, origin_text
+from diffai.views.markdown import code, model_lines, plain, tensor_table
+from diffai.views.style import plural
+
+_SIGNS = {"pass": "✅", "approved": "✅", "warn": "⚠️", "refused": "❌", "not judged": "❓"}
+_WORDS = {"pass": "passes", "approved": "approved", "warn": "warning", "refused": "refused", "not judged": "not judged"}
+_MOST_TENSORS = 10
+_MOST_MODELS = 100
+
+
+def gate_markdown(report: GateReport, *, title: str = "diffai gate", comparisons: bool = False) -> list[str]:
+    """The whole report; with ``comparisons`` each model's comparison follows its verdict."""
+    lines = document_head(report, title)
+    for verdict in report.verdicts:
+        lines += section(verdict, comparison=comparisons, approve=report.commands.get("approve", ""))
+    return lines
+
+
+def limited(report: GateReport, most: int, *, title: str, marker: str = "") -> str:
+    """The document with comparisons, at most ``most`` bytes of UTF-8 (and so at most as many characters).
+
+    First every verdict, the refused ones first, then comparisons as long as there is room. Sections are whole or
+    left out, and how many were left out is said.
+    """
+    head = ([marker] if marker else []) + document_head(report, title)
+    order = sorted(report.verdicts, key=lambda v: list(_SIGNS)[::-1].index(v.outcome))
+    room = most - _length(head) - 200  # for the last line
+    kept: list[list[str]] = []
+    full, approve = True, report.commands.get("approve", "")
+    for verdict in order:
+        brief = section(verdict, comparison=False, approve=approve)
+        if _length(brief) > room:
+            full = False
+            continue
+        room -= _length(brief)
+        kept.append(brief)
+        whole = section(verdict, comparison=True, approve=approve)
+        if _length(whole) - _length(brief) <= room - _reserve(order, verdict):
+            room -= _length(whole) - _length(brief)
+            kept[-1] = whole
+        elif verdict.diff is not None:
+            full = False
+    lines = [line for part in kept for line in part]
+    if not full:
+        left = len(order) - len(kept)
+        what = f"{plural(left, 'model')} and some comparisons" if left else "Some comparisons"
+        lines += ["", f"_{what} left out to keep this under {most:,} bytes; all of it: `diffai ci --json FILE`._"]
+    return "\n".join([*head, *lines]).rstrip() + "\n"
+
+
+def _reserve(order: Sequence[Verdict], current: Verdict) -> int:
+    """Room kept for the verdicts still to come, of which each matters more than a comparison in full."""
+    later = order[order.index(current) + 1 :]
+    return sum(_length(section(verdict, comparison=False)) for verdict in later[:_MOST_MODELS])
+
+
+def document_head(report: GateReport, title: str) -> list[str]:
+    """Title, result, notes and a table of all models."""
+    sign = "❌" if report.exit_code == 1 else "❓" if report.exit_code else "✅"
+    if not report.verdicts:
+        return [f"## {title}", "", f"{sign} No model changed between {code(report.old)} and {code(report.new)}.", "",
+                *_notes(report)]  # fmt: skip
+    lines = [f"## {title}", "", f"{sign} **{plain(headline(report))}**", "", *_notes(report)]
+    lines += ["| | Model | Change | Verdict |", "|:-:|---|---|---|"]
+    lines += [_row(verdict) for verdict in report.verdicts[:_MOST_MODELS]]
+    if len(report.verdicts) > _MOST_MODELS:
+        lines.append(f"| | … {len(report.verdicts) - _MOST_MODELS:,} more | | |")
+    return [*lines, ""]
+
+
+def _notes(report: GateReport) -> list[str]:
+    return [*(f"> {plain(note)}" for note in report.notes), ""] if report.notes else []
+
+
+def _row(verdict: Verdict) -> str:
+    rules = sorted({v.rule for v in verdict.violations if not v.approved})
+    words = _WORDS[verdict.outcome] + (f": {', '.join(f'`{rule}`' for rule in rules)}" if rules else "")
+    return f"| {_SIGNS[verdict.outcome]} | {code(verdict.shown, cell=True)} | {_change(verdict)} | {words} |"
+
+
+def _change(verdict: Verdict) -> str:
+    diff = verdict.diff
+    if diff is None or verdict.status in ("added", "deleted"):
+        return verdict.status
+    parts: list[str] = [verdict.status] if verdict.status == "renamed" else []
+    if diff.structure_changes:
+        parts.append(plural(diff.structure_changes, "structural change"))
+    if diff.totals.changed:
+        parts.append(plural(diff.totals.changed, "changed tensor"))
+    if diff.metadata:
+        parts.append(plural(len(diff.metadata), "metadata change"))
+    return ", ".join(parts) or "no tensor differs"
+
+
+def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[str]:
+    """One model: what it violates and by which rule, and how to proceed; nothing for one that simply passes.
+
+    Args:
+        verdict: of the model.
+        comparison: add the comparison, folded away.
+        approve: the command that approves, with ``{path}`` in it; "" = there is none.
+    """
+    lines: list[str] = []
+    if verdict.not_judged:
+        lines += [f"- **NOT JUDGED:** {plain(verdict.not_judged)}"]
+    for violation in verdict.violations:
+        lines += _violation(violation)
+    if verdict.approval:
+        lines.append(f"- {code(verdict.approval)}")
+    if verdict.note:
+        lines.append(f"- {plain(verdict.note)}")
+    if approve and any(v.approvable for v in verdict.refusing):
+        what = "exactly this change" if all(v.approvable for v in verdict.refusing) else "the change of structure"
+        lines.append(f"- To approve {what}: {code(approve.replace('{path}', quote(verdict.path)))}")
+    lines += [""] if lines else []
+    if comparison and verdict.diff is not None:
+        body = model_lines(verdict.diff)
+        lines += ["<details>", "<summary>Comparison</summary>", "", *body, "</details>", ""]
+    if not lines:
+        return []
+    return [f"### {_SIGNS[verdict.outcome]} {code(verdict.shown)}", "", *lines]
+
+
+def _violation(violation: Violation) -> list[str]:
+    done = "approved" if violation.approved else origin_text(violation)
+    lines = [f"- `{violation.rule}`: {plain(violation.message)} ({plain(done)})"]
+    if violation.approved or not violation.changes:
+        return lines
+    table = tensor_table(violation.changes[:_MOST_TENSORS])[:-1]
+    lines += ["", *(f"  {line}" for line in table)]
+    hidden = len(violation.changes) - _MOST_TENSORS
+    if hidden > 0:
+        lines += ["", f"  … and {hidden:,} more"]
+    return [*lines, ""]
+
+
+def _length(lines: Sequence[str]) -> int:
+    return sum(len(line.encode("utf-8", "replace")) + 1 for line in lines)

@@ -1,0 +1,188 @@
+"""One line a tensor: what happened to it, with the figures that show it."""
+
+from __future__ import annotations
+
+from diffai.comparison.result import TensorChange, ValueChange
+from diffai.model import Cast, Scalar, Statistics
+from diffai.views.style import escape, number, percent, ratio, shape, transition, visibly_moved
+
+
+def symbol(change: TensorChange) -> str:
+    """``+ - > ~ =``: the strongest thing that happened."""
+    first = change.status[0]
+    return {"added": "+", "removed": "-", "renamed": ">", "equal": "=", "identical": "=", "uncompared": "="}.get(
+        first, "~"
+    )
+
+
+def tensor_line(change: TensorChange, *, verbose: bool = False) -> str:
+    """The line without indent and colour, beginning with its symbol."""
+    spec = change.spec
+    name = escape(change.name)
+    match change.status[0]:
+        case "added" | "removed":
+            return f"{symbol(change)} {name}: shape={shape(spec.shape)}, dtype={spec.dtype}" + _alone(change, verbose)
+        case "identical":
+            return f"= {name}: identical"
+        case "equal":
+            return f"= {name}: {_equal(change)}"
+        case "uncompared":
+            return f"= {name}: shape={shape(spec.shape)}, dtype={spec.dtype}, values not compared"
+    parts = _parts(change, verbose)
+    if change.status[0] != "renamed":
+        return f"~ {name}: {', '.join(parts)}"
+    old = escape(change.old.name) if change.old else ""
+    how = _rename_note(change)
+    return f"> {old} -> {name}{how}" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _rename_note(change: TensorChange) -> str:
+    figures = change.figures
+    if figures is not None and figures.identical:
+        return " (identical)"
+    how = f"by common {change.evidence}" if change.evidence in ("prefix", "suffix") else ""
+    if figures is None and change.old and change.new and change.old.shape == change.new.shape:
+        how += "; values not compared" if how else "values not compared"
+    elif change.status == ("renamed",):
+        how = "equal values" + (f", {how}" if how else "")
+    return f" ({how})" if how else ""
+
+
+def _equal(change: TensorChange) -> str:
+    delta = change.figures.delta if change.figures else None
+    if delta is not None and delta.tolerated_count:
+        return f"equal within tolerance (max |d| {number(delta.max_abs)})"
+    return "bytes differ, values equal"
+
+
+def _parts(change: TensorChange, verbose: bool) -> list[str]:
+    parts: list[str] = []
+    old, new = change.old, change.new
+    assert old is not None and new is not None
+    if "reshaped" in change.status:
+        parts.append(f"shape={shape(old.shape)} -> {shape(new.shape)}")
+    if "cast" in change.status:
+        parts.append(f"dtype={old.dtype} -> {new.dtype}" + _cast_note(change))
+    if "changed" in change.status:
+        parts += _value_parts(change, verbose)
+    if new.encoding != old.encoding:
+        parts.append(f"{escape(old.encoding) or 'plain'} -> {escape(new.encoding) or 'plain'}")
+    return parts
+
+
+def _cast_note(change: TensorChange) -> str:
+    cast = change.figures.cast if change.figures else None
+    return f" ({describe_cast(cast)})" if cast else ""
+
+
+def describe_cast(cast: Cast) -> str:
+    """``exactly rounded, relative L2 0.0017, SQNR 55.4 dB``."""
+    if cast.exact:
+        return "lossless"
+    words = ["exactly rounded" if cast.rounded else "not just rounding"]
+    if cast.relative_l2 is not None:
+        words.append(f"relative L2 {ratio(cast.relative_l2)}")
+    if cast.sqnr_db is not None:
+        words.append(f"SQNR {cast.sqnr_db:.1f} dB")
+    if cast.overflow_count:
+        words.append(f"{cast.overflow_count:,} overflowed")
+    if cast.underflow_count:
+        words.append(f"{cast.underflow_count:,} underflowed to 0")
+    return ", ".join(words)
+
+
+def statistics_of(change: TensorChange) -> tuple[Statistics | None, Statistics | None]:
+    """Both sides' statistics, wherever they were computed."""
+    figures = change.figures
+    old = figures.old_statistics if figures else None
+    new = figures.new_statistics if figures else None
+    if old is None and change.old_summary:
+        old = change.old_summary.statistics
+    if new is None and change.new_summary:
+        new = change.new_summary.statistics
+    return old, new
+
+
+def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
+    figures = change.figures
+    assert figures is not None and figures.delta is not None
+    delta = figures.delta
+    if figures.as_bytes:
+        dtype = change.spec.dtype
+        return [f"{delta.changed_count:,} of {change.spec.nbytes:,} bytes differ ({escape(dtype)} compared as bytes)"]
+    old, new = statistics_of(change)
+    parts: list[str] = []
+    moved = False
+    if old is not None and new is not None:
+        mean, std = transition(old.mean, new.mean), transition(old.std, new.std)
+        parts = [f"mean={mean}", f"std={std}"]
+        moved = visibly_moved(mean) or visibly_moved(std)
+        parts += _nonfinite(old, new)
+    counts = f"{delta.changed_count:,} of {delta.element_count:,} values"
+    if verbose or not moved:
+        parts.append(f"{counts} changed")
+        parts.append(f"max |d|={number(delta.max_abs)}")
+    if verbose or old is None:
+        parts.append(f"relative L2 {ratio(delta.relative_l2)}")
+    if verbose:
+        parts.append(f"cosine {cosine(delta.cosine)}")
+        if delta.tolerated_count:
+            parts.append(f"{delta.tolerated_count:,} more within tolerance")
+    if change.spec.values:
+        parts.append("compared decoded")
+    return parts
+
+
+def cosine(value: float | None) -> str:
+    """Cosine with enough digits to tell it from 1."""
+    if value is None:
+        return "n/a"
+    return f"{value:.6f}" if abs(value) < 0.9999995 else f"{value:.12g}"
+
+
+def _nonfinite(old: Statistics, new: Statistics) -> list[str]:
+    parts = []
+    for label, before, after in (
+        ("NaN", old.nan_count, new.nan_count),
+        ("+Inf", old.pos_inf_count, new.pos_inf_count),
+        ("-Inf", old.neg_inf_count, new.neg_inf_count),
+    ):
+        if before or after:
+            parts.append(f"{label} {before:,}->{after:,}")
+    return parts
+
+
+def _alone(change: TensorChange, verbose: bool) -> str:
+    summary = change.new_summary or change.old_summary
+    statistics = summary.statistics if summary else None
+    if statistics is None:
+        return ""
+    text = "".join(
+        f", {count:,} {label}"
+        for label, count in (
+            ("NaN", statistics.nan_count), ("+Inf", statistics.pos_inf_count), ("-Inf", statistics.neg_inf_count),
+        )
+        if count
+    )  # fmt: skip
+    if verbose and statistics.mean is not None:
+        text += f", mean={number(statistics.mean)}, std={number(statistics.std)}"
+        text += f", {percent(statistics.zero_count, statistics.element_count)} zeros" if statistics.zero_count else ""
+    return text
+
+
+def value_line(change: ValueChange, prefix: str = "") -> str:
+    """``~ epoch: 3 -> 4``, ``+ __metadata__.author: "me"``."""
+    key = escape(prefix + change.key)
+    match change.status:
+        case "added":
+            return f"+ {key}: {scalar(change.new)}"
+        case "removed":
+            return f"- {key}: {scalar(change.old)}"
+    return f"~ {key}: {scalar(change.old)} -> {scalar(change.new)}"
+
+
+def scalar(value: Scalar) -> str:
+    """A metadata or training value: text quoted and escaped, numbers exactly."""
+    if isinstance(value, str):
+        return f'"{escape(value)}"'
+    return repr(value)

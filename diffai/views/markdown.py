@@ -1,0 +1,192 @@
+"""A comparison as GitHub-flavoured Markdown: a summary table, then one row a tensor, folded away when many.
+
+Names come out of files that others wrote: they stand in code spans, so that none can mention people, link or draw.
+"""
+
+from __future__ import annotations
+
+import re
+
+from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
+from diffai.model import Absent
+from diffai.views.fold import fold, fold_line
+from diffai.views.lines import statistics_of, symbol, tensor_line, value_line
+from diffai.views.state import describe_state
+from diffai.views.style import change_percent, escape, percent, plural, ratio, size
+from diffai.views.text import dtypes_text
+
+_UNFOLDED = 40
+_MOST_ROWS = 200
+
+
+def render_markdown(diff: ModelDiff | DirectoryDiff) -> list[str]:
+    """The whole document."""
+    if isinstance(diff, DirectoryDiff):
+        return _directory(diff)
+    title = f"## {code(diff.old.label)} → {code(diff.new.label)}"
+    return [title, "", *model_lines(diff)]
+
+
+def code(text: str, *, cell: bool = False) -> str:
+    """Text as a code span, whatever it holds; in a table cell a bar must be escaped too."""
+    clean = escape(text, longest=300)
+    fence = "`" * (max((len(run) for run in re.findall("`+", clean)), default=0) + 1)
+    pad = " " if clean.startswith("`") or clean.endswith("`") or not clean else ""
+    span = f"{fence}{pad}{clean}{pad}{fence}"
+    return span.replace("|", "\\|") if cell else span
+
+
+def plain(text: str) -> str:
+    """A sentence outside of a code span: what would be markup is escaped, and nobody is mentioned."""
+    return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", escape(text, longest=600)).replace("@", "@\u200b")
+
+
+def model_lines(diff: ModelDiff) -> list[str]:
+    """Summary, tensors and notes of one model, without a title."""
+    states = [(which, side) for which, side in (("old", diff.old), ("new", diff.new))
+              if side.state is not None and not isinstance(side.state, Absent)]  # fmt: skip
+    if states:
+        return [*(f"- **{which} side not compared:** {plain(_reason(side))}" for which, side in states), ""]
+    lines = [f"- **Unsafe ({which}):** {plain(problem.message)} ({problem.code})"
+             for which, side in (("old", diff.old), ("new", diff.new)) for problem in side.problems
+             if problem.severity == "error"]  # fmt: skip
+    lines += [""] if lines else []
+    if not diff.differs:
+        return [*lines, _no_differences(diff), "", *_notes(diff)]
+    return [*lines, *_summary(diff), "", *_tensors(diff), *_values(diff), *_notes(diff)]
+
+
+def _reason(side: Side) -> str:
+    return describe_state(side.state) if side.state is not None else ""
+
+
+def _no_differences(diff: ModelDiff) -> str:
+    totals = diff.totals
+    if totals.uncompared:
+        return "No differences found in names, shapes and dtypes (values were not compared)."
+    if totals.tolerated:
+        return "No differences found (within epsilon tolerance)."
+    return f"No differences found{' (bytes differ, values equal)' if totals.equal_by_value else ''}."
+
+
+def _summary(diff: ModelDiff) -> list[str]:
+    old, new, totals = diff.old, diff.new, diff.totals
+    rows = [
+        ("Tensors", f"{old.tensors:,}", f"{new.tensors:,}", f"{new.tensors - old.tensors:+,}"),
+        ("Parameters", f"{old.parameters:,}", f"{new.parameters:,}", change_percent(old.parameters, new.parameters)),
+        ("Dtypes", dtypes_text(old), dtypes_text(new), f"{totals.cast:,} cast" if totals.cast else ""),
+        ("Size", *(size(side.size) if side.size >= 0 else "" for side in (old, new)), ""),
+        ("Format", old.format, new.format, ""),
+    ]
+    lines = ["| | Old | New | Change |", "|---|---:|---:|---:|"]
+    for what, before, after, change in rows:
+        if before or after:
+            change = "" if before == after else change
+            lines.append(f"| {what} | {before or '–'} | {after or '–'} | {change} |")
+    structure = [f"{count:,} {word}" for count, word in (
+        (totals.added, "added"), (totals.removed, "removed"),
+        (totals.renamed, "renamed"), (totals.reshaped, "reshaped"),
+    ) if count]  # fmt: skip
+    lines += ["", f"**Structure:** {', '.join(structure)}" if structure else "No structural changes"]
+    if totals.comparable and (totals.changed or not structure):
+        share = percent(totals.modified, totals.comparable)
+        pairs = len(diff.tensors) - totals.added - totals.removed
+        detail = f" ({totals.changed:,} of {plural(pairs, 'tensor')}, relative L2 {ratio(totals.relative_l2)})"
+        lines += ["", f"**Weight updates:** {share} of parameters modified{detail if totals.changed else ''}"]
+    bad = [change for change in diff.changes if _nonfinite(change)]
+    if bad:
+        names = ", ".join(code(change.name) for change in bad[:3])
+        more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
+        lines += ["", f"**NaN or Inf appeared in {plural(len(bad), 'tensor')}:** {names}{more}"]
+    return lines
+
+
+def _nonfinite(change: TensorChange) -> bool:
+    """Whether the new side has more values that are no finite numbers than the old one."""
+    old, new = statistics_of(change)
+    if change.new is None or new is None or (change.old is None and change.new_summary is None):
+        return False
+    before = old.nan_count + old.pos_inf_count + old.neg_inf_count if old and change.old is not None else 0
+    return new.nan_count + new.pos_inf_count + new.neg_inf_count > before
+
+
+def _tensors(diff: ModelDiff) -> list[str]:
+    """One row a tensor; above a screenful one row a pattern, and every tensor in a closed section."""
+    changes = diff.changes
+    if not changes:
+        return []
+    one_by_one = tensor_table(changes[:_MOST_ROWS])
+    if len(changes) > _MOST_ROWS:
+        one_by_one += [f"… and {plural(len(changes) - _MOST_ROWS, 'more tensor')}.", ""]
+    if len(changes) <= _UNFOLDED:
+        return one_by_one
+    folds = [(f.kind[0], tensor_line(f.changes[0]) if len(f.changes) == 1 else fold_line(f)) for f in fold(changes)]
+    table = ["| | Tensors |", "|:-:|---|"]
+    table += [f"| {mark} | {code(line[2:], cell=True)} |" for mark, line in folds[:_UNFOLDED]]
+    if len(folds) > _UNFOLDED:
+        table.append(f"| … | {len(folds) - _UNFOLDED:,} more patterns |")
+    summary = f"<summary>{plural(len(changes), 'changed tensor')}</summary>"
+    return [*table, "", "<details>", summary, "", *one_by_one, "</details>", ""]
+
+
+def tensor_table(changes: tuple[TensorChange, ...]) -> list[str]:
+    """``| ~ | `fc1.bias` | mean=0.0018->0.0017 |`` for each change, and an empty line."""
+    lines = ["| | Tensor | Change |", "|:-:|---|---|"]
+    for change in changes:
+        name = f"{change.old.name} -> {change.name}" if change.status[0] == "renamed" and change.old else change.name
+        rest = _after_name(change)
+        lines.append(f"| {symbol(change)} | {code(name, cell=True)} | {code(rest, cell=True) if rest else ''} |")
+    return [*lines, ""]
+
+
+def _after_name(change: TensorChange) -> str:
+    """The figures of a tensor's line; names are left out, since they may hold anything."""
+    line = tensor_line(change)[2:]
+    name = escape(change.name)
+    if change.status[0] == "renamed" and change.old:
+        name = f"{escape(change.old.name)} -> {name}"
+    return line.removeprefix(name).removeprefix(":").strip()
+
+
+def _values(diff: ModelDiff) -> list[str]:
+    rows = [*(value_line(v, "__metadata__.") for v in diff.metadata), *(value_line(v) for v in diff.training)]
+    if not rows:
+        return []
+    shown = [f"- {code(row)}" for row in rows[:_UNFOLDED]]
+    if len(rows) > _UNFOLDED:
+        shown.append(f"- … and {len(rows) - _UNFOLDED:,} more")
+    return ["**Metadata and training state:**", "", *shown, ""]
+
+
+def _notes(diff: ModelDiff) -> list[str]:
+    """What was left out or tolerated: always said."""
+    notes = [f"{left.count:,} {left.what}: {left.reason}" for left in diff.left_out]
+    if diff.totals.tolerated:
+        notes.append(f"{plural(diff.totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
+    return [*(f"> {plain(note)}" for note in notes), ""] if notes else []
+
+
+def _directory(diff: DirectoryDiff) -> list[str]:
+    lines = [f"## {code(diff.old)} → {code(diff.new)}", "", "| Model | What |", "|---|---|"]
+    sections: list[str] = []
+    for file in diff.files:
+        lines.append(f"| {code(file.path, cell=True)} | {_file_text(file)} |")
+        if file.diff is not None and file.status == "compared" and file.diff.differs:
+            sections += [f"### {code(file.path)}", "", *model_lines(file.diff)]
+    equal, different, gone, come = diff.other_files
+    if equal or different or gone or come:
+        words = f"{different:,} different, {equal:,} equal, {gone:,} removed, {come:,} added"
+        sections.append(f"Other files: {words}")
+    sections += [f"> {left.count:,} {left.what}: {plain(left.reason)}" for left in diff.left_out]
+    return [*lines, "", *sections]
+
+
+def _file_text(file: FileChange) -> str:
+    if file.status == "unreadable":
+        return f"not compared: {plain(file.reason)}"
+    if file.status != "compared" or file.diff is None:
+        return file.status
+    if not file.diff.differs:
+        return "no differences"
+    structure, changed = file.diff.structure_changes, file.diff.totals.changed
+    return f"{plural(structure, 'structural change')}, {plural(changed, 'changed tensor')}"

@@ -1,0 +1,78 @@
+"""The change list: an array, one record a change, each an object with one key and positional values.
+
+``[]`` means equal. Made for ``jq '.[] | select(.TensorShapeChanged)'`` and ``len(changes)``.
+"""
+
+from __future__ import annotations
+
+from diffai.comparison.result import DirectoryDiff, ModelDiff, TensorChange
+from diffai.model import Absent
+from diffai.views import values
+from diffai.views.state import describe_state
+from diffai.views.values import Json
+
+
+def change_list(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) -> list[dict[str, Json]]:
+    """All records of a model diff or of a directory diff (names as ``relpath:tensor``)."""
+    if isinstance(diff, ModelDiff):
+        return _model(diff, "", sort_by_magnitude)
+    records: list[dict[str, Json]] = []
+    for file in diff.files:
+        path = values.text(file.path)
+        if file.status == "added":
+            records.append({"FileAdded": [path]})
+        elif file.status == "removed":
+            records.append({"FileRemoved": [path]})
+        elif file.diff is None:
+            records.append({"FileUnreadable": [path, values.text(file.reason)]})
+        else:
+            records += _model(file.diff, f"{path}:", sort_by_magnitude)
+    return records
+
+
+def _model(diff: ModelDiff, prefix: str, by_magnitude: bool) -> list[dict[str, Json]]:
+    records: list[dict[str, Json]] = []
+    for side in (diff.old, diff.new):
+        if side.state is not None and not isinstance(side.state, Absent):
+            label = prefix.removesuffix(":") or values.text(side.label)
+            records.append({"FileUnreadable": [label, describe_state(side.state)]})
+    changes = [change for change in diff.tensors if change.differs]
+    if by_magnitude:
+        changes.sort(key=lambda change: -change.relative_l2)
+    for change in changes:
+        records += _tensor(change, prefix)
+    for value in diff.metadata:
+        records.append(
+            {"MetadataChanged": [prefix + values.text(value.key), values.finite(value.old), values.finite(value.new)]}
+        )
+    for value in diff.training:
+        key = prefix + values.text(value.key)
+        records.append({"TrainingStateChanged": [key, values.finite(value.old), values.finite(value.new)]})
+    return records
+
+
+def _tensor(change: TensorChange, prefix: str) -> list[dict[str, Json]]:
+    name = prefix + values.text(change.name)
+    if change.status[0] == "added":
+        return [{"TensorAdded": [name, _alone(change)]}]
+    if change.status[0] == "removed":
+        return [{"TensorRemoved": [name, _alone(change)]}]
+    assert change.old is not None and change.new is not None
+    records: list[dict[str, Json]] = []
+    for status in change.status:
+        if status == "renamed":
+            records.append({"TensorRenamed": [prefix + values.text(change.old.name), name]})
+        elif status == "reshaped":
+            records.append({"TensorShapeChanged": [name, list(change.old.shape), list(change.new.shape)]})
+        elif status == "cast":
+            records.append({"TensorDtypeChanged": [name, values.text(change.old.dtype), values.text(change.new.dtype)]})
+        elif status == "changed":
+            assert change.figures is not None and change.figures.delta is not None
+            old, new = values.both_statistics(change)
+            records.append({"TensorStatsChanged": [name, old, new, values.delta(change.figures.delta)]})
+    return records
+
+
+def _alone(change: TensorChange) -> dict[str, Json]:
+    summary = change.new_summary or change.old_summary
+    return values.statistics(change.spec, summary.statistics if summary else None)

@@ -1,0 +1,187 @@
+"""The report: one object that says everything about a comparison, described by ``report.schema.json``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange, ValueChange
+from diffai.comparison.tensors import count
+from diffai.model import Absent
+from diffai.views import values
+from diffai.views.lines import statistics_of
+from diffai.views.state import describe_state
+from diffai.views.values import Json
+
+SCHEMA = "diffai.report/1"
+
+
+def schema_path(name: str = "report") -> str:
+    """Path of a JSON Schema file of the package: ``report`` or ``changes``."""
+    return os.path.join(os.path.dirname(__file__), f"{name}.schema.json")
+
+
+def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) -> dict[str, Json]:
+    """The report of a model diff or of a directory diff."""
+    if isinstance(diff, DirectoryDiff):
+        return _directory(diff, sort_by_magnitude)
+    comparison = _comparison([diff])
+    changes = list(diff.tensors)
+    if sort_by_magnitude:
+        changes.sort(key=lambda change: -change.relative_l2)
+    return {
+        "schema": SCHEMA,
+        "kind": "model",
+        "equal": not diff.differs,
+        "old": _side(diff.old),
+        "new": _side(diff.new),
+        "options": _options(diff),
+        "comparison": comparison,
+        "param_diff": comparison["param_diff"],
+        "tensors": [_tensor(change) for change in changes],
+        "metadata": [_value(v) for v in diff.metadata],
+        "training": [_value(v) for v in diff.training],
+        "findings": [],
+        "not_compared": _not_compared(diff),
+    }
+
+
+def comparison_of(diff: ModelDiff) -> dict[str, Json]:
+    """The ``comparison`` of one model diff: its counts, and nothing of single tensors."""
+    return _comparison([diff])
+
+
+def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
+    diffs = [file.diff for file in diff.files if file.diff is not None]
+    comparison = _comparison(diffs)
+    equal, different, gone, come = diff.other_files
+    return {
+        "schema": SCHEMA,
+        "kind": "directory",
+        "equal": not diff.differs,
+        "old": {"label": values.text(diff.old)},
+        "new": {"label": values.text(diff.new)},
+        "comparison": comparison,
+        "param_diff": comparison["param_diff"],
+        "files": [_file(file, by_magnitude) for file in diff.files],
+        "other_files": {"equal": equal, "different": different, "removed": gone, "added": come},
+        "findings": [],
+        "not_compared": [
+            *({"what": n.what, "count": n.count, "reason": values.text(n.reason)} for n in diff.left_out),
+            *({"what": values.text(f.path), "count": 1, "reason": values.text(f.reason)}
+              for f in diff.files if f.status == "unreadable"),
+        ],
+    }  # fmt: skip
+
+
+def _file(file: FileChange, by_magnitude: bool) -> dict[str, Json]:
+    return {
+        "path": values.text(file.path),
+        "status": file.status,
+        "reason": values.text(file.reason),
+        "report": report(file.diff, sort_by_magnitude=by_magnitude) if file.diff else None,
+    }
+
+
+def _side(side: Side) -> dict[str, Json]:
+    return {
+        "label": values.text(side.label),
+        "state": "opened" if side.state is None else type(side.state).__name__,
+        "reason": "" if side.state is None else describe_state(side.state),
+        "format": side.format,
+        "size": side.size if side.size >= 0 else None,
+        "identity": values.text(side.identity),
+        "tensors": side.tensors,
+        "parameters": side.parameters,
+        "elements": side.elements,
+        "dtypes": {values.text(name): elements for name, elements in side.dtypes},
+        "problems": [values.problem(p) for p in side.problems],
+    }
+
+
+def _options(diff: ModelDiff) -> dict[str, Json]:
+    o = diff.options
+    return {
+        "epsilon": o.epsilon,
+        "rtol": o.rtol,
+        "shape_only": o.shape_only,
+        "filter": values.text(o.filter),
+        "path": values.text(o.path),
+        "ignore": [values.text(pattern) for pattern in o.ignore],
+    }
+
+
+def _comparison(diffs: Iterable[ModelDiff]) -> dict[str, Json]:
+    """Counts over one or many model diffs; all integers but the last three."""
+    diffs = list(diffs)
+    totals = count(change for diff in diffs for change in diff.tensors)
+    old = sum(diff.old.parameters for diff in diffs)
+    new = sum(diff.new.parameters for diff in diffs)
+    return {
+        "param_diff": new - old,
+        "parameters_old": old,
+        "parameters_new": new,
+        "structure_changes": sum(diff.structure_changes for diff in diffs),
+        "tensors_added": totals.added,
+        "tensors_removed": totals.removed,
+        "tensors_renamed": totals.renamed,
+        "tensors_reshaped": totals.reshaped,
+        "dtype_changes": totals.cast,
+        "tensors_changed": totals.changed,
+        "tensors_unchanged": totals.unchanged,
+        "tensors_not_compared": totals.uncompared,
+        "equal_by_value": totals.equal_by_value,
+        "metadata_changes": sum(len(diff.metadata) for diff in diffs),
+        "training_changes": sum(len(diff.training) for diff in diffs),
+        "significant_changes": totals.significant,
+        "parameters_compared": totals.comparable,
+        "parameters_modified": totals.modified,
+        "values_tolerated": totals.tolerated,
+        "modified_share": totals.modified / totals.comparable if totals.comparable else None,
+        "relative_l2": values.finite(totals.relative_l2),
+    }
+
+
+def _tensor(change: TensorChange) -> dict[str, Json]:
+    old, new = statistics_of(change)
+    if change.old is None and change.new_summary:
+        new = change.new_summary.statistics
+    figures = change.figures
+    record: dict[str, Json] = {
+        "name": values.text(change.name),
+        "status": list(change.status),
+        "old_name": values.text(change.old.name) if change.old else None,
+        "old": values.statistics(change.old, old) if change.old else None,
+        "new": values.statistics(change.new, new) if change.new else None,
+        "delta": values.delta(figures.delta) if figures and figures.delta else None,
+        "cast": values.cast(figures.cast) if figures and figures.cast else None,
+        "role": change.spec.role,
+    }
+    if change.evidence:
+        record["rename_evidence"] = change.evidence
+    if change.spec.alias_of:
+        record["tied_to"] = values.text(change.spec.alias_of)
+    if figures and figures.as_bytes:
+        record["compared_as"] = "bytes"
+    elif change.spec.values:
+        record["compared_as"] = f"decoded {change.spec.values}"
+    if change.reason:
+        record["reason"] = values.text(change.reason)
+    return record
+
+
+def _value(change: ValueChange) -> dict[str, Json]:
+    return {
+        "key": values.text(change.key),
+        "status": change.status,
+        "old": values.finite(change.old),
+        "new": values.finite(change.new),
+    }
+
+
+def _not_compared(diff: ModelDiff) -> list[dict[str, Json]]:
+    entries = [{"what": n.what, "count": n.count, "reason": values.text(n.reason)} for n in diff.left_out]
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        if side.state is not None and not isinstance(side.state, Absent):
+            entries.append({"what": f"{which} side", "count": 1, "reason": describe_state(side.state)})
+    return entries

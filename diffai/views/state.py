@@ -1,0 +1,52 @@
+"""States in words: why a side has no checkpoint, and what to do about it."""
+
+from __future__ import annotations
+
+from diffai.model import (
+    Absent,
+    DvcPointer,
+    LfsPointer,
+    NotAModel,
+    NotPulled,
+    State,
+    TooLarge,
+    Unreadable,
+)
+from diffai.views.style import escape, size
+
+
+def describe_state(state: State) -> str:
+    """One sentence without a full stop; names the command that helps where there is one."""
+    match state:
+        case Absent():
+            return "does not exist"
+        case LfsPointer(oid, count, path):
+            include = f' --include "{escape(path)}"' if path else ""
+            return f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}); bring it with: git lfs pull{include}"
+        case DvcPointer():
+            return "DVC pointer with several outputs; name one of them (REV:path works for each)"
+        case NotPulled(what, count, command):
+            hint = f"; bring it with: {escape(command)}" if command else ""
+            known = f" ({size(count)})" if count >= 0 else ""
+            return f"{escape(what)} is not here{known}{hint}"
+        case Unreadable():
+            return describe_unreadable(state)
+        case NotAModel(kind):
+            return escape(kind, longest=500)
+        case TooLarge(limit, key):
+            return f"over the limit: {escape(limit)} (lift it with {escape(key)})"
+    raise AssertionError(state)
+
+
+def describe_unreadable(state: Unreadable) -> str:
+    """``unreadable safetensors: REASON at offset 8 (tensor 'x', ST07)``; the bare reason of an unknown format."""
+    if not state.format and not state.code:
+        return escape(state.reason, longest=500)
+    kind = f" {state.format}" if state.format else ""
+    details = [f"tensor {escape(state.tensor)!r}"] if state.tensor else []
+    if state.code:
+        details.append(state.code)
+    where = f" at offset {state.offset}" if state.offset >= 0 else ""
+    return f"unreadable{kind}: {escape(state.reason, longest=500)}{where}" + (
+        f" ({', '.join(details)})" if details else ""
+    )

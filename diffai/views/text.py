@@ -1,0 +1,395 @@
+"""The text output: a block that says what kind of change it is, then one line a tensor, folded when many."""
+
+from __future__ import annotations
+
+from diffai.comparison.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
+from diffai.frozen import frozen
+from diffai.model import Absent, State
+from diffai.views.lines import describe_cast, statistics_of, symbol, tensor_line, value_line
+from diffai.views.state import describe_state
+from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.views.fold import Fold
+
+_FEWEST_FOLDED = 40
+"""Folded lines that are always shown, however early folding begins."""
+
+
+@frozen
+class TextOptions:
+    """How the text looks; fields have the meaning of the options of the same names.
+
+    Attributes:
+        fold_above: tensor lines above which names are folded by pattern; 0 = always (``tensor_details`` = never).
+        max_lines: most tensor lines printed, 0 = all; what is hidden is counted.
+        threshold: relative L2 below which a changed tensor's line is hidden (and counted); 0 = none hidden.
+
+    """
+
+    color: bool = False
+    verbose: bool = False
+    diff_only: bool = False
+    show_structure: bool = False
+    stats: bool = False
+    tensor_details: bool = False
+    sort_by_magnitude: bool = False
+    fold_above: int = 40
+    max_lines: int = 0
+    threshold: float = 0.0
+
+
+def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[str]:
+    """All lines of a model diff, without newline."""
+    states = [s for s in (diff.old, diff.new) if s.state is not None and not isinstance(s.state, Absent)]
+    if states:
+        return _states(diff, options)
+    lines = _problems(diff, options)
+    if not diff.differs:
+        return [*lines, *_no_differences(diff, options)]
+    body = _Body(diff, options)
+    if options.stats:  # tensor lines only
+        return [*lines, *body.tensor_lines(), *body.notes()]
+    lines.append(paint(body.title(), "#", options.color))
+    lines += body.block()
+    lines += body.tensor_lines()
+    lines += body.values()
+    lines += body.notes()
+    return lines
+
+
+def _states(diff: ModelDiff, options: TextOptions) -> list[str]:
+    """One or both sides have no checkpoint."""
+    lines = []
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        if side.state is None:
+            lines.append(f"  {which}: {describe_side(side)}")
+        elif isinstance(side.state, Absent):
+            lines.append(f"  {which}: {describe_state(side.state)}")
+        else:
+            lines.append(paint(f"! {which}: {_labelled(side, side.state)}", "!", options.color))
+    lines.append(paint("! not compared", "!", options.color))
+    return lines
+
+
+def _labelled(side: Side, state: State) -> str:
+    label = f"{escape(side.label)}: " if side.label else ""
+    return label + describe_state(state)
+
+
+def describe_side(side: Side) -> str:
+    """``safetensors, F32, 15 tensors, 309,633 parameters, 1.2 MB``."""
+    parts = [side.format, dtypes_text(side), plural(side.tensors, "tensor"), plural(side.parameters, "parameter")]
+    if side.size >= 0:
+        parts.append(size(side.size))
+    return ", ".join(part for part in parts if part)
+
+
+def dtypes_text(side: Side) -> str:
+    """``BF16``, ``F32/I64`` (most elements first), at most three and a count."""
+    names = [escape(name) for name, _ in side.dtypes]
+    return "/".join(names[:3]) + (f" and {len(names) - 3} more dtypes" if len(names) > 3 else "")
+
+
+def _problems(diff: ModelDiff, options: TextOptions) -> list[str]:
+    """What is unsafe in a file: loud for errors; inert custom classes only with --verbose."""
+    lines = []
+    seen = set()
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        for problem in side.problems:
+            if problem.severity != "error" and not options.verbose:
+                continue
+            text = f"{problem.message} ({problem.code}"
+            text += f", offset {problem.offset})" if problem.offset >= 0 else ")"
+            both = problem in diff.old.problems and problem in diff.new.problems
+            line = f"! {'both sides' if both else which}: {escape(text, longest=500)}"
+            if line not in seen:
+                seen.add(line)
+                lines.append(paint(line, "!", options.color))
+    return lines
+
+
+def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
+    totals = diff.totals
+    if totals.uncompared:
+        text = "No differences found in names, shapes and dtypes (values were not compared)"
+    elif totals.tolerated:
+        text = "No differences found (within epsilon tolerance)"
+    elif totals.equal_by_value:
+        text = "No differences found (bytes differ, values equal)"
+    else:
+        text = "No differences found"
+    lines = [text]
+    if options.verbose and diff.new.state is None:
+        lines.append(f"  {describe_side(diff.new)}")
+    return lines + _Body(diff, options).notes(quiet_uncompared=bool(totals.uncompared))
+
+
+class _Body:
+    """The parts of the text of a model diff that differs."""
+
+    def __init__(self, diff: ModelDiff, options: TextOptions) -> None:
+        self.diff, self.options = diff, options
+        self.changes = self._shown()
+        weights = [c for c in self.changes if c.spec.role == "weight"]
+        self.unfold = options.tensor_details or len(self.changes) <= options.fold_above
+        self.training = [c for c in self.changes if c.spec.role == "training"]
+        self.lines_of = self.changes if options.tensor_details or options.verbose else weights
+
+    def _shown(self) -> list[TensorChange]:
+        changes = [c for c in self.diff.tensors if c.differs]
+        if self.options.show_structure and not self.options.stats:
+            changes = [c for c in changes if not STRUCTURAL.isdisjoint(c.status)]
+        limit = self.options.threshold
+        kept = [c for c in changes if not (c.status == ("changed",) and c.relative_l2 < limit)] if limit else changes
+        self.small = len(changes) - len(kept)
+        if self.options.sort_by_magnitude:
+            kept.sort(key=lambda c: -c.relative_l2)
+        return kept
+
+    # -- the block
+
+    def title(self) -> str:
+        diff = self.diff
+        for side, other, word in ((diff.old, diff.new, "added"), (diff.new, diff.old, "removed")):
+            if isinstance(side.state, Absent):
+                return f"Model Changes: {word}, {describe_side(other)}"
+        if self.unfold:
+            return "Model Changes:"
+        new = diff.new
+        return (
+            f"Model Changes: {dtypes_text(new)}, {plural(new.tensors, 'tensor')}, {plural(new.parameters, 'parameter')}"
+        )
+
+    def block(self) -> list[str]:
+        diff, totals = self.diff, self.diff.totals
+        if diff.old.state is not None or diff.new.state is not None:
+            return []
+        lines = self._nonfinite()
+        structure = [
+            f"{count:,} {word}"
+            for count, word in (
+                (totals.added, "added"), (totals.removed, "removed"),
+                (totals.renamed, "renamed"), (totals.reshaped, "reshaped"),
+            )
+            if count
+        ]  # fmt: skip
+        if structure:
+            lines.append(f"  Structure: {', '.join(structure)}")
+        elif not self.options.diff_only:
+            lines.append("  No structural changes")
+        old, new = diff.old.parameters, diff.new.parameters
+        if old != new or (self.unfold and not self.options.diff_only):
+            lines.append(f"  Parameters: {old:,} -> {new:,} ({change_percent(old, new)})")
+        if diff.old.format != diff.new.format and not self.options.diff_only:
+            lines.append(f"  Format: {diff.old.format} -> {diff.new.format}")
+        lines += self._casts()
+        if totals.comparable and (totals.changed or not self.options.diff_only):
+            lines.append(self._updates())
+        return lines
+
+    def _nonfinite(self) -> list[str]:
+        """A loud line when the new side has NaN or infinities that the old one had not."""
+        names = [c.name for c in self.diff.tensors if _became_nonfinite(c)]
+        if not names:
+            return []
+        shown = ", ".join(escape(name) for name in names[:3])
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        text = f"  ! NaN or Inf appeared in {plural(len(names), 'tensor')}: {shown}{more}"
+        return [paint(text, "!", self.options.color)]
+
+    def _updates(self) -> str:
+        totals = self.diff.totals
+        text = f"  Weight updates: {percent(totals.modified, totals.comparable)} of parameters modified"
+        if self.unfold and not self.options.verbose:
+            return text
+        pairs = len(self.diff.tensors) - totals.added - totals.removed
+        if totals.changed:
+            text += f" ({totals.changed:,} of {plural(pairs, 'tensor')}, relative L2 {ratio(totals.relative_l2)})"
+        return text
+
+    def _casts(self) -> list[str]:
+        by_kind: dict[tuple[str, str], list[TensorChange]] = {}
+        for c in self.diff.tensors:
+            if "cast" in c.status and c.old and c.new:
+                by_kind.setdefault((c.old.dtype, c.new.dtype), []).append(c)
+        lines = []
+        for (before, after), group in by_kind.items():
+            casts = [c.figures.cast for c in group if c.figures and c.figures.cast]
+            note = ""
+            if len(casts) == len(group):
+                if all(c.exact for c in casts):
+                    note = " (lossless)"
+                elif all(c.rounded for c in casts):
+                    note = " (every value exactly rounded)"
+                else:
+                    note = f" ({sum(not c.rounded for c in casts):,} with changes beyond rounding)"
+                if len(casts) == 1:
+                    note = f" ({describe_cast(casts[0])})"
+            lines.append(f"  Casts: {plural(len(group), 'tensor')} {before} -> {after}{note}")
+        return lines
+
+    # -- tensor lines
+
+    def tensor_lines(self) -> list[str]:
+        options = self.options
+        cap = options.max_lines
+        if self.unfold:
+            lines = [(symbol(c), tensor_line(c, verbose=options.verbose)) for c in self.lines_of]
+            counts = [1] * len(lines)
+        else:
+            from diffai.views.fold import fold
+
+            folds = fold(self.lines_of)
+            lines = [(f.kind[0], self._fold_line(f)) for f in folds]
+            counts = [len(f.changes) for f in folds]
+            cap = cap or max(options.fold_above, _FEWEST_FOLDED)
+        out = [paint(f"  {line}", kind, options.color) for kind, line in (lines[:cap] if cap else lines)]
+        if cap and len(lines) > cap:
+            out.append(self._hidden(sum(counts[cap:]), len(lines) - cap))
+        out += self._folded_training()
+        return out + self._unchanged()
+
+    def _fold_line(self, f: Fold) -> str:
+        from diffai.views.fold import fold_line
+
+        return tensor_line(f.changes[0], verbose=self.options.verbose) if len(f.changes) == 1 else fold_line(f)
+
+    def _hidden(self, tensors: int, lines: int) -> str:
+        how = "[output] max_tensor_display lifts the limit" if self.options.max_lines else "--tensor-details shows all"
+        text = f"  … {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; {how})"
+        return paint(text, "…", self.options.color)
+
+    def _folded_training(self) -> list[str]:
+        """Optimizer tensors in one line, unless details were asked for."""
+        if not self.training or self.lines_of is self.changes:
+            return []
+        text = f"  ~ training state: {plural(len(self.training), 'tensor')} changed (--tensor-details lists them)"
+        return [paint(text, "~", self.options.color)]
+
+    def _unchanged(self) -> list[str]:
+        options = self.options
+        if options.diff_only or options.show_structure or options.stats:
+            return []
+        same = [c for c in self.diff.tensors if c.status[0] in ("identical", "equal")]
+        if not same or (self.unfold and not (options.verbose or options.tensor_details)):
+            return []
+        if options.tensor_details:
+            return [paint(f"  {tensor_line(c)}", "=", options.color) for c in same]
+        more = f" and {len(same) - 1:,} more" if len(same) > 1 else ""
+        return [paint(f"  = {escape(same[0].name)}{more} unchanged", "=", options.color)]
+
+    # -- what is not tensors
+
+    def values(self) -> list[str]:
+        if self.options.show_structure:
+            return []
+        lines = [value_line(c, "__metadata__.") for c in self.diff.metadata]
+        training = [value_line(c) for c in self.diff.training]
+        most = 10
+        if len(training) > most and not (self.options.tensor_details or self.options.verbose):
+            hidden = len(training) - most
+            training = [*training[:most], f"… {hidden:,} more training state values changed (-v lists them)"]
+        return [paint(f"  {line}", line[0], self.options.color) for line in lines + training]
+
+    def notes(self, *, quiet_uncompared: bool = False) -> list[str]:
+        """What was left out, tolerated or hidden: always said."""
+        options, totals = self.options, self.diff.totals
+        notes = [f"{plural(n.count, n.what.removesuffix('s'))}: {n.reason}" if n.what == "tensor pairs"
+                 else f"{n.count:,} {n.what} {n.reason}" for n in self.diff.left_out
+                 if not (quiet_uncompared and n.what == "tensor pairs" and self.diff.options.shape_only)]  # fmt: skip
+        if self.small:
+            notes.append(
+                f"{plural(self.small, 'small change')} below relative L2 {options.threshold:g} hidden"
+                " (filter_small_changes)"
+            )
+        if totals.tolerated and self.diff.differs:
+            notes.append(f"{plural(totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
+        return [paint(f"  ({note})", "…", options.color) for note in notes]
+
+
+def _became_nonfinite(change: TensorChange) -> bool:
+    figures = change.figures
+    if figures is not None and figures.identical:
+        return False
+    old, new = statistics_of(change)
+    if change.old is None and change.new_summary:
+        new = change.new_summary.statistics
+    if new is not None:
+        before = old.nan_count + old.pos_inf_count + old.neg_inf_count if old else 0
+        return new.nan_count + new.pos_inf_count + new.neg_inf_count > before
+    figures = change.figures
+    return bool(figures and figures.delta and figures.delta.nonfinite_count)
+
+
+def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:
+    """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
+    lines: list[str] = []
+    same = diff.same_models
+    for file in diff.files:
+        if file.status == "compared" and file.diff is not None and not file.diff.differs:
+            same += 1
+            if not (options.verbose or options.tensor_details):
+                continue
+        lines += _file(file, options)
+    lines.append(_summary(diff, same))
+    for left in diff.left_out:
+        lines.append(paint(f"({left.count:,} {left.what} {left.reason})", "…", options.color))
+    return lines
+
+
+def _file(file: FileChange, options: TextOptions) -> list[str]:
+    name = escape(file.path)
+    if file.status == "added":
+        return [paint(f"+ {name}{_described(file, new=True)}", "+", options.color)]
+    if file.status == "removed":
+        return [paint(f"- {name}{_described(file, new=False)}", "-", options.color)]
+    if file.status == "unreadable" and file.diff is None:
+        return [paint(f"! {name}: {escape(file.reason, longest=500)}", "!", options.color)]
+    assert file.diff is not None
+    return [paint(f"{name}", "#", options.color), *(f"  {line}" for line in render_text(file.diff, options)), ""]
+
+
+def _described(file: FileChange, *, new: bool) -> str:
+    if file.diff is None:
+        return f": {escape(file.reason, longest=500)}" if file.reason else ""
+    side = file.diff.new if new else file.diff.old
+    if side.state is not None:
+        return f": {describe_state(side.state)}"
+    return f": {describe_side(side)}"
+
+
+def _summary(diff: DirectoryDiff, same: int) -> str:
+    counts = {status: sum(1 for f in diff.files if f.status == status) for status in
+              ("added", "removed", "compared", "unreadable")}  # fmt: skip
+    changed = counts["compared"] - (same - diff.same_models)
+    alike = sum(1 for f in diff.files if f.status == "compared" and f.diff and _only_headers(f.diff))
+    parts = [
+        f"{count:,} {word}"
+        for count, word in (
+            (changed, "changed"), (counts["added"], "added"), (counts["removed"], "removed"),
+            (same - alike, "unchanged"), (alike, "alike in names, shapes and dtypes"),
+            (counts["unreadable"], "not readable"),
+        )
+        if count
+    ]  # fmt: skip
+    text = f"{plural(len(diff.files) + diff.same_models, 'model file')}: {', '.join(parts) or 'none'}"
+    equal, different, gone, come = diff.other_files
+    if equal or different or gone or come:
+        others = [
+            f"{count:,} {word}"
+            for count, word in ((different, "differ"), (come, "added"), (gone, "removed"), (equal, "equal"))
+            if count
+        ]
+        text += f"; other files: {', '.join(others)}"
+    return text
+
+
+def _only_headers(diff: ModelDiff) -> bool:
+    """Whether no difference was found because values were not looked at."""
+    same_bytes = diff.old.identity and diff.old.identity == diff.new.identity
+    return diff.options.shape_only and not diff.differs and not same_bytes
+
+
+__all__ = ["TextOptions", "describe_side", "render_directory", "render_text", "shape"]

@@ -1,0 +1,84 @@
+"""The textconv text: one checkpoint, one tensor a line, byte-for-byte deterministic, never coloured.
+
+A line diff of two such texts is itself a readable tensor diff; the digest at the end of each line makes sure
+that any change of any value is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from diffai.comparison.names import natural_key
+from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary
+from diffai.views.lines import scalar
+from diffai.views.style import escape, plural, shape
+
+SCHEMA = 1
+"""Raised when the text changes for the same input, so that a cache of it can be keyed."""
+
+
+def render_header(checkpoint: Checkpoint, size: int, digest: str) -> list[str]:
+    """What the file is: format, counts, size in bytes and xxh3-128 of the whole file."""
+    specs = checkpoint.tensors.values()
+    parameters = sum(spec.elements for spec in specs if spec.is_parameter)
+    counts = f"{plural(len(checkpoint.tensors), 'tensor')}, {plural(parameters, 'parameter')}"
+    lines = [f"# {checkpoint.format}: {counts}, {size} bytes, xxh3:{digest}"]
+    for problem in checkpoint.problems:
+        if problem.severity == "error":
+            lines.append(f"! {escape(problem.message, longest=0)} ({problem.code})")
+    return lines
+
+
+def render_values(checkpoint: Checkpoint) -> list[str]:
+    """One line a metadata key and a training-state value."""
+    return [
+        *(f"__metadata__.{escape(key, longest=0)} = {_scalar(value)}" for key, value in _ordered(checkpoint.metadata)),
+        *(f"{escape(key, longest=0)} = {_scalar(value)}" for key, value in _ordered(checkpoint.training)),
+    ]
+
+
+def render_tensors(specs: Sequence[TensorSpec], summaries: Sequence[TensorSummary]) -> list[str]:
+    """``name  dtype  [shape]  mean std min max  xxh3:digest``, in the order given."""
+    return [tensor_text(spec, summary) for spec, summary in zip(specs, summaries, strict=True)]
+
+
+def tensor_text(spec: TensorSpec, summary: TensorSummary) -> str:
+    """The line of one tensor; figures that were not computed are left out."""
+    parts = [escape(spec.name, longest=0), escape(spec.dtype), shape(spec.shape)]
+    if summary.statistics is not None:
+        parts.append(_figures(summary.statistics))
+    if spec.encoding:
+        parts.append(escape(spec.encoding, longest=0))
+    if summary.digest:
+        parts.append(f"xxh3:{summary.digest}")
+    return "  ".join(parts)
+
+
+def in_order(specs: Mapping[str, TensorSpec]) -> list[TensorSpec]:
+    """Specs in natural order of their names."""
+    return [specs[name] for name in sorted(specs, key=natural_key)]
+
+
+def _figures(s: Statistics) -> str:
+    text = " ".join(f"{label}={_number(value)}" for label, value in
+                    (("mean", s.mean), ("std", s.std), ("min", s.min), ("max", s.max)))  # fmt: skip
+    for label, count in (("NaN", s.nan_count), ("+Inf", s.pos_inf_count), ("-Inf", s.neg_inf_count)):
+        if count:
+            text += f" {label}={count}"
+    return text
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "n/a"
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return f'"{escape(value, longest=0)}"'
+    return scalar(value)  # type: ignore[arg-type]
+
+
+def _ordered(values: Mapping[str, object]) -> list[tuple[str, object]]:
+    return sorted(values.items(), key=lambda item: natural_key(item[0]))

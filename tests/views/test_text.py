@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import Arrays, base, changed, noise
+
+from diffai import api
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.result import ModelDiff
+from diffai.model import Absent, LfsPointer, NotAModel, Unreadable
+from diffai.views.text import TextOptions, render_text
+
+
+def lines_of(old: Arrays, new: Arrays, compare: dict[str, Any] | None = None, **text: Any) -> list[str]:
+    diff = api.compare(old, new, api.CompareOptions(**(compare or {})))
+    return render_text(diff, TextOptions(**text))
+
+
+def model(layers: int, seed: int = 0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    arrays = {
+        f"model.layers.{layer}.self_attn.{name}_proj.weight": rng.normal(0, 1, (4, 4)).astype("f4")
+        for layer in range(layers)
+        for name in "qkvo"
+    }
+    arrays["model.embed_tokens.weight"] = rng.normal(0, 1, (7, 4)).astype("f4")
+    return arrays
+
+
+def test_the_documented_block() -> None:
+    old = {"fc1.bias": np.array([0.0, 1.0], "f4"), "head.weight": np.zeros((10, 4), "f4"), "aux.weight": np.arange(3, dtype="f4"),
+           "encoder.w": np.arange(8, dtype="f4")}  # fmt: skip
+    new = {"fc1.bias": np.array([0.5, 1.0], "f4"), "head.weight": np.zeros((12, 4), "f4"), "proj.weight": np.arange(5, dtype="f4"),
+           "encoder.weight": np.arange(8, dtype="f4")}  # fmt: skip
+    assert lines_of(old, new) == [
+        "Model Changes:",
+        "  Structure: 1 added, 1 removed, 1 renamed, 1 reshaped",
+        "  Parameters: 53 -> 63 (+18.9% change)",
+        "  Weight updates: 10.0% of parameters modified",
+        "  - aux.weight: shape=[3], dtype=F32",
+        "  > encoder.w -> encoder.weight (identical)",
+        "  ~ fc1.bias: mean=0.5000->0.7500, std=0.5000->0.2500",
+        "  ~ head.weight: shape=[10, 4] -> [12, 4]",
+        "  + proj.weight: shape=[5], dtype=F32",
+    ]
+
+
+def test_equal_inputs_are_one_line() -> None:
+    assert lines_of(base(), base()) == ["No differences found"]
+
+
+def test_a_large_model_folds_by_layer() -> None:
+    old = model(32)
+    new = {name: value * np.float32(1.01) if "layers" in name else value for name, value in old.items()}
+    assert lines_of(old, new) == [
+        "Model Changes: F32, 129 tensors, 2,076 parameters",
+        "  No structural changes",
+        "  Weight updates: 98.7% of parameters modified (128 of 129 tensors, relative L2 0.01)",
+        "  ~ model.layers.[0-31].self_attn.{k,o,q,v}_proj.weight  x128  relative L2 0.01",
+        "  = model.embed_tokens.weight unchanged",
+    ]
+
+
+def test_details_unfold_and_list_what_is_unchanged() -> None:
+    old = model(32)
+    new = {name: value + np.float32(1) if "layers" in name else value for name, value in old.items()}
+    lines = lines_of(old, new, tensor_details=True)
+    assert sum(line.startswith("  ~ ") for line in lines) == 128
+    assert lines[-1] == "  = model.embed_tokens.weight: identical"
+
+
+def test_a_cap_counts_what_it_hides() -> None:
+    lines = lines_of(base(), changed(noise(0.1)), max_lines=5)
+    assert sum(line.startswith("  ~ ") for line in lines) == 5
+    assert lines[-1] == "  … 16 more lines hidden (16 changed tensors; [output] max_tensor_display lifts the limit)"
+
+
+def test_small_changes_are_hidden_only_with_a_count() -> None:
+    old = {"a": np.ones(4, "f4"), "b": np.ones(4, "f4")}
+    new = {"a": np.ones(4, "f4") * np.float32(1.00001), "b": np.ones(4, "f4") * 2}
+    lines = lines_of(old, new, threshold=1e-3)
+    assert [line[:5] for line in lines if line.startswith("  ~")] == ["  ~ b"]
+    assert "  (1 small change below relative L2 0.001 hidden (filter_small_changes))" in lines
+
+
+def test_diff_only_drops_everything_that_did_not_change() -> None:
+    old, new = base(), changed(lambda a: a.__setitem__("model.layers.0.norm.weight", np.zeros(32, "f4")))
+    lines = lines_of(old, new, diff_only=True)
+    assert [line for line in lines if "No structural" in line or line.startswith("  =") or "Parameters" in line] == []
+
+
+def test_stats_are_tensor_lines_only_and_structure_has_none() -> None:
+    old = {"w": np.zeros(3, "f4"), "x": np.zeros(2, "f4")}
+    new = {"w": np.ones(3, "f4"), "x": np.zeros((2, 1), "f4")}
+    assert [line.split(":")[0] for line in lines_of(old, new, stats=True)] == ["  ~ w", "  ~ x"]
+    structure = lines_of(old, new, show_structure=True)
+    assert structure[0] == "Model Changes:"
+    assert [line for line in structure if line.startswith("  ~")] == ["  ~ x: shape=[2] -> [2, 1]"]
+
+
+def test_largest_change_first() -> None:
+    old = {"a": np.ones(4, "f4"), "b": np.ones(4, "f4")}
+    new = {"a": np.ones(4, "f4") * 1.5, "b": np.ones(4, "f4") * 3}
+    lines = lines_of(old, new, sort_by_magnitude=True)
+    assert [line[:5] for line in lines if line.startswith("  ~")] == ["  ~ b", "  ~ a"]
+
+
+def test_shape_only_says_that_values_were_not_compared() -> None:
+    lines = lines_of(base(), changed(noise(0.1)), {"shape_only": True})
+    assert lines == ["No differences found in names, shapes and dtypes (values were not compared)"]
+    new = base()
+    del new["model.embed_tokens.weight"]
+    lines = lines_of(base(), new, {"shape_only": True})
+    assert lines[-1] == ("  (20 tensor pairs: only headers were read (--shape-only): values were not compared)")
+
+
+def test_ignored_tensors_are_counted_and_named() -> None:
+    lines = lines_of(base(), changed(noise(0.1)), {"ignore": ("layers", "embed")})
+    assert lines == [
+        "No differences found",
+        "  (20 tensors or keys ignored by --ignore-keys-regex layers)",
+        "  (1 tensors or keys ignored by --ignore-keys-regex embed)",
+    ]
+
+
+def test_a_hostile_name_stays_on_its_line_and_sends_no_escape() -> None:
+    hostile = "x\n+ forged.weight\x1b[2J"
+    lines = lines_of({"a": np.ones(2, "f4")}, {"a": np.ones(2, "f4"), hostile: np.ones(2, "f4")})
+    assert lines[-1] == "  + x\\n+ forged.weight\\x1b[2J: shape=[2], dtype=F32"
+
+
+def test_new_nan_is_loud() -> None:
+    lines = lines_of({"w": np.ones(2, "f4")}, {"w": np.array([1, np.nan], "f4")})
+    assert "  ! NaN or Inf appeared in 1 tensor: w" in lines
+    assert (
+        lines[-1] == "  ~ w: mean=1.0000->1.0000, std=0.0000->0.0000, NaN 0->1, 1 of 2 values changed, max |d|=0.0000"
+    )
+
+
+def side(state: Any) -> Input:
+    return Input("model.pt", state=state)
+
+
+def compare_states(old: Input, new: Input) -> ModelDiff:
+    return compare_models(old, new)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (LfsPointer("ab" * 32, 4_100_000_000, "m.pt"), 'LFS object not downloaded (4.1 GB, sha256:abababababab); bring it with: git lfs pull --include "m.pt"'),
+        (Unreadable("header is cut", "safetensors", "ST02", "", 8), "unreadable safetensors: header is cut at offset 8 (ST02)"),
+        (NotAModel("is empty (0 bytes)"), "is empty (0 bytes)"),
+    ],
+)  # fmt: skip
+def test_a_side_without_checkpoint_is_named_and_nothing_is_invented(state: Any, text: str) -> None:
+    opened = Input("a", api.open_checkpoint({"w": np.ones(2)}))
+    lines = render_text(compare_states(opened, side(state)))
+    assert lines[1] == f"! new: model.pt: {text}"
+    assert not any(line.lstrip().startswith("-") for line in lines)
+
+
+def test_an_added_model_is_listed_as_added() -> None:
+    opened = Input("a", api.open_checkpoint({"w": np.ones(2, "f4")}))
+    lines = render_text(compare_states(side(Absent()), opened))
+    assert lines[0].startswith("Model Changes: added, ")
+    assert lines[-1] == "  + w: shape=[2], dtype=F32"
+
+
+def test_training_tensors_fold_into_one_line() -> None:
+    from diffai.model import TensorSpec
+
+    checkpoint = api.open_checkpoint({"w": np.ones(2, "f4"), "optimizer": {"exp_avg": np.ones(2, "f4")}, "epoch": 3})
+    other = api.open_checkpoint({"w": np.ones(2, "f4"), "optimizer": {"exp_avg": np.zeros(2, "f4")}, "epoch": 4})
+    for opened in (checkpoint, other):
+        spec = opened.tensors["optimizer.exp_avg"]
+        opened.tensors["optimizer.exp_avg"] = TensorSpec(
+            spec.name, spec.dtype, spec.shape, spec.nbytes, role="training"
+        )  # type: ignore[index]
+    lines = render_text(api.compare(checkpoint, other))
+    assert "  Parameters: 2 -> 2 (0% change)" in lines
+    assert "  Weight updates: 0% of parameters modified" in lines
+    assert "  ~ training state: 1 tensor changed (--tensor-details lists them)" in lines
+    assert lines[-1] == "  ~ epoch: 3 -> 4"
