@@ -13,9 +13,7 @@ from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, Protocol
-else:
-    Protocol = object
+    from typing import Literal
 
 Scalar = str | int | float | bool | None
 
@@ -117,28 +115,43 @@ class Problem:
     offset: int = -1
 
 
-class Checkpoint(Protocol):
-    """An opened model: ordered tensors, metadata, training state, and a way to read values in blocks."""
+class Checkpoint:
+    """An opened model: ordered tensors, what the file says beside them, and a way to read values in blocks.
 
-    @property
-    def format(self) -> str:
-        """The format's name, such as ``safetensors`` or ``torch zip``."""
+    A reader derives from this class, sets ``format`` and ``tensors``, and overrides what its format has; whatever it
+    leaves alone the format does not have.
 
-    @property
-    def tensors(self) -> Mapping[str, TensorSpec]:
-        """All tensors by name, in file order."""
+    Attributes:
+        format: the format's name, such as ``safetensors`` or ``torch zip``.
+        tensors: all tensors by name, in file order.
+        metadata: what the file says by key: ``__metadata__`` of safetensors, hyper-parameters of an estimator
+            (``n_estimators``), plain values of a pickle, key-value pairs of a GGUF. Part of what the file says: a
+            difference here is a difference.
+        training: training state that is no tensor, by dotted path: ``epoch``, ``optimizer.param_groups.0.lr``.
+        classes: the class of each object that the file names, by path: ``Sequential.1`` is ``torch.nn.Tanh``. A
+            difference here is a change of structure.
+        graph: what a graph format says of its computation, by path, each value one line of text: ``opset ai.onnx`` is
+            ``17``, ``input x`` is ``F32 [1, 3, 224, 224]``, ``operator Conv`` is ``53`` (how many), ``node /c1/Conv``
+            is ``Conv(kernel_shape=[3, 3])``. A difference here is a change of structure.
+        facts: figures that follow from the content, for people (``trees``: 75, ``nodes``: 2507, ``max depth``: 6,
+            ``importance f22``: 0.11). Shown beside a difference, never one themselves.
+        parts: digests of parts that repeat, by kind (``trees``: one digest a tree, in order), so that a comparison can
+            say how many are identical.
+        not_expressible: facets that this format cannot hold: of ``metadata``, ``training``, ``classes``, ``graph``,
+            ``ties``, ``requires_grad``. Their absence is not a difference.
+        problems: what is unsafe or odd, though readable: pickle globals, ...
+    """
 
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """String metadata (``__metadata__`` of safetensors)."""
-
-    @property
-    def training(self) -> Mapping[str, Scalar]:
-        """Training state that is no tensor, by dotted path: ``epoch``, ``optimizer.param_groups.0.lr``."""
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What is unsafe or odd, though readable: pickle globals, ..."""
+    format: str = ""
+    tensors: Mapping[str, TensorSpec] = {}
+    metadata: Mapping[str, Scalar] = {}
+    training: Mapping[str, Scalar] = {}
+    classes: Mapping[str, str] = {}
+    graph: Mapping[str, str] = {}
+    facts: Mapping[str, Scalar] = {}
+    parts: Mapping[str, tuple[str, ...]] = {}
+    not_expressible: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def random_access(self) -> bool:
@@ -147,6 +160,7 @@ class Checkpoint(Protocol):
         Where False, calls from one thread in ascending file order are fast; any other order spools
         the stream to a private temporary file first.
         """
+        return True
 
     def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` with the tensor's logical bytes (row-major, little-endian) from byte ``offset`` on.
@@ -154,12 +168,14 @@ class Checkpoint(Protocol):
         Raises:
             SourceError: the bytes are gone (file changed or truncated while being read).
         """
+        raise NotImplementedError  # a checkpoint without tensors is never asked
 
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from absolute ``offset`` of file ``file``: several raw neighbours in one read.
 
         Only meaningful for runs of specs whose ``offset`` is not -1. Raises as :meth:`read_into`.
         """
+        raise NotImplementedError
 
     def verify_unchanged(self) -> None:
         """Raise SourceError when a file was changed since it was opened."""

@@ -6,19 +6,19 @@ the classes named below are ever made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
     ModelDiff,
+    PartsChange,
     Side,
     TensorChange,
     Totals,
     ValueChange,
 )
 from diffai.errors import SourceError
-from diffai.frozen import frozen
 from diffai.model import (
     Absent,
     Cast,
@@ -26,7 +26,6 @@ from diffai.model import (
     Delta,
     PairFigures,
     Problem,
-    Scalar,
     Statistics,
     TensorSpec,
     TensorSummary,
@@ -40,7 +39,7 @@ _CLASSES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
         Absent, Cast, CompareOptions, Delta, LeftOut, ModelDiff, PairFigures, Problem, Side, Statistics,
-        TensorChange, TensorSpec, TensorSummary, Totals, ValueChange,
+        PartsChange, TensorChange, TensorSpec, TensorSummary, Totals, ValueChange,
     )
 }  # fmt: skip
 _FIELDS: dict[type, tuple[str, ...]] = {cls: cls.__slots__ for cls in _CLASSES.values()}  # type: ignore[attr-defined]
@@ -81,17 +80,14 @@ def decode(value: Any) -> Any:
     return value
 
 
-@frozen
-class RecordedCheckpoint:
-    """A checkpoint without its values: all that its headers say; see :class:`diffai.model.Checkpoint`."""
+_TEXTS = ("metadata", "training", "classes", "graph", "facts")
+"""What a checkpoint says beside its tensors, each a mapping of plain values."""
 
-    format: str
-    tensors: Mapping[str, TensorSpec]
-    metadata: Mapping[str, str]
-    training: Mapping[str, Scalar]
-    problems: tuple[Problem, ...]
+
+class RecordedCheckpoint(Checkpoint):
+    """A checkpoint without its values: all that its headers say. ``size`` in bytes, -1 where unknown."""
+
     size: int = -1
-    random_access: bool = True
 
     def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
         """There are no values here: SourceError."""
@@ -101,19 +97,16 @@ class RecordedCheckpoint:
         """There are no values here: SourceError."""
         raise SourceError("only the header is at hand")
 
-    def verify_unchanged(self) -> None:
-        """Nothing that could change."""
-
-    def close(self) -> None:
-        """Nothing to release."""
-
 
 def record(checkpoint: Checkpoint, size: int) -> RecordedCheckpoint:
     """What an opened checkpoint's headers say."""
-    return RecordedCheckpoint(
-        checkpoint.format, dict(checkpoint.tensors), dict(checkpoint.metadata), dict(checkpoint.training),
-        tuple(checkpoint.problems), size,
-    )  # fmt: skip
+    recorded = RecordedCheckpoint()
+    recorded.format, recorded.size, recorded.tensors = checkpoint.format, size, dict(checkpoint.tensors)
+    for name in _TEXTS:
+        setattr(recorded, name, dict(getattr(checkpoint, name)))
+    recorded.parts, recorded.not_expressible = dict(checkpoint.parts), checkpoint.not_expressible
+    recorded.problems = tuple(checkpoint.problems)
+    return recorded
 
 
 def encode_checkpoint(recorded: RecordedCheckpoint) -> Any:
@@ -121,7 +114,9 @@ def encode_checkpoint(recorded: RecordedCheckpoint) -> Any:
     return [
         recorded.format, recorded.size,
         [[getattr(spec, name) for name in _FIELDS[TensorSpec]] for spec in recorded.tensors.values()],
-        list(recorded.metadata.items()), list(recorded.training.items()), encode(recorded.problems),
+        [list(getattr(recorded, name).items()) for name in _TEXTS],
+        [[kind, list(digests)] for kind, digests in recorded.parts.items()],
+        sorted(recorded.not_expressible), encode(recorded.problems),
     ]  # fmt: skip
 
 
@@ -131,10 +126,15 @@ def decode_checkpoint(value: Any) -> RecordedCheckpoint:
     Raises:
         ValueError: it is not of that making.
     """
+    recorded = RecordedCheckpoint()
     try:
-        kind, size, specs, metadata, training, problems = value
-        tensors = {name: TensorSpec(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in specs}
-        return RecordedCheckpoint(kind, tensors, dict(metadata), dict(training), decode(problems), size)
+        recorded.format, recorded.size, specs, texts, parts, facets, problems = value
+        recorded.tensors = {name: TensorSpec(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in specs}
+        for name, items in zip(_TEXTS, texts, strict=True):
+            setattr(recorded, name, dict(items))
+        recorded.parts = {kind: tuple(digests) for kind, digests in parts}
+        recorded.not_expressible, recorded.problems = frozenset(facets), decode(problems)
+        return recorded
     except (TypeError, ValueError) as error:
         raise ValueError(f"no recorded checkpoint: {error}") from error
 

@@ -130,6 +130,16 @@ class ValueChange:
 
 
 @frozen
+class PartsChange:
+    """Parts that repeat (the trees of a forest): how many there are, and how many of the old ones the new side has."""
+
+    kind: str
+    old: int
+    new: int
+    identical: int
+
+
+@frozen
 class LeftOut:
     """Something that was not compared, with its reason; every limit and filter that acted is one of these."""
 
@@ -176,7 +186,12 @@ class Totals:
 class ModelDiff:
     """Everything a comparison of two checkpoints found.
 
-    ``tensors`` holds every tensor of either side in natural order, unchanged ones included.
+    Attributes:
+        tensors: every tensor of either side in natural order, unchanged ones included.
+        metadata, training, classes, graph: keys whose value differs, of the facets of :class:`diffai.model.Checkpoint`.
+        facts: figures that follow from the content and differ; never a difference by themselves.
+        parts: parts that repeat, where any side has them and they are not all identical.
+        not_expressible: facets that one side says something of and the other side's format cannot hold.
     """
 
     old: Side
@@ -187,6 +202,11 @@ class ModelDiff:
     training: tuple[ValueChange, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     totals: Totals = Totals()
+    classes: tuple[ValueChange, ...] = ()
+    graph: tuple[ValueChange, ...] = ()
+    facts: tuple[ValueChange, ...] = ()
+    parts: tuple[PartsChange, ...] = ()
+    not_expressible: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:
@@ -206,7 +226,8 @@ class ModelDiff:
         """Whether there is any difference at all (a side without checkpoint counts as one)."""
         if self.old.state is not None or self.new.state is not None:
             return self.old.state != self.new.state
-        return bool(self.metadata or self.training) or any(change.differs for change in self.tensors)
+        texts = self.metadata or self.training or self.classes or self.graph
+        return bool(texts) or any(change.differs for change in self.tensors)
 
     @property
     def structure_changes(self) -> int:

@@ -35,7 +35,7 @@ class ModelSummary:
     size: int
     specs: tuple[TensorSpec, ...]
     summaries: tuple[TensorSummary, ...]
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, Scalar]
     training: Mapping[str, Scalar]
     problems: tuple[Problem, ...]
     dtypes: tuple[tuple[str, int], ...]

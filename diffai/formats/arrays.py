@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffai.errors import FormatError
-from diffai.model import Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, Scalar, TensorSpec
 
 FORMAT = "arrays in memory"
 
@@ -21,7 +21,7 @@ _BY_NAME = {
 }  # fmt: skip
 
 
-class ArrayCheckpoint:
+class ArrayCheckpoint(Checkpoint):
     """Tensors of a mapping, nested mappings flattened with dots.
 
     Values may be numpy arrays and scalars, torch tensors and parameters; numbers, strings, booleans and None become
@@ -33,14 +33,13 @@ class ArrayCheckpoint:
     """
 
     format = FORMAT
-    metadata: Mapping[str, str] = {}
-    problems: tuple[Problem, ...] = ()
-    random_access = True
+    not_expressible = frozenset(("metadata", "classes", "graph", "requires_grad"))
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._arrays: dict[str, Any] = {}
-        self.training: dict[str, Scalar] = {}
-        self.tensors: dict[str, TensorSpec] = {}
+        self._scalars: dict[str, Scalar] = {}
+        self._specs: dict[str, TensorSpec] = {}
+        self.training, self.tensors = self._scalars, self._specs
         self._seen: dict[object, str] = {}
         pending = [("", values)]
         while pending:
@@ -54,7 +53,7 @@ class ArrayCheckpoint:
 
     def _add(self, name: str, value: Any) -> None:
         if value is None or (isinstance(value, (str, bool, int, float)) and not isinstance(value, np.generic)):
-            self.training[name] = value
+            self._scalars[name] = value
             return
         if isinstance(value, np.generic):
             value = np.asarray(value)
@@ -71,7 +70,7 @@ class ArrayCheckpoint:
         tied = self._seen.setdefault(key, name) if key else name
         nbytes = array.nbytes if isinstance(array, np.ndarray) else array.numel() * array.element_size()
         self._arrays[name] = array
-        self.tensors[name] = TensorSpec(name, dtype, shape, int(nbytes), alias_of="" if tied == name else tied)
+        self._specs[name] = TensorSpec(name, dtype, shape, int(nbytes), alias_of="" if tied == name else tied)
 
     def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
         """Copy a block of logical bytes."""
@@ -92,9 +91,6 @@ class ArrayCheckpoint:
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """There is no file; no spec has an offset."""
         raise AssertionError("tensors in memory have no file")
-
-    def verify_unchanged(self) -> None:
-        """Memory is taken to be still."""
 
     def close(self) -> None:
         """Let go of the tensors."""

@@ -33,11 +33,9 @@ class Limits:
 
 
 class Format(Protocol):
-    """A module of this shape is a format; ``registry`` lists them in order."""
+    """A module of this shape reads one format; its row stands in :mod:`diffai.formats.table`."""
 
-    NAME: str  # the word for --input-format: "safetensors", "torch"
-    TITLE: str  # for sentences: "safetensors", "PyTorch (zip, legacy, TorchScript)"
-    SUFFIXES: tuple[str, ...]
+    NAME: str  # the row's name
 
     @staticmethod
     def recognise(head: bytes, size: int, name: str) -> bool:

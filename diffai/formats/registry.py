@@ -1,4 +1,4 @@
-"""The table of formats: which module reads which content, and what the others are called.
+"""Which module of the table of formats reads which content, and what the others are called.
 
 Content decides (magic bytes first); a file name's suffix only helps where content says nothing, so that a
 damaged ``model.safetensors`` is judged as one. A module is imported when its turn comes, so a safetensors file
@@ -11,7 +11,7 @@ import importlib
 
 from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Format, Limits
-from diffai.frozen import frozen
+from diffai.formats.table import FORMATS, Row
 from diffai.model import Checkpoint, Problem
 from diffai.snapshots.directory import Directory
 from diffai.sources.base import Source
@@ -22,24 +22,6 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 4096
 
-
-@frozen
-class Row:
-    """One format: its ``--input-format`` name, what people call it, its suffixes, the module that reads it."""
-
-    name: str
-    title: str
-    suffixes: tuple[str, ...]
-    module: str
-
-
-#: Asked in this order whether content is theirs.
-FORMATS = (
-    Row("safetensors", "safetensors", (".safetensors",), "diffai.formats.safetensors"),
-    Row("sharded", "sharded safetensors or PyTorch (index JSON, or a directory of shards)", (".index.json",),
-        "diffai.models.sharded"),
-    Row("torch", "PyTorch (zip, legacy, TorchScript)", (".pt", ".pth", ".ckpt", ".bin"), "diffai.formats.torch"),
-)  # fmt: skip
 
 _READS = "safetensors (single files and shards) and PyTorch (zip, legacy and TorchScript files)"
 
@@ -77,9 +59,10 @@ def recognise(source: Source) -> Format:
         raise NotAModelError("is empty (0 bytes)", "")
     head = source.read(0, HEAD_BYTES)
     for row in FORMATS:
-        module = _load(row)
-        if module.recognise(head, size, name):
-            return module
+        if row.may_be(head):
+            module = _load(row)
+            if module.recognise(head, size, name):
+                return module
     from diffai.formats import foreign
 
     known = foreign.identify(head, size, name)

@@ -35,32 +35,24 @@ specification disallows them, the library lets the last win), and so are entries
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from diffai.errors import FormatError
 from diffai.formats.base import Limits
 from diffai.formats.safetensors_header import LONG, Header, parse_header, raise_first, read_bytes, read_header
 from diffai.formats.safetensors_header import NAME as NAME
-from diffai.model import Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, Problem, TensorSpec
 from diffai.sources.base import Source
 
-TITLE = "safetensors"
-SUFFIXES = (".safetensors",)
 
-_NOTHING: Mapping[str, Scalar] = {}
-
-
-class SafetensorsCheckpoint:
+class SafetensorsCheckpoint(Checkpoint):
     """One open safetensors file; see :class:`diffai.model.Checkpoint`. It owns its source."""
 
     format = "safetensors"
-    training = _NOTHING
-    problems: tuple[Problem, ...] = ()
+    not_expressible = frozenset(("classes", "graph", "ties", "requires_grad"))
 
     def __init__(self, source: Source, header: Header) -> None:
         self.source = source
-        self.tensors: Mapping[str, TensorSpec] = header.tensors
-        self.metadata: Mapping[str, str] = header.metadata
+        self.tensors = header.tensors
+        self.metadata = header.metadata
 
     @property
     def random_access(self) -> bool:

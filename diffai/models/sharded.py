@@ -43,8 +43,6 @@ from diffai.snapshots.resolve import local_directory
 from diffai.sources.base import Source
 
 NAME = "sharded"
-TITLE = "sharded safetensors or PyTorch"
-SUFFIXES = (".index.json",)
 
 # What writers derive from the tensors; it changes with the sharding, or says nothing more than they do.
 _DERIVED = ("total_size", "total_parameters")
@@ -76,16 +74,16 @@ class Plan:
     index: Source | None
 
 
-class ShardedCheckpoint:
+class ShardedCheckpoint(Checkpoint):
     """Several files as one model; see :class:`diffai.model.Checkpoint`. Order: by shard, then as in the shard."""
 
     def __init__(self, plan: Plan, pool: ShardPool, content: _Content) -> None:
         self._plan = plan
         self._pool = pool
         self.format = f"sharded {content.format}" if content.format else NAME
-        self.tensors: Mapping[str, TensorSpec] = content.tensors
-        self.metadata: Mapping[str, str] = _merged(plan, content.metadata)
-        self.training: Mapping[str, Scalar] = content.training
+        self.tensors = content.tensors
+        self.metadata = _merged(plan, content.metadata)
+        self.training = content.training
         self.problems = tuple(content.problems)
         self.files = plan.names
 
@@ -263,7 +261,7 @@ class _Content:
         self._report = report
         self.format = ""
         self.tensors: dict[str, TensorSpec] = {}
-        self.metadata: list[Mapping[str, str]] = []
+        self.metadata: list[Mapping[str, Scalar]] = []
         self.training: dict[str, Scalar] = {}
         self.problems: list[Problem] = []
 
@@ -289,9 +287,9 @@ class _Content:
                 self._report(Problem("SH05", "error", message, tensor))
 
 
-def _merged(plan: Plan, metadata: list[Mapping[str, str]]) -> dict[str, str]:
+def _merged(plan: Plan, metadata: list[Mapping[str, Scalar]]) -> dict[str, Scalar]:
     """Metadata of all shards: once where they agree, else as ``shard:key``."""
-    merged = dict(plan.metadata)
+    merged: dict[str, Scalar] = dict(plan.metadata)
     for key in dict.fromkeys(key for one in metadata for key in one):
         values = {one[key] for one in metadata if key in one}
         if len(values) == 1:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
 from diffai.frozen import frozen
-from diffai.model import Absent, Problem, Statistics
+from diffai.model import Absent, Problem, Scalar, Statistics
 from diffai.policy.globs import name_matches
 from diffai.policy.rules import Amount, Effective
 from diffai.policy.verdicts import FileStatus, Violation
@@ -28,7 +28,7 @@ class Case:
 
     diff: ModelDiff
     status: FileStatus
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, Scalar]
     alone: bool = False
 
 

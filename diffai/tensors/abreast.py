@@ -14,7 +14,7 @@ import numpy as np
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, PairFigures, Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, PairFigures, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Sizes, Workspace, plan, span, unit_bits
 from diffai.tensors.dtypes import has_values
 from diffai.tensors.engine import NumericOptions, finish_pair
@@ -54,16 +54,15 @@ class Part:
     whole: bool
 
 
-class Column:
+class Column(Checkpoint):
     """One checkpoint and its tensors by key. Those that stream are held in memory a window at a time.
 
-    Serves as a :class:`diffai.model.Checkpoint` to whoever compares what the window holds.
+    Serves as a checkpoint to whoever compares what the window holds; it reads values and says nothing beside them.
     """
-
-    random_access = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.format, self.tensors = checkpoint.format, checkpoint.tensors
         self.specs: dict[Key, TensorSpec] = {}
         self.streams = not checkpoint.random_access
         self._memory = np.empty(0, np.uint8)
@@ -116,31 +115,6 @@ class Column:
                 buffer[:] = self._memory[start : start + len(buffer)].data
                 return
         raise SourceError(f"offset {offset} is not in the window that was read")
-
-    @property
-    def format(self) -> str:
-        """As the checkpoint."""
-        return self.checkpoint.format
-
-    @property
-    def tensors(self) -> Mapping[str, TensorSpec]:
-        """As the checkpoint."""
-        return self.checkpoint.tensors
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """As the checkpoint."""
-        return self.checkpoint.metadata
-
-    @property
-    def training(self) -> Mapping[str, Scalar]:
-        """As the checkpoint."""
-        return self.checkpoint.training
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """As the checkpoint."""
-        return self.checkpoint.problems
 
     def verify_unchanged(self) -> None:
         """As the checkpoint."""

@@ -41,6 +41,10 @@ def _model(diff: ModelDiff, prefix: str, by_magnitude: bool) -> list[dict[str, J
         changes.sort(key=lambda change: -change.relative_l2)
     for change in changes:
         records += _tensor(change, prefix)
+    for kind, changed in (("ClassChanged", diff.classes), ("GraphChanged", diff.graph)):
+        for value in changed:
+            key = prefix + values.text(value.key)
+            records.append({kind: [key, values.finite(value.old), values.finite(value.new)]})
     for value in diff.metadata:
         records.append(
             {"MetadataChanged": [prefix + values.text(value.key), values.finite(value.old), values.finite(value.new)]}

@@ -41,6 +41,11 @@ def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) 
         "tensors": [_tensor(change) for change in changes],
         "metadata": [_value(v) for v in diff.metadata],
         "training": [_value(v) for v in diff.training],
+        "classes": [_value(v) for v in diff.classes],
+        "graph": [_value(v) for v in diff.graph],
+        "facts": [_value(v) for v in diff.facts],
+        "parts": [{"kind": p.kind, "old": p.old, "new": p.new, "identical": p.identical} for p in diff.parts],
+        "not_expressible": list(diff.not_expressible),
         "findings": [],
         "not_compared": _not_compared(diff),
     }

@@ -96,7 +96,7 @@ def show_report(model: ModelSummary) -> dict[str, Json]:
         "parameters": model.parameters,
         "elements": model.elements,
         "dtypes": {values.text(name): elements for name, elements in model.dtypes},
-        "metadata": {values.text(k): values.text(v) for k, v in model.metadata.items()},
+        "metadata": {values.text(k): values.finite(v) for k, v in model.metadata.items()},
         "training": {values.text(k): values.finite(v) for k, v in model.training.items()},
         "problems": [values.problem(p) for p in model.problems],
         "tensors": [_tensor(spec, summary) for spec, summary in zip(model.specs, model.summaries, strict=True)],

@@ -283,9 +283,15 @@ class _Body:
     # -- what is not tensors
 
     def values(self) -> list[str]:
+        diff = self.diff
+        lines = [value_line(c, "class ") for c in diff.classes] + [value_line(c) for c in diff.graph]
         if self.options.show_structure:
-            return []
-        lines = [value_line(c, "__metadata__.") for c in self.diff.metadata]
+            return [paint(f"  {line}", line[0], self.options.color) for line in lines]
+        lines += [
+            f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts
+        ]
+        lines += [value_line(c) for c in diff.facts]
+        lines += [value_line(c, "__metadata__.") for c in diff.metadata]
         training = [value_line(c) for c in self.diff.training]
         most = 10
         if len(training) > most and not (self.options.tensor_details or self.options.verbose):

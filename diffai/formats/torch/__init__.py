@@ -44,8 +44,6 @@ from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 
 NAME = "torch"
-TITLE = "PyTorch (zip, legacy, TorchScript, pickle)"
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".torch", ".jit", ".ptl", ".tar")
 
 recognise = recognition.recognise
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
 from diffai.formats.torch.document import Document
@@ -12,21 +10,15 @@ from diffai.formats.torch.gather import Gatherer
 from diffai.formats.torch.regions import Spool
 from diffai.formats.torch.sections import MAX_METADATA, Role
 from diffai.formats.torch.views import View, view_of
-from diffai.model import Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
 
 
-class TorchCheckpoint:
+class TorchCheckpoint(Checkpoint):
     """See :class:`diffai.model.Checkpoint`; ``random_access`` is always True."""
-
-    random_access = True
 
     def __init__(self, source: Source, spool: Spool, kind: str) -> None:
         self.format = kind
-        self.tensors: Mapping[str, TensorSpec] = {}
-        self.metadata: Mapping[str, str] = {}
-        self.training: Mapping[str, Scalar] = {}
-        self.problems: tuple[Problem, ...] = ()
         self._source = source
         self._spool = spool
         self._views: dict[str, View] = {}

@@ -1,0 +1,72 @@
+"""The table of formats: one row says all that the program knows of a format without loading its reader.
+
+To add a format: write ``diffai/formats/NAME.py`` (or a package) as :class:`diffai.formats.base.Format` describes, add
+a row here, and its test. What ``install`` registers, what gates and directories take for a model, the words of
+``--input-format`` and the lists in help texts and docs follow from the rows.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from diffai.frozen import frozen
+
+
+@frozen
+class Row:
+    """One format.
+
+    Attributes:
+        name: the word for ``--input-format``, and what people call it in one word.
+        title: for sentences: ``PyTorch (zip, legacy, TorchScript, pickle)``.
+        module: what reads it; loaded only for content that may be its.
+        magics: (offset, bytes) of which one at least stands in every file; () where there is no such thing.
+        firsts: the bytes that a file without magic can begin with; b"" = any.
+        suffixes: names (lower case) that decide where content says nothing, so that a damaged file is called right.
+        globs: what ``install`` registers, and what is a model by its name alone.
+        streams: whether it can be read in one pass from a stream, without a temporary copy.
+        extra: the extra that some files of it need, "" = none.
+        folder: whether a folder (not a file) is the model.
+
+    """
+
+    name: str
+    title: str
+    module: str
+    magics: tuple[tuple[int, bytes], ...] = ()
+    firsts: bytes = b""
+    suffixes: tuple[str, ...] = ()
+    globs: tuple[str, ...] = ()
+    streams: bool = False
+    extra: str = ""
+    folder: bool = False
+
+    def may_be(self, head: bytes) -> bool:
+        """Whether content that begins like this is worth loading the reader for, which then decides."""
+        if self.magics:
+            return any(head.startswith(magic, at) for at, magic in self.magics)
+        return not self.firsts or head[:1] in self.firsts
+
+
+#: Asked in this order whether content is theirs.
+FORMATS = (
+    Row("safetensors", "safetensors", "diffai.formats.safetensors", magics=((5, b"\0\0\0"),),
+        suffixes=(".safetensors",), globs=("*.safetensors",), streams=True),
+    Row("sharded", "sharded safetensors or PyTorch (index JSON, or a directory of shards)", "diffai.models.sharded",
+        firsts=b"{ \t\r\n\xef", suffixes=(".index.json",),
+        globs=("*.safetensors.index.json", "*.bin.index.json"), folder=True),
+    Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
+        suffixes=(".pt", ".pth", ".ckpt", ".bin"),
+        globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle")),
+)  # fmt: skip
+
+
+def model_globs() -> tuple[str, ...]:
+    """The globs of all rows, in order, each once: models by their name."""
+    return tuple(dict.fromkeys(glob for row in FORMATS for glob in row.globs))
+
+
+def named_like_a_model(path: str) -> bool:
+    """Whether a file's name alone says that it is a model, whatever its folder and the case of its letters."""
+    name = path.rpartition("/")[2].lower()
+    return any(fnmatchcase(name, glob) for glob in model_globs())
