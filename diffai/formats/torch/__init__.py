@@ -35,11 +35,11 @@ import gc
 
 from diffai.errors import FormatError, LimitError, UnsupportedFormatError
 from diffai.formats.base import Limits
+from diffai.formats.regions import Spool
 from diffai.formats.torch import legacy, recognition, tar
 from diffai.formats.torch.archive import open_archive
 from diffai.formats.torch.checkpoint import TorchCheckpoint
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.regions import Spool
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 

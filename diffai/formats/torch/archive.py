@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
+from diffai.formats.regions import LazyRegion, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.objects import Storage
-from diffai.formats.torch.regions import LazyRegion, Region, Spool, read
 from diffai.formats.torch.unpickler import Machine
 from diffai.formats.torch.zip_container import NAME, Archive
 from diffai.model import Problem

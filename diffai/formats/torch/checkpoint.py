@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
+from diffai.formats.gather import Gatherer
+from diffai.formats.layout import View
+from diffai.formats.regions import Spool
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.flatten import Flat, flatten
-from diffai.formats.torch.gather import Gatherer
-from diffai.formats.torch.regions import Spool
 from diffai.formats.torch.sections import MAX_METADATA, Role
-from diffai.formats.torch.views import View, view_of
+from diffai.formats.torch.views import view_of
 from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
 

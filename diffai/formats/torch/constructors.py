@@ -7,6 +7,7 @@ make no sense, which the machine turns into PT06.
 from __future__ import annotations
 
 from diffai.errors import FormatError
+from diffai.formats.layout import DType
 from diffai.formats.torch import numpy_pickles
 from diffai.formats.torch.members import set_items
 from diffai.formats.torch.objects import (
@@ -14,7 +15,6 @@ from diffai.formats.torch.objects import (
     STORAGE_DTYPES,
     Array,
     Composite,
-    DType,
     Global,
     PickledSet,
     Recast,

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from diffai.errors import FormatError, LimitError
+from diffai.formats.layout import DType
+from diffai.formats.regions import COPY_BLOCK, BytesRegion, Region, read
 from diffai.formats.torch.numpy_pickles import element_type, region_of
 from diffai.formats.torch.objects import (
     Array,
     Composite,
-    DType,
     Global,
     LongBytes,
     LongText,
@@ -26,7 +27,6 @@ from diffai.formats.torch.objects import (
     Valueless,
     shown,
 )
-from diffai.formats.torch.regions import COPY_BLOCK, BytesRegion, Region, read
 from diffai.formats.torch.sections import MODULE_INTERNALS, MODULE_TENSORS, TENSOR_INTERNALS, Role, Section, sections_of
 from diffai.model import Problem, Scalar
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
+from diffai.formats.layout import DType
+from diffai.formats.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.objects import DType, Storage
-from diffai.formats.torch.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
+from diffai.formats.torch.objects import Storage
 from diffai.formats.torch.unpickler import WINDOW, GlobalUse, Machine
 from diffai.model import Problem
 from diffai.sources.base import Source

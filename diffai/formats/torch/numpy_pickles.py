@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from diffai.formats.torch.objects import DTYPES, Array, DType, Global, LongBytes, LongText, NumpyDType, Stub
-from diffai.formats.torch.regions import COPY_BLOCK, BytesRegion, Region, read
+from diffai.formats.layout import DType
+from diffai.formats.regions import COPY_BLOCK, BytesRegion, Region, read
+from diffai.formats.torch.objects import DTYPES, Array, Global, LongBytes, LongText, NumpyDType, Stub
 from diffai.formats.torch.unpickler import Constructor, Machine
 
 # numpy type codes, byte order left off; "M8" and the like have values that no dtype name of ours covers.

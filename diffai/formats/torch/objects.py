@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 from diffai.errors import FormatError
-from diffai.formats.torch.regions import Region
-
-
-class DType:
-    """An element type: diffai's name, bytes an element, and bits where it is packed below a byte."""
-
-    __slots__ = ("bits", "name", "size", "torch_name")
-
-    def __init__(self, name: str, size: int, torch_name: str = "", bits: int = 0) -> None:
-        self.name = name
-        self.size = size
-        self.torch_name = torch_name
-        self.bits = bits or size * 8
+from diffai.formats.layout import DType
+from diffai.formats.regions import Region
 
 
 def _dtypes() -> dict[str, DType]:

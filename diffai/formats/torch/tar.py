@@ -9,12 +9,12 @@ import struct
 
 from diffai.errors import FormatError
 from diffai.formats.base import Limits
+from diffai.formats.regions import FileRegion, PartOf, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.legacy import run
 from diffai.formats.torch.members import hashable
 from diffai.formats.torch.objects import Storage, Tensor
-from diffai.formats.torch.regions import FileRegion, PartOf, Region, Spool, read
 from diffai.formats.torch.unpickler import Machine
 from diffai.sources.base import Source
 

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Callable
 
 from diffai.errors import FormatError, LimitError
+from diffai.formats.regions import PartOf, Region, Spool, read
 from diffai.formats.torch import danger
 from diffai.formats.torch.objects import Global, Stub, shown
 from diffai.formats.torch.opcodes import TABLE, Stop
-from diffai.formats.torch.regions import PartOf, Region, Spool, read
 
 WINDOW = 1 << 20
 MARGIN = 16  # the longest opcode of fixed length takes 9 bytes

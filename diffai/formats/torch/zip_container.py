@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.torch.regions import COPY_BLOCK, BytesRegion, FileRegion, LazyRegion, Region, Spool
+from diffai.formats.regions import COPY_BLOCK, BytesRegion, FileRegion, LazyRegion, Region, Spool
 from diffai.sources.base import Source
 
 LOCAL = b"PK\x03\x04"

@@ -147,7 +147,7 @@ def test_permutations_across_blocks_and_windows(monkeypatch: pytest.MonkeyPatch,
 
     import numpy as np
 
-    from diffai.formats.torch import gather
+    from diffai.formats import gather
 
     monkeypatch.setattr(gather, "BLOCK", 96)
     monkeypatch.setattr(gather, "WINDOW", 64)

@@ -11,8 +11,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from diffai.errors import FormatError
-from diffai.formats.torch.regions import Region, read
-from diffai.formats.torch.views import View
+from diffai.formats.layout import View
+from diffai.formats.regions import Region, read
 
 if TYPE_CHECKING:
     import numpy as np
