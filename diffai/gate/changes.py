@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.policy.globs import path_matches
+from diffai.globs import path_matches
 from diffai.repository.runner import GitError, Repository
 
 MODEL_SUFFIXES = (

@@ -7,8 +7,8 @@ from typing import Literal
 
 from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
 from diffai.frozen import frozen
+from diffai.globs import name_matches
 from diffai.model import Absent, Problem, Scalar, Statistics
-from diffai.policy.globs import name_matches
 from diffai.policy.rules import Amount, Effective
 from diffai.policy.verdicts import FileStatus, Violation
 

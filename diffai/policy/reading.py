@@ -7,6 +7,7 @@ from typing import Any
 
 from diffai.config.keys import parse_size
 from diffai.errors import UsageError
+from diffai.globs import MAX_LENGTH
 from diffai.policy.lines import Lines
 from diffai.policy.rules import GLOBAL_KEYS, KEYS, KINDS, LEVELS, Amount, Policy, Rule, Setting
 
@@ -14,7 +15,7 @@ MAX_BYTES = 1 << 20
 
 _EXPECTED = {
     "level": "one of allow, warn, forbid",
-    "globs": "a list of globs, such as [\"encoder.*\"]",
+    "globs": f"a list of globs of at most {MAX_LENGTH:,} characters, such as [\"encoder.*\"]",
     "names": "a list of strings",
     "amount": "a number of parameters of at least 0, or a share such as \"5%\"",
     "number": "a finite number of at least 0",
@@ -157,6 +158,11 @@ def _texts(value: object) -> tuple[str, ...] | None:
     return tuple(value) if good else None  # type: ignore[arg-type]
 
 
+def _globs(value: object) -> tuple[str, ...] | None:
+    texts = _texts(value)
+    return texts if texts is None or all(len(glob) <= MAX_LENGTH for glob in texts) else None
+
+
 def _number(value: object) -> float | None:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if plain and 0 <= value < float("inf") else None  # type: ignore[arg-type,operator]
@@ -184,7 +190,7 @@ def _amount(value: object) -> Amount | None:
 
 _CHECKS: Mapping[str, Callable[[object], Any]] = {
     "level": lambda value: value if value in LEVELS else None,
-    "globs": _texts,
+    "globs": _globs,
     "names": _texts,
     "amount": _amount,
     "number": _number,

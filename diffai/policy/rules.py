@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diffai.frozen import frozen
-from diffai.policy.globs import path_matches
+from diffai.globs import path_matches
 
 Level = Literal["allow", "warn", "forbid"]
 OnMissing = Literal["warn", "fail"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from gating import gate, model, staged
+from gitrepo import Repo
 
 from diffai.errors import UsageError
-from diffai.policy.globs import name_matches, path_matches
+from diffai.globs import name_matches, path_matches
 from diffai.policy.reading import parse_policy
 from diffai.policy.rules import DEFAULTS, Policy
 
@@ -130,3 +132,14 @@ def test_every_default_is_a_known_key() -> None:
     from diffai.policy.rules import KEYS
 
     assert {key.partition(".")[0] for key in DEFAULTS} == set(KEYS)
+
+
+def test_a_glob_of_a_clone_hangs_no_commit(repo: Repo) -> None:
+    globs = '["' + "*a" * 60 + '*b"]'
+    repo.commit({".diffai.toml": f"[gate]\ninclude = {globs}\nfrozen = {globs}\n"
+                 f"[[gate.rule]]\npaths = {globs}\ndtype = 'warn'\n"})  # fmt: skip
+    staged(repo, {"a" * 120: "no model", "a" * 120 + ".safetensors": model(4)})
+    assert gate(repo).returncode == 0
+    staged(repo, {".diffai.toml": f'[gate]\ninclude = ["{"a" * 1001}"]\n'})
+    done = gate(repo)
+    assert done.returncode == 2 and "globs of at most 1,000 characters" in done.stderr
