@@ -66,11 +66,11 @@ def _gate(text: bytes | None, prefix: tuple[str, ...]) -> object:
     """The gate table of a file; the whole text where it cannot be parsed."""
     if text is None or b"gate" not in text:
         return None
-    import tomllib
+    from diffai.config.toml import parse_toml
 
     try:
-        table: object = tomllib.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError):
+        table: object = parse_toml(text, "")
+    except UsageError:
         return text
     for part in (*prefix, "gate"):
         table = table.get(part) if isinstance(table, dict) else None

@@ -57,5 +57,5 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 def _opened(line: str) -> int:
     """Brackets that a line opens and does not close, strings and comments left out."""
-    bare = re.sub(r"\"(?:\\.|[^\"\\])*\"|'[^']*'", "", line).partition("#")[0]
+    bare = re.sub(r"\"(?:\\.|[^\"\\])*+(?:\"|$)|'[^']*+(?:'|$)", "", line).partition("#")[0]
     return bare.count("[") - bare.count("]")

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from diffai.config.keys import parse_size
+from diffai.config.toml import parse_toml
 from diffai.errors import UsageError
 from diffai.globs import MAX_LENGTH
 from diffai.policy.lines import Lines
 from diffai.policy.rules import GLOBAL_KEYS, KEYS, KINDS, LEVELS, Amount, Policy, Rule, Setting
-
-MAX_BYTES = 1 << 20
 
 _EXPECTED = {
     "level": "one of allow, warn, forbid",
@@ -36,24 +35,12 @@ def parse_policy(data: bytes, label: str, prefix: Sequence[str] = ()) -> Policy 
     Raises:
         UsageError: it is not valid TOML, or a key or a value is unknown; with line, key and the nearest known one.
     """
-    import tomllib
-
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{label}: larger than {MAX_BYTES:,} bytes")
-    try:
-        text = data.decode("utf-8")
-        table: object = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{label}: not UTF-8 at byte {error.start}") from error
-    except ValueError as error:
-        raise UsageError(f"{label}: not valid TOML: {error}") from error
-    except RecursionError as error:
-        raise UsageError(f"{label}: nested too deeply") from error
+    table: object = parse_toml(data, label)
     for part in (*prefix, "gate"):
         table = table.get(part) if isinstance(table, dict) else None
     if table is None:
         return None
-    return _Reader(label, Lines(text), (*prefix, "gate")).policy(table)
+    return _Reader(label, Lines(data.decode("utf-8")), (*prefix, "gate")).policy(table)
 
 
 class _Reader:
