@@ -6,7 +6,9 @@ header-only questions are answered from these classes alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from math import prod
 
 from diffai.frozen import frozen
@@ -123,6 +125,8 @@ class Checkpoint:
 
     Attributes:
         format: the format's name, such as ``safetensors`` or ``torch zip``.
+        identity: of a model of several files, made of the identities of all of them; "" when one is not known, and
+            for a model of one file, whose source has it.
         tensors: all tensors by name, in file order.
         metadata: what the file says by key: ``__metadata__`` of safetensors, hyper-parameters of an estimator
             (``n_estimators``), plain values of a pickle, key-value pairs of a GGUF. Part of what the file says: a
@@ -143,6 +147,7 @@ class Checkpoint:
     """
 
     format: str = ""
+    identity: str = ""
     tensors: Mapping[str, TensorSpec] = {}
     metadata: Mapping[str, Scalar] = {}
     training: Mapping[str, Scalar] = {}
@@ -347,3 +352,27 @@ class TooLarge:
 
 
 State = Absent | LfsPointer | DvcPointer | NotPulled | Unreadable | NotAModel | TooLarge
+
+
+# ---------------------------------------------------------------- order of names
+
+_NUMBER = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> str:
+    """A sort key that puts ``layer.2`` before ``layer.10``.
+
+    One string a name, not a tuple of parts: a checkpoint may have 100,000 names.
+    """
+    return ".".join(map(_part_key, name.split(".")))
+
+
+@lru_cache(2048)
+def _part_key(part: str) -> str:
+    """Of one dotted part: 10,000 names are made of a few hundred."""
+    return _NUMBER.sub(_by_length_first, part)
+
+
+def _by_length_first(match: re.Match[str]) -> str:
+    digits = match[0].lstrip("0") or "0"
+    return f"{chr(0x30 + min(len(digits), 70))}{digits}"

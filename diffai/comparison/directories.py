@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
@@ -14,14 +13,8 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
 from diffai.models.inputs import open_input, unreadable
+from diffai.models.names import is_model_name, is_shard, model_key
 from diffai.snapshots.resolve import sentence
-
-_SHARD = r"^(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.(safetensors|bin))$"
-_MODEL_SUFFIXES = (
-    ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json",
-    # models of formats that are not read yet are reported, not passed over
-    ".npz", ".npy", ".onnx", ".gguf", ".h5", ".keras", ".tflite", ".msgpack", ".mat", ".pb",
-)  # fmt: skip
 
 
 class Listing:
@@ -97,27 +90,6 @@ def wanted(relative: str, include: Sequence[str], exclude: Sequence[str]) -> boo
         return any(fnmatchcase(relative, glob) or fnmatchcase(name, glob) for glob in globs)
 
     return (not include or matches(include)) and not matches(exclude)
-
-
-def is_shard(path: str) -> bool:
-    """Whether a file is named like one shard of several."""
-    return re.match(_SHARD, os.path.basename(path)) is not None
-
-
-def is_model_name(path: str) -> bool:
-    """Whether a file is called like a model, or like a part of one."""
-    return path.lower().endswith(_MODEL_SUFFIXES)
-
-
-def model_key(relative: str) -> str:
-    """The name that a model is paired by: a shard and a shard index stand for the single file they could be."""
-    folder, name = os.path.split(relative)
-    shard = re.match(_SHARD, name)
-    if shard:
-        return os.path.join(folder, shard["stem"] + shard["suffix"])
-    if name.endswith((".safetensors.index.json", ".bin.index.json")):
-        return relative.removesuffix(".index.json")
-    return relative
 
 
 def _place(listing: Listing, relative: str, path: str) -> None:
@@ -218,7 +190,7 @@ def _open(path: str | None, limits: Limits) -> Input:
     if path is None:
         return Input("", state=Absent())
     try:
-        if re.match(_SHARD, os.path.basename(path)):
+        if is_shard(path):
             return _open_shards(path, limits)
         return open_input(path, limits)
     except (SourceError, FormatError) as error:
@@ -228,9 +200,7 @@ def _open(path: str | None, limits: Limits) -> Input:
 def _open_shards(path: str, limits: Limits) -> Input:
     """A set of shards without index: the folder is the checkpoint when the set is all it holds."""
     folder = os.path.dirname(path)
-    shard = re.match(_SHARD, os.path.basename(path))
-    assert shard is not None
-    sets = {m["stem"] for name in os.listdir(folder) if (m := re.match(_SHARD, name))}
+    sets = {model_key(name) for name in os.listdir(folder) if is_shard(name)}
     return open_input(folder if len(sets) == 1 else path, limits)
 
 

@@ -22,8 +22,10 @@ from diffai.comparison.result import (
 )
 from diffai.comparison.tensors import classify, count
 from diffai.errors import UsageError
-from diffai.frozen import frozen
-from diffai.model import Absent, Checkpoint, PairFigures, Scalar, State, TensorSpec, TensorSummary
+from diffai.model import Absent, Checkpoint, PairFigures, Scalar, TensorSpec, TensorSummary
+from diffai.models.inputs import Input
+
+__all__ = ["SHAPES_ONLY", "Input", "Progress", "Values", "compare_models"]
 
 Values = Callable[[Sequence[tuple[TensorSpec, TensorSpec]]], list[PairFigures]]
 """Figures of pairs of tensors of equal shape, from someone who has read the values already."""
@@ -45,20 +47,6 @@ _BATCH = 4096
 _NO_SUMMARY = TensorSummary()
 _IDENTICAL = PairFigures(identical=True)
 SHAPES_ONLY = "only headers were read (--shape-only): values were not compared"
-
-
-@frozen
-class Input:
-    """One side as it was opened: exactly one of ``checkpoint`` and ``state`` is set.
-
-    ``identity``: equal identities mean equal bytes; "" = unknown.
-    """
-
-    label: str
-    checkpoint: Checkpoint | None = None
-    state: State | None = None
-    size: int = -1
-    identity: str = ""
 
 
 def compare_models(

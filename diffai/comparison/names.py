@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
-_NUMBER = re.compile(r"(\d+)")
+from diffai.model import natural_key
 
-
-def natural_key(name: str) -> str:
-    """A sort key that puts ``layer.2`` before ``layer.10``.
-
-    One string a name, not a tuple of parts: a checkpoint may have 100,000 names.
-    """
-    return ".".join(map(_part_key, name.split(".")))
-
-
-@lru_cache(2048)
-def _part_key(part: str) -> str:
-    """Of one dotted part: 10,000 names are made of a few hundred."""
-    return _NUMBER.sub(_by_length_first, part)
-
-
-def _by_length_first(match: re.Match[str]) -> str:
-    digits = match[0].lstrip("0") or "0"
-    return f"{chr(0x30 + min(len(digits), 70))}{digits}"
+__all__ = ["common_renames", "natural_key", "shared_ends"]
 
 
 def shared_ends(a: str, b: str) -> int:

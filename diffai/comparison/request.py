@@ -6,14 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diffai.comparison.directories import (
-    compare_directories,
-    compare_files,
-    is_model_name,
-    is_shard,
-    list_models,
-    model_key,
-)
+from diffai.comparison.directories import compare_directories, compare_files, list_models
 from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
@@ -21,6 +14,7 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
 from diffai.models.inputs import as_input, open_input, unreadable
+from diffai.models.names import is_model_name, is_shard, model_key
 from diffai.repository.changed import (
     INDEX,
     WORK_TREE,

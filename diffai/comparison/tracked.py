@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
-from diffai.comparison.directories import compare_files, is_model_name, is_shard, model_key
+from diffai.comparison.directories import compare_files
 from diffai.comparison.models import Input
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
@@ -17,6 +17,7 @@ from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace, slotted
 from diffai.model import Absent, NotAModel, State, Unreadable
 from diffai.models.inputs import as_input, unreadable
+from diffai.models.names import is_model_name, is_shard, model_key
 from diffai.snapshots.directory import Directory
 from diffai.snapshots.resolve import Opened
 from diffai.stores.dvc.items import (

@@ -7,11 +7,12 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from diffai.comparison.directories import is_model_name, model_key, why_not_comparable
+from diffai.comparison.directories import why_not_comparable
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange
 from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, pair_outs
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
+from diffai.models.names import is_model_name, model_key
 from diffai.repository.changed import INDEX, WORK_TREE, ChangedFile
 from diffai.repository.runner import Repository
 from diffai.snapshots.resolve import open_source, sentence

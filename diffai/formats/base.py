@@ -9,6 +9,8 @@ from diffai.sources.base import Source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from diffai.snapshots.directory import Directory
 else:
     Protocol = object
 
@@ -48,3 +50,15 @@ class Format(Protocol):
     @staticmethod
     def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
         """All structural problems, not only the first. FormatError only when it is not this format at all."""
+
+
+class FolderFormat(Format, Protocol):
+    """A format whose model can be a whole folder; its row says so."""
+
+    @staticmethod
+    def open_directory(directory: Directory, limits: Limits) -> Checkpoint:
+        """Open the one model of a folder. Raises as :meth:`Format.open_checkpoint`."""
+
+    @staticmethod
+    def check_directory(directory: Directory, limits: Limits) -> tuple[Problem, ...]:
+        """As :meth:`Format.check`."""

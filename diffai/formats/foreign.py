@@ -56,23 +56,6 @@ _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
     (b"ustar", 257, Kind("a tar archive", False, "; unpack it first")),
 )  # fmt: skip
 
-_SUFFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((".npz", ".npy"), "NumPy"),
-    ((".onnx",), "ONNX"),
-    ((".gguf",), "GGUF"),
-    ((".ggml",), "GGML"),
-    ((".h5", ".hdf5", ".keras"), "HDF5 or Keras"),
-    ((".pb",), "TensorFlow (SavedModel or graph)"),
-    ((".ckpt.index", ".data-00000-of-00001"), "a TensorFlow checkpoint"),
-    ((".tflite",), "TensorFlow Lite"),
-    ((".msgpack",), "Flax (msgpack)"),
-    ((".joblib",), "joblib"),
-    ((".pkl", ".pickle"), "a Python pickle"),
-    ((".mat",), "MATLAB"),
-    ((".mlmodel", ".mlpackage"), "Core ML"),
-    ((".pdparams",), "PaddlePaddle"),
-)
-
 
 def identify(head: bytes, size: int, name: str) -> Kind:
     """What ``head``, the first 4 KiB of a file of ``size`` bytes called ``name``, looks like."""
@@ -84,14 +67,6 @@ def identify(head: bytes, size: int, name: str) -> Kind:
         if kind.kind:
             return kind
     return _text(head, size)
-
-
-def identify_by_suffix(name: str) -> str:
-    """The model format that a name's suffix promises; "" when none."""
-    for suffixes, title in _SUFFIXES:
-        if name.lower().endswith(suffixes):
-            return title
-    return ""
 
 
 def _zip(head: bytes, name: str) -> Kind:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 
 from diffai.errors import FormatError, UnsupportedFormatError, UsageError
-from diffai.formats.base import Format, Limits
-from diffai.formats.table import FORMATS, Row
+from diffai.formats.base import FolderFormat, Format, Limits
+from diffai.formats.table import FORMATS, Row, not_read_by_name
 from diffai.model import Checkpoint, Problem
 from diffai.snapshots.directory import Directory
 from diffai.sources.base import Source
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 HEAD_BYTES = 4096
 
 
-_READS = "safetensors (single files and shards) and PyTorch (zip, legacy and TorchScript files)"
+def reads() -> str:
+    """The formats that are read, for a sentence: ``safetensors, PyTorch (zip, legacy, TorchScript, pickle)``."""
+    return ", ".join(row.title for row in FORMATS)
 
 
 class NotAModelError(UnsupportedFormatError):
@@ -69,16 +71,14 @@ def recognise(source: Source) -> Format:
     if known.kind and not known.model:
         raise NotAModelError(f"is {known.kind}, not a model{known.hint}", known.kind)
     if known.kind:
-        raise UnsupportedFormatError(f"is {known.kind}, which diffai does not read yet; it reads {_READS}")
+        raise UnsupportedFormatError(f"is {known.kind}, which diffai does not read yet; it reads {reads()}")
     for row in FORMATS:
         if name.lower().endswith(row.suffixes):
             return _load(row)
-    by_name = foreign.identify_by_suffix(name)
+    by_name = not_read_by_name(name) or ("NumPy" if name.lower().endswith((".npy", ".npz")) else "")
     if by_name:
-        raise UnsupportedFormatError(
-            f"is called {by_name}, which diffai does not read yet; it reads {_READS}"
-        )
-    raise UnsupportedFormatError(f"is of no format that diffai knows; it reads {_READS}")
+        raise UnsupportedFormatError(f"is called {by_name}, which diffai does not read yet; it reads {reads()}")
+    raise UnsupportedFormatError(f"is of no format that diffai knows; it reads {reads()}")
 
 
 def open_checkpoint(source: Source | Directory, limits: Limits, input_format: str = "") -> Checkpoint:
@@ -93,9 +93,7 @@ def open_checkpoint(source: Source | Directory, limits: Limits, input_format: st
 
     """
     if isinstance(source, Directory):
-        from diffai.models import sharded
-
-        return sharded.open_directory(source, limits)
+        return _folder_format().open_directory(source, limits)
     return _format_of(source, input_format).open_checkpoint(source, limits)
 
 
@@ -109,14 +107,19 @@ def check(source: Source | Directory, limits: Limits, input_format: str = "") ->
 
     """
     if isinstance(source, Directory):
-        from diffai.models import sharded
-
-        return sharded.check_directory(source, limits)
+        return _folder_format().check_directory(source, limits)
     return _format_of(source, input_format).check(source, limits)
 
 
 def _format_of(source: Source, input_format: str) -> Format:
     return _load(_row(input_format)) if input_format else recognise(source)
+
+
+def _folder_format() -> FolderFormat:
+    """What reads a folder: the row that says so."""
+    module: Any = _load(next(row for row in FORMATS if row.folder))
+    found: FolderFormat = module
+    return found
 
 
 def _row(name: str) -> Row:

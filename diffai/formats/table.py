@@ -27,6 +27,7 @@ class Row:
         streams: whether it can be read in one pass from a stream, without a temporary copy.
         extra: the extra that some files of it need, "" = none.
         folder: whether a folder (not a file) is the model.
+        arrays: whether it holds plain arrays, which are data unless somebody says that they are a model.
 
     """
 
@@ -40,6 +41,7 @@ class Row:
     streams: bool = False
     extra: str = ""
     folder: bool = False
+    arrays: bool = False
 
     def may_be(self, head: bytes) -> bool:
         """Whether content that begins like this is worth loading the reader for, which then decides."""
@@ -61,12 +63,42 @@ FORMATS = (
 )  # fmt: skip
 
 
+#: Formats that are models and are not read yet, by suffix and by what they are called: reported, never passed over.
+NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((".onnx",), "ONNX"),
+    ((".gguf",), "GGUF"),
+    ((".ggml",), "GGML"),
+    ((".h5", ".hdf5", ".keras"), "HDF5 or Keras"),
+    ((".pb",), "TensorFlow (SavedModel or graph)"),
+    ((".ckpt.index", ".data-00000-of-00001"), "a TensorFlow checkpoint"),
+    ((".tflite",), "TensorFlow Lite"),
+    ((".msgpack",), "Flax (msgpack)"),
+    ((".joblib",), "joblib"),
+    ((".pkl", ".pickle"), "a Python pickle"),
+    ((".mat",), "MATLAB"),
+    ((".mlmodel", ".mlpackage"), "Core ML"),
+    ((".pdparams",), "PaddlePaddle"),
+)
+
+
 def model_globs() -> tuple[str, ...]:
-    """The globs of all rows, in order, each once: models by their name."""
-    return tuple(dict.fromkeys(glob for row in FORMATS for glob in row.globs))
+    """The globs of all rows, in order, each once: models by their name, and what ``install`` registers."""
+    return tuple(dict.fromkeys(glob for row in FORMATS if not row.arrays for glob in row.globs))
 
 
 def named_like_a_model(path: str) -> bool:
     """Whether a file's name alone says that it is a model, whatever its folder and the case of its letters."""
     name = path.rpartition("/")[2].lower()
-    return any(fnmatchcase(name, glob) for glob in model_globs())
+    return any(fnmatchcase(name, glob) for glob in model_globs()) or bool(not_read_by_name(name))
+
+
+def may_be_named_so(path: str) -> bool:
+    """Whether a name would suit a model: for files whose content, which would decide, is not here."""
+    suffixes = tuple(suffix for row in FORMATS if not row.arrays for suffix in row.suffixes)
+    return named_like_a_model(path) or path.lower().endswith(suffixes)
+
+
+def not_read_by_name(path: str) -> str:
+    """The format, not read yet, that a name's suffix promises; "" when none."""
+    lower = path.lower()
+    return next((title for suffixes, title in NOT_READ if lower.endswith(suffixes)), "")

@@ -6,10 +6,10 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from diffai.comparison.directories import is_model_name
 from diffai.errors import SourceError
 from diffai.gate.changes import Point, below
 from diffai.gate.units import Unit
+from diffai.models.names import is_model_name
 from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
 from diffai.stores.dvc.pointers import DvcTextError, is_pointer_name, parse_dvc_file
 from diffai.stores.dvc.tracked import DvcHistory, work_tree_text

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Sequence
 
-from diffai.comparison.directories import model_key
 from diffai.comparison.names import natural_key
 from diffai.frozen import frozen
 from diffai.gate.changes import Change, Entry, is_candidate
+from diffai.models.names import model_key
 from diffai.policy.verdicts import FileStatus
 from diffai.stores.dvc.items import DvcItem
 

@@ -10,8 +10,7 @@ import os
 import sys
 
 from diffai.errors import DiffaiError, FormatError, SourceError
-from diffai.frozen import frozen
-from diffai.git.environment import GitEnvironment, ask_environment, quote_path, read_environment
+from diffai.git.environment import Change, GitEnvironment, ask_environment, quote_path, read_environment
 from diffai.model import Absent, NotAModel
 from diffai.stores.dvc.names import is_pointer_name
 from diffai.views.style import escape, paint
@@ -21,38 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from diffai.comparison.models import Input
-    from diffai.comparison.result import CompareOptions, ModelDiff
+    from diffai.comparison.result import ModelDiff
     from diffai.formats.base import Limits
-    from diffai.views.text import TextOptions
 
 _ZERO = "0" * 40
 _ABBREV = 7
 _LINK, _SUBMODULE = "120000", "160000"
-
-
-@frozen
-class Change:
-    """git's arguments: both sides' paths, files, oids and modes. ``note`` is git's text about a rename."""
-
-    old_path: str
-    new_path: str
-    old_file: str
-    old_hex: str
-    old_mode: str
-    new_file: str
-    new_hex: str
-    new_mode: str
-    note: str = ""
-
-    @property
-    def old_absent(self) -> bool:
-        """Whether the file is new."""
-        return self.old_file == os.devnull or self.old_mode == "."
-
-    @property
-    def new_absent(self) -> bool:
-        """Whether the file is gone."""
-        return self.new_file == os.devnull or self.new_mode == "."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,12 +140,12 @@ def _body(change: Change, environment: GitEnvironment) -> None:
         ("" if change.old_absent else change.old_file, change.old_path),
         ("" if change.new_absent else change.new_file, change.new_path),
     )
-    remembered = RememberedDiff(files, compare_options(environment), environment)
+    remembered = RememberedDiff(files, environment.compare_options(), environment)
     known = remembered.get()
     if known is not None:
         _print(_rendered(known, environment))
         return
-    limits = limits_of(environment)
+    limits = environment.limits()
     old = _open(change.old_file, change.old_path, change.old_absent, limits)
     new = _open(change.new_file, change.new_path, change.new_absent, limits)
     try:
@@ -199,54 +172,13 @@ def _plain(change: Change, environment: GitEnvironment) -> None:
 def _compared(old: Input, new: Input, environment: GitEnvironment) -> ModelDiff:
     from diffai.comparison.models import compare_models
 
-    return compare_models(old, new, compare_options(environment))
+    return compare_models(old, new, environment.compare_options())
 
 
 def _rendered(diff: ModelDiff, environment: GitEnvironment) -> list[str]:
     from diffai.views.text import render_text
 
-    return render_text(diff, text_options(environment))
-
-
-def compare_options(environment: GitEnvironment) -> CompareOptions:
-    """The comparison's options out of the settings that hold for git's calls."""
-    from diffai.comparison.result import CompareOptions
-
-    s = environment.settings
-    return CompareOptions(
-        epsilon=s.epsilon,
-        rtol=s.rtol,
-        shape_only=s.shape_only,
-        ignore_globs=s.ignore,
-        ignore_origin=s.origin("ignore"),
-        statistics="few",
-        few_limit=max(s.fold_above, 1) if not s.tensor_details else 1 << 30,
-        threads=s.threads,
-        max_bytes=s.max_bytes,
-    )
-
-
-def text_options(environment: GitEnvironment) -> TextOptions:
-    """How the text looks under git."""
-    from diffai.views.text import TextOptions
-
-    s = environment.settings
-    return TextOptions(
-        color=environment.color,
-        show_structure=s.show_structure,
-        tensor_details=s.tensor_details,
-        fold_above=s.fold_above,
-        max_lines=s.max_tensor_display,
-        threshold=s.threshold if s.filter_small_changes else 0.0,
-    )
-
-
-def limits_of(environment: GitEnvironment) -> Limits:
-    """Reading limits; torch is never used under git."""
-    from diffai.formats.base import Limits
-
-    s = environment.settings
-    return Limits(max_header=s.max_header, max_spool=s.max_spool, allow_torch=False)
+    return render_text(diff, environment.text_options())
 
 
 def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:

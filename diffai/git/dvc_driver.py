@@ -12,21 +12,18 @@ from collections.abc import Iterator, Sequence
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
-from diffai.git.environment import GitEnvironment
+from diffai.git.environment import Change, GitEnvironment
 from diffai.git.plain import ask_plain, plain_diff
 from diffai.repository.runner import GitError, Repository
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
 from diffai.stores.dvc.items import DvcItem, Fetch, items_of
-from diffai.stores.dvc.pointers import MAX_POINTER_BYTES, DvcFile, is_pointer_name, parse_dvc_file
+from diffai.stores.dvc.pointers import MAX_POINTER_BYTES, DvcFile, parse_dvc_file
 from diffai.stores.lfs import GitPlace, find_repository
 from diffai.views.style import escape, paint, plural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.comparison.tracked import OutChange, TrackedOptions
-    from diffai.git.driver import Change
-
-__all__ = ["is_pointer_name", "pointer_diff", "pointer_text", "with_object_name"]
 
 _INDENT = "  "
 _NO_FILE = DvcFile(False)
@@ -50,7 +47,7 @@ def with_object_name(change: Change) -> Change:
     if change.new_absent or set(change.new_hex) != {"0"} or change.new_mode == "120000":
         return change
     try:
-        data = _read(change.new_file)
+        data = read(change.new_file)
     except SourceError:
         return change
     import hashlib  # loads OpenSSL, for work-tree files alone
@@ -67,16 +64,16 @@ def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
     import diffai.views.tracked  # noqa: F401
 
     yield from plain_diff(change, environment, asked)
-    git = _git_place()
+    git = git_place()
     path = _real_path(change, git)
-    place = _place_of(path, git)
+    place = place_of(path, git)
     if os.environ.get("GIT_PREFIX"):  # the path may be one of two; see _real_path
-        place = _with_caches_of(place, _place_of(posixpath.join(os.environ["GIT_PREFIX"], change.old_path), git))
+        place = _with_caches_of(place, place_of(posixpath.join(os.environ["GIT_PREFIX"], change.old_path), git))
     current = _current(git, path)
     old = _side(change.old_file, path, place, git, current, absent=change.old_absent)
     renamed = change.new_path != change.old_path
     new_path = _real_name(change.new_path, change.old_path, path) if renamed else path
-    new_place = _place_of(new_path, git) if renamed else place
+    new_place = place_of(new_path, git) if renamed else place
     new = _side(change.new_file, new_path, new_place, git, current, absent=change.new_absent)
     for which, side in (("old", old), ("new", new)):
         if side.problem:
@@ -89,12 +86,11 @@ def pointer_diff(change: Change, environment: GitEnvironment) -> Iterator[str]:
 
 def _compared(old: _Side, new: _Side, environment: GitEnvironment, place: DvcPlace | None) -> Iterator[str]:
     from diffai.comparison.tracked import compare_outs, pair_outs
-    from diffai.git.driver import text_options
     from diffai.views.tracked import render_imports, render_out
 
     yield from render_imports(old.file.imports, new.file.imports)
     pairs = pair_outs(old.items, new.items)
-    look = text_options(environment)
+    look = environment.text_options()
     skipped: dict[str, int] = {}
     for change in compare_outs(pairs, _options(environment, place)):
         if change.kind and not change.item.out.model:
@@ -115,7 +111,6 @@ def _count(skipped: dict[str, int], change: OutChange) -> None:
 
 def _options(environment: GitEnvironment, place: DvcPlace | None) -> TrackedOptions:
     from diffai.comparison.tracked import TrackedOptions
-    from diffai.git.driver import compare_options, limits_of
 
     mode = environment.settings.remote
     fetch: Fetch | None = None
@@ -124,8 +119,8 @@ def _options(environment: GitEnvironment, place: DvcPlace | None) -> TrackedOpti
 
         fetch = remote_fetch(mode, environment.settings.max_spool)
     return TrackedOptions(
-        compare=compare_options(environment),
-        limits=limits_of(environment),
+        compare=environment.compare_options(),
+        limits=environment.limits(),
         fetch=fetch,
         header_only=mode == "header",
     )
@@ -141,9 +136,9 @@ def _side(
     if absent:
         return _Side()
     try:
-        data = _read(file)
+        data = read(file)
         parsed = parse_dvc_file(data, path)
-        yaml = _beside(git, path) if parsed.lock else b""
+        yaml = beside(git, path) if parsed.lock else b""
         items = items_of(parsed, path, place, yaml=yaml, elsewhere=False)
     except SourceError as error:
         return _Side(problem=str(error))
@@ -151,7 +146,7 @@ def _side(
     return _Side(data, parsed, marked)
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
     """A whole pointer; SourceError when it cannot be read or is too long for one."""
     from diffai.sources.local import LocalFile
 
@@ -167,21 +162,21 @@ def _read(path: str) -> bytes:
 def _current(git: GitPlace | None, path: str) -> bytes:
     """The pointer as it is in the work tree; empty when it is not there."""
     try:
-        return _read(os.path.join(git.top, path)) if git is not None and git.top else b""
+        return read(os.path.join(git.top, path)) if git is not None and git.top else b""
     except SourceError:
         return b""
 
 
-def _beside(git: GitPlace | None, path: str) -> bytes:
+def beside(git: GitPlace | None, path: str) -> bytes:
     """The ``dvc.yaml`` beside a lock file in the work tree, which says where the stages work."""
     try:
         folder = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else ""
-        return _read(os.path.join(folder, "dvc.yaml")) if folder else b""
+        return read(os.path.join(folder, "dvc.yaml")) if folder else b""
     except SourceError:
         return b""
 
 
-def _git_place() -> GitPlace | None:
+def git_place() -> GitPlace | None:
     """The repository that git called us in; in a linked work tree GIT_DIR is set, and hides where its top is."""
     place = find_repository()
     if place is not None and not place.top and os.path.lexists(".git"):
@@ -189,7 +184,7 @@ def _git_place() -> GitPlace | None:
     return place
 
 
-def _place_of(path: str, git: GitPlace | None) -> DvcPlace | None:
+def place_of(path: str, git: GitPlace | None) -> DvcPlace | None:
     """The DVC repository of a pointer."""
     start = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else ""
     return find_dvc(start, git, committed=_committed_config)
@@ -252,48 +247,3 @@ def _object_names(paths: Sequence[str]) -> dict[str, set[str]]:
                 words = facts.decode("ascii").split()
                 found.setdefault(os.fsdecode(name), set()).add(words[1] if command[0] == "ls-files" else words[2])
     return found
-
-
-# ---------------------------------------------------------------- textconv
-
-
-def pointer_text(file: str, environment: GitEnvironment) -> Iterator[str]:
-    """The lines behind the verbatim text of a pointer: what its outputs hold, tensor by tensor.
-
-    git tells textconv no path, so an object is looked for in every DVC cache of the work tree: its address says that
-    it is the right one wherever it lies.
-    """
-    from diffai.git.dvc_text import out_lines
-
-    git = _git_place()
-    try:
-        parsed = parse_dvc_file(_read(file), posixpath.basename(file.replace(os.sep, "/")))
-        place = _any_place(git)
-        if os.path.isabs(file):
-            items = [DvcItem(out, "", "", place) for out in parsed.outs]
-        else:  # the work tree's own file
-            items = items_of(parsed, file, place, yaml=_beside(git, file))
-    except SourceError as error:
-        yield f"# diffai: {escape(str(error), longest=500)}"
-        return
-    for item in items:
-        yield from out_lines(item, environment)
-
-
-def _any_place(git: GitPlace | None) -> DvcPlace | None:
-    """All caches of the DVC repositories of the work tree, the one at its top first."""
-    place = _place_of("", git)
-    if git is None or not git.top:
-        return place
-    try:
-        listed = Repository().ask("ls-files", "-z", "--full-name", "--", ":(top,glob)**/.dvc/config")
-    except GitError:
-        listed = b""
-    caches = list(place.caches) if place is not None else []
-    for record in listed.split(b"\0"):
-        folder = posixpath.dirname(posixpath.dirname(os.fsdecode(record)))
-        other = find_dvc(os.path.join(git.top, folder), git) if folder else None
-        caches += other.caches if other is not None else ()
-    if place is None and not caches:
-        return None
-    return DvcPlace(git.top, tuple(dict.fromkeys(caches)), git)

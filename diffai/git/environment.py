@@ -12,7 +12,10 @@ from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.comparison.result import CompareOptions
     from diffai.config.quick_git import Question
+    from diffai.formats.base import Limits
+    from diffai.views.text import TextOptions
 
 _PATTERN = r"^(diffai\..*|color\.(ui|diff|pager)|color\.diff\.meta|core\.quotepath|diff\.noprefix)$"
 _BOLD = "\x1b[1m"
@@ -34,6 +37,69 @@ class GitEnvironment:
     def meta(self, line: str) -> str:
         """A header line in git's own colour for such lines (bold by default)."""
         return f"{_BOLD}{line}\x1b[m" if self.color and line else line
+
+    def compare_options(self) -> CompareOptions:
+        """The comparison's options out of the settings that hold for git's calls."""
+        from diffai.comparison.result import CompareOptions
+
+        s = self.settings
+        return CompareOptions(
+            epsilon=s.epsilon,
+            rtol=s.rtol,
+            shape_only=s.shape_only,
+            ignore_globs=s.ignore,
+            ignore_origin=s.origin("ignore"),
+            statistics="few",
+            few_limit=max(s.fold_above, 1) if not s.tensor_details else 1 << 30,
+            threads=s.threads,
+            max_bytes=s.max_bytes,
+        )
+
+    def text_options(self) -> TextOptions:
+        """How the text looks under git."""
+        from diffai.views.text import TextOptions
+
+        s = self.settings
+        return TextOptions(
+            color=self.color,
+            show_structure=s.show_structure,
+            tensor_details=s.tensor_details,
+            fold_above=s.fold_above,
+            max_lines=s.max_tensor_display,
+            threshold=s.threshold if s.filter_small_changes else 0.0,
+        )
+
+    def limits(self) -> Limits:
+        """Reading limits; torch is never used under git."""
+        from diffai.formats.base import Limits
+
+        s = self.settings
+        return Limits(max_header=s.max_header, max_spool=s.max_spool, allow_torch=False)
+
+
+@frozen
+class Change:
+    """git's arguments: both sides' paths, files, oids and modes. ``note`` is git's text about a rename."""
+
+    old_path: str
+    new_path: str
+    old_file: str
+    old_hex: str
+    old_mode: str
+    new_file: str
+    new_hex: str
+    new_mode: str
+    note: str = ""
+
+    @property
+    def old_absent(self) -> bool:
+        """Whether the file is new."""
+        return self.old_file == os.devnull or self.old_mode == "."
+
+    @property
+    def new_absent(self) -> bool:
+        """Whether the file is gone."""
+        return self.new_file == os.devnull or self.new_mode == "."
 
 
 def ask_environment(cwd: str = ".") -> Question | None:

@@ -8,11 +8,7 @@ from __future__ import annotations
 import os
 
 from diffai.config.quick_git import Question
-from diffai.git.environment import GitEnvironment, quote_path
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from diffai.git.driver import Change
+from diffai.git.environment import Change, GitEnvironment, quote_path
 
 
 def plain_diff(change: Change, environment: GitEnvironment, asked: Question | None = None) -> list[str]:

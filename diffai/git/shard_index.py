@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
 
 from diffai.comparison.names import natural_key
-from diffai.git.environment import GitEnvironment
+from diffai.git.environment import Change, GitEnvironment
 from diffai.git.plain import plain_diff
 from diffai.views.style import escape, paint, plural
-
-if TYPE_CHECKING:
-    from diffai.git.driver import Change
 
 _MOST_BYTES = 100_000_000
 _MOST_LINES = 40

@@ -57,9 +57,9 @@ def _run(path: str) -> None:
 
     environment = read_environment(asked)
     if is_pointer_name(os.path.basename(path)) and _print_text(path):
-        from diffai.git.dvc_driver import pointer_text
+        from diffai.git.dvc_text import pointer_text
 
-        _print(pointer_text(path, environment))
+        _print(pointer_text(path, environment, checkpoint_text))
         return
     if path.endswith(".index.json"):
         from diffai.git.shard_index import index_text, read_weight_map
@@ -83,7 +83,6 @@ def _run(path: str) -> None:
 
 def _print_source(path: str, source: Source, environment: GitEnvironment) -> None:
     from diffai.formats.registry import open_checkpoint
-    from diffai.git.driver import limits_of
     from diffai.git.remember import RememberedText
     from diffai.models.inputs import unreadable
     from diffai.views.state import describe_state
@@ -95,7 +94,7 @@ def _print_source(path: str, source: Source, environment: GitEnvironment) -> Non
         _print(known)
         return
     try:
-        checkpoint = open_checkpoint(source, limits_of(environment))
+        checkpoint = open_checkpoint(source, environment.limits())
     except FormatError as error:
         state = unreadable(error)
         if isinstance(state, NotAModel) and _print_text(path):

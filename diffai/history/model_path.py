@@ -7,11 +7,10 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 
-from diffai.comparison.directories import model_key
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
-from diffai.models.shard_names import find_models
+from diffai.models.names import find_models, model_key
 from diffai.repository.runner import Repository
 from diffai.repository.trees import Tree
 

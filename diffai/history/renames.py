@@ -10,12 +10,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping
 
-from diffai.comparison.directories import model_key
 from diffai.frozen import frozen
 from diffai.history.model_path import MODEL_SUFFIXES, ModelPath
 from diffai.history.version import Step, Version
 from diffai.history.versions import Versions
 from diffai.model import TensorSpec
+from diffai.models.names import model_key
 from diffai.repository.runner import GitError, Repository
 
 _ALIKE = 0.5  # as git: from half of it on, a file is taken for the same

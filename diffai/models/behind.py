@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import posixpath
 
-from diffai.comparison.directories import is_model_name, is_shard, list_models, model_key
+from diffai.comparison.directories import list_models
 from diffai.comparison.names import natural_key
 from diffai.errors import SourceError
 from diffai.model import DvcPointer
+from diffai.models.names import is_model_name, is_shard, model_key
 from diffai.stores.dvc.names import is_pointer_name
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from diffai.comparison.models import Input
 from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, State, Unreadable
 from diffai.snapshots.resolve import Opened
 from diffai.sources.base import Source
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 Model = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, object] | Checkpoint
 """What :func:`open_input` accepts; an object with ``state_dict()`` is taken as a live model."""
+
+
+@frozen
+class Input:
+    """One side as it was opened: exactly one of ``checkpoint`` and ``state`` is set.
+
+    ``identity``: equal identities mean equal bytes; "" = unknown.
+    """
+
+    label: str
+    checkpoint: Checkpoint | None = None
+    state: State | None = None
+    size: int = -1
+    identity: str = ""
 
 
 def open_input(model: Any, limits: Limits = Limits(), input_format: str = "", *, label: str = "") -> Input:

@@ -164,9 +164,7 @@ def check_directory(directory: Directory, limits: Limits) -> tuple[Problem, ...]
 
 def _raise_first(problem: Problem) -> None:
     if problem.severity == "error":
-        raise FormatError(
-            problem.message, code=problem.code, tensor=problem.tensor, offset=problem.offset, format=NAME
-        )
+        raise FormatError(problem.message, code=problem.code, tensor=problem.tensor, offset=problem.offset, format=NAME)
 
 
 def _refusal(code: str, reason: str, tensor: str = "") -> FormatError:
@@ -233,7 +231,7 @@ def _first_of(plan: Plan, shard: str) -> str:
 
 def _plan_of_directory(directory: Directory, limits: Limits, report: Report) -> Plan:
     """Find the one model in a directory: its index, else its numbered shards."""
-    from diffai.models.shard_names import find_models
+    from diffai.models.names import find_models
 
     found = find_models(directory.names())
     if not found:

@@ -16,6 +16,7 @@ from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats import foreign, registry
 from diffai.formats.base import Limits
 from diffai.formats.registry import NotAModelError
+from diffai.formats.table import FORMATS, Row, may_be_named_so, named_like_a_model
 from diffai.snapshots.resolve import open_source
 from diffai.sources.local import MemoryBytes
 
@@ -168,11 +169,30 @@ def test_input_format_overrides() -> None:
         registry.open_checkpoint(named(b"x"), LIMITS, "safetensor")
 
 
-def test_every_row_is_a_format() -> None:
-    for row in registry.FORMATS:
-        module = registry._load(row)
-        assert row.name == module.NAME
-        assert set(row.suffixes) <= set(module.SUFFIXES)
+@pytest.mark.parametrize("row", FORMATS, ids=[row.name for row in FORMATS])
+def test_every_row_is_a_format(row: Row) -> None:
+    module = registry._load(row)
+    assert row.name == module.NAME and row.title and row.globs
+    for member in ("recognise", "open_checkpoint", "check", *(("open_directory", "check_directory") if row.folder else ())):
+        assert callable(getattr(module, member))
+    for suffix in row.suffixes:  # a damaged file is called what its name says
+        assert suffix == suffix.lower() and suffix.startswith(".")
+        with pytest.raises(FormatError) as caught:
+            registry.open_checkpoint(named(b"\1\2\3" * 30, f"model{suffix}"), LIMITS)
+        assert not isinstance(caught.value, UnsupportedFormatError) and caught.value.format
+    for glob in row.globs:
+        name = glob.replace("*", "x")
+        assert named_like_a_model(f"some/folder/{name.upper()}") is not row.arrays
+        assert may_be_named_so(name) is not row.arrays
+
+
+def test_arrays_are_data_and_no_models() -> None:
+    assert not any(named_like_a_model(name) or may_be_named_so(name) for name in ("features.npy", "a/b.npz"))
+
+
+def test_what_is_not_read_yet_is_still_a_model_by_its_name() -> None:
+    assert all(named_like_a_model(name) for name in ("a.onnx", "A.GGUF", "sub/forest.joblib", "net.keras", "x.pb"))
+    assert not any(named_like_a_model(name) for name in ("notes.txt", "bin", "a.bin", "model.py", "config.json"))
 
 
 @settings(max_examples=400, deadline=None)

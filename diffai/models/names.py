@@ -1,10 +1,11 @@
-"""Which names in a directory make up a sharded model."""
+"""What names say of models: which are called like one, which are its shards, which make up one model."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+from diffai.formats.table import named_like_a_model
 from diffai.frozen import frozen
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(?P<suffix>safetensors|bin|pt|pth)")
@@ -66,3 +67,22 @@ def _group(matches: list[re.Match[str]]) -> ShardedFiles:
         if number not in there
     )
     return ShardedFiles("", tuple(match[0] for match in matches), missing)
+
+
+def is_shard(path: str) -> bool:
+    """Whether a file is named like one shard of several."""
+    return _SHARD.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def is_model_name(path: str) -> bool:
+    """Whether a file is called like a model, or like a part of one, whatever it holds."""
+    return named_like_a_model(path) or is_shard(path)
+
+
+def model_key(path: str) -> str:
+    """The name that a model is paired by: a shard and a shard index stand for the single file they could be."""
+    folder, slash, name = path.rpartition("/")
+    shard = _SHARD.fullmatch(name)
+    if shard:
+        return f"{folder}{slash}{shard['stem']}.{shard['suffix']}"
+    return path.removesuffix(".index.json") if _INDEX.fullmatch(name) else path
