@@ -1,29 +1,40 @@
-"""Approvals: a text file in the repository that says who let exactly which structure change pass, and why."""
+"""Approvals: small files in the repository that say who let exactly which structure change pass, and why.
+
+Each approval is a file of its own, named by its content: branches that approve do not conflict, and two that approve at
+once never lose one. Those in ``.diffai-approvals``, where earlier versions kept all of them, are read, too.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
-from diffai.gate.changes import APPROVALS_FILE, Point, read_texts, top
-from diffai.policy.structure import StructureChange
+from diffai.gate.changes import APPROVALS, APPROVALS_FILE, Point, read_small, read_texts, top
+from diffai.policy.structure import ABSENT, StructureChange
 from diffai.repository.runner import Repository
 
 _HEAD = """\
-# Structure changes of model files that somebody looked at and let pass; `diffai gate` reads this file.
-# Each entry is good for exactly the change from `old` to `new` (sha256 over names, dtypes and shapes), and no other.
+# A structure change of a model that somebody looked at and let pass; `diffai gate` reads this file. It is good for the
+# change from `old` to `new` (sha256 over names, dtypes and shapes), alone or as a step of a longer one.
 # Written by: diffai gate approve PATH --why TEXT
 """
 _KEYS = ("path", "old", "new", "who", "when", "why", "what")
+_MOST_BYTES = 1 << 16
 
 
 @frozen
 class Approval:
-    """One entry: the change of the model at ``path`` from structure ``old`` to ``new``; the rest is for people."""
+    """The change of the model at ``path`` from structure ``old`` to ``new``; the rest is for people.
+
+    ``file`` is where it stands, from the top of the work tree.
+    """
+
+    __uncompared__ = ("file",)
 
     path: str
     old: str
@@ -32,16 +43,17 @@ class Approval:
     when: str = ""
     why: str = ""
     what: str = ""
+    file: str = ""
 
     def covers(self, path: str, change: StructureChange) -> bool:
-        """Whether this approves that change."""
+        """Whether this approves that change by itself."""
         return (self.path, self.old, self.new) == (path, change.old, change.new)
 
     def text(self) -> str:
-        """The entry as it stands in the file."""
-        values = (getattr(self, key) for key in _KEYS)
+        """The file of this approval."""
+        values = (self.path, self.old, self.new, self.who, self.when, self.why, self.what)
         lines = [f"{key} = {_quoted(value)}" for key, value in zip(_KEYS, values, strict=True) if value]
-        return "\n[[approval]]\n" + "\n".join(lines) + "\n"
+        return _HEAD + "\n".join(lines) + "\n"
 
     @property
     def shown(self) -> str:
@@ -51,72 +63,82 @@ class Approval:
         )  # fmt: skip
 
 
-def parse_approvals(data: bytes, label: str) -> tuple[Approval, ...]:
-    """The entries of the file.
+def steps(path: str, change: StructureChange, approvals: Sequence[Approval]) -> tuple[Approval, ...]:
+    """The approvals that lead from the old structure to the new one: one, or the fewest that follow each other.
 
-    Raises:
-        UsageError: it is not such a file; an approval that cannot be read must not look like one that was not given.
+    A step over ``absent`` does not count: who let a model go did not let another one come.
     """
-    import tomllib
-
-    try:
-        table = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{label}: not valid TOML: {error}") from error
-    entries = table.pop("approval", [])
-    if table or not isinstance(entries, list):
-        raise UsageError(f"{label}: expected nothing but [[approval]] entries")
-    found = []
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "old", "new")):
-            raise UsageError(f"{label}: approval {number} needs path, old and new, as diffai gate approve writes them")
-        unknown = [key for key in entry if key not in _KEYS]
-        if unknown:
-            raise UsageError(f"{label}: approval {number}: unknown key {unknown[0]!r}; known: {', '.join(_KEYS)}")
-        found.append(Approval(**{key: str(value) for key, value in entry.items()}))
-    return tuple(found)
+    ways: dict[str, tuple[Approval, ...]] = {change.old: ()}
+    found = [change.old]
+    for structure in found:
+        for entry in approvals:
+            if entry.path == path and entry.old == structure and entry.new not in ways:
+                ways[entry.new] = (*ways[structure], entry)
+                if entry.new != ABSENT:
+                    found.append(entry.new)
+    return ways.get(change.new, ())
 
 
 def read_approvals(repository: Repository, point: Point) -> tuple[Approval, ...]:
     """The approvals at a point: those of the index or of the head, never of the work tree alone.
 
     Raises:
-        UsageError: as :func:`parse_approvals`.
+        UsageError: an approval cannot be read, which must not look like one that was not given.
     """
+    found: list[Approval] = []
     text = read_texts(repository, [point.word(APPROVALS_FILE)])[0]
-    label = f"{point.label}:{APPROVALS_FILE}" if point.tree else APPROVALS_FILE
-    return parse_approvals(text, label) if text is not None else ()
+    if text is not None:
+        found += _parse_list(text, point.label_of(APPROVALS_FILE))
+    for path, data in read_small(repository, point, APPROVALS, _MOST_BYTES).items():
+        found += _parse_file(path, data, point.label_of(path))
+    return tuple(found)
 
 
-def read_work_file(repository: Repository) -> tuple[Approval, ...]:
-    """The approvals of the file on disk."""
-    data = _read(os.path.join(top(repository), APPROVALS_FILE))
-    return parse_approvals(data, APPROVALS_FILE) if data is not None else ()
-
-
-def add_approvals(repository: Repository, entries: Sequence[Approval]) -> str:
-    """Append entries to the file on disk, made if there is none; returns its path. Entries that stand there are kept.
+def read_from_disk(repository: Repository) -> tuple[Approval, ...]:
+    """The approvals of the work tree.
 
     Raises:
-        UsageError: the file there is none of ours.
-        DiffaiError: it cannot be written.
+        UsageError: as :func:`read_approvals`.
+        DiffaiError: one cannot be read.
     """
-    path = os.path.join(top(repository), APPROVALS_FILE)
-    before = _read(path)
-    known = parse_approvals(before, APPROVALS_FILE) if before is not None else ()
-    text = (before or b"").decode("utf-8") or _HEAD
-    text += "" if text.endswith("\n") else "\n"
+    folder = top(repository)
+    found: list[Approval] = []
+    data = _read(os.path.join(folder, APPROVALS_FILE), APPROVALS_FILE)
+    if data is not None:
+        found += _parse_list(data, APPROVALS_FILE)
+    for path in _names(_folder(folder)):
+        data = _read(os.path.join(folder, path), path)
+        found += _parse_file(path, data, path)
+    return tuple(found)
+
+
+def add_approvals(repository: Repository, entries: Iterable[Approval]) -> list[str]:
+    """Write entries into the work tree, each a file, save those that stand there; returns where each stands.
+
+    Raises:
+        UsageError: the folder is none of the repository's own, or holds what is no approval.
+        DiffaiError: one cannot be written.
+    """
+    place = _folder(top(repository))
+    written = []
+    known = read_from_disk(repository)
     for entry in entries:
-        if not any(old.covers(entry.path, StructureChange(entry.old, entry.new)) for old in known):
-            text += entry.text()
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DiffaiError(f"cannot write {path}: {error.strerror}") from error
-    return path
+        there = [old.file for old in known if old.covers(entry.path, StructureChange(entry.old, entry.new))]
+        if there:
+            written.append(there[0])
+            continue
+        text = entry.text().encode("utf-8")
+        name = f"{sha256(text).hexdigest()[:32]}.toml"
+        temporary = os.path.join(place, f".{name}.{os.getpid()}.tmp")
+        try:
+            os.makedirs(place, exist_ok=True)
+            with open(temporary, "xb") as file:
+                file.write(text)
+            os.replace(temporary, os.path.join(place, name))  # the same name is the same content
+        except OSError as error:
+            raise DiffaiError(f"cannot write {os.path.join(place, name)}: {error.strerror}") from error
+        written.append(f"{APPROVALS}/{name}")
+    return written
 
 
 def author(repository: Repository) -> tuple[str, str]:
@@ -131,16 +153,72 @@ def author(repository: Repository) -> tuple[str, str]:
     return who, time.strftime("%Y-%m-%d", time.gmtime(int(seconds) + offset))
 
 
-def _read(path: str) -> bytes | None:
+def _parse_list(data: bytes, label: str) -> list[Approval]:
+    """The entries of the file in which all approvals stood."""
+    table = _table(data, label)
+    entries = table.pop("approval", [])
+    if table or not isinstance(entries, list):
+        raise UsageError(f"{label}: expected nothing but [[approval]] entries")
+    return [_entry(entry, f"{label}: approval {number}", APPROVALS_FILE) for number, entry in enumerate(entries, 1)]
+
+
+def _parse_file(path: str, data: bytes | None, label: str) -> list[Approval]:
+    """The approval of one file; other files of the folder are nothing of ours."""
+    if not path.endswith(".toml"):
+        return []
+    if data is None or len(data) > _MOST_BYTES:
+        raise UsageError(f"{label}: larger than {_MOST_BYTES:,} bytes, which no approval is")
+    return [_entry(_table(data, label), label, path)]
+
+
+def _table(data: bytes, label: str) -> dict[str, object]:
+    from diffai.config.toml import parse_toml
+
+    return parse_toml(data, label)
+
+
+def _entry(entry: object, label: str, file: str) -> Approval:
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "old", "new")):
+        raise UsageError(f"{label}: needs path, old and new, as diffai gate approve writes them")
+    unknown = [key for key in entry if key not in _KEYS]
+    if unknown:
+        raise UsageError(f"{label}: unknown key {unknown[0]!r}; known: {', '.join(_KEYS)}")
+    return Approval(**{key: str(value) for key, value in entry.items()}, file=file)
+
+
+def _folder(folder: str) -> str:
+    """The folder of approvals in a work tree.
+
+    Raises:
+        UsageError: a part of its path is a symbolic link, which could lead anywhere.
+    """
+    place = folder
+    for part in APPROVALS.split("/"):
+        place = os.path.join(place, part)
+        if os.path.islink(place):
+            raise UsageError(f"{place}: is a symbolic link; approvals are kept in files of the repository itself")
+    return place
+
+
+def _names(place: str) -> list[str]:
+    try:
+        return [f"{APPROVALS}/{name}" for name in sorted(os.listdir(place)) if name.endswith(".toml")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DiffaiError(f"{place}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _read(path: str, label: str) -> bytes | None:
     if os.path.islink(path):
-        raise UsageError(f"{path}: is a symbolic link; approvals are kept in a file of the repository itself")
+        raise UsageError(f"{label}: is a symbolic link; approvals are kept in files of the repository itself")
     try:
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DiffaiError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise DiffaiError(f"{label}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _quoted(text: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from diffai.comparison.models import compare_models
 from diffai.errors import UsageError
 from diffai.gate import sides
-from diffai.gate.approvals import Approval, add_approvals, author, read_work_file
-from diffai.gate.changes import APPROVALS_FILE, Point
+from diffai.gate.approvals import Approval, add_approvals, author, read_from_disk, steps
+from diffai.gate.changes import APPROVALS, Point
 from diffai.gate.check import run_gate
 from diffai.gate.judgement import HEADERS, Request
 from diffai.gate.units import Unit
 from diffai.model import Absent
-from diffai.policy.structure import structure_change
+from diffai.policy.structure import StructureChange, structure_change
 from diffai.policy.verdicts import Verdict
 from diffai.repository.runner import Repository
 from diffai.views.lines import tensor_line
@@ -49,13 +50,14 @@ def approve(request: Request, why: str) -> list[str]:
             " (what is no structure, such as NaN or a size, is allowed by the policy alone)"
         )
     who, day = author(repository)
-    add_approvals(repository, [_entry(verdict, who, day, why) for verdict in open_])
+    written = add_approvals(repository, [_entry(verdict, who, day, why) for verdict in open_])
     lines = [f"approved: {escape(verdict.shown)}" for verdict in open_]
     for verdict in open_:
         rest = [v for v in verdict.refusing if not v.approvable]
         lines += [f"  ! still refused: {v.rule}: {escape(v.message, longest=300)}" for v in rest]
     when = "committed" if request.words.base else "staged"
-    return [*lines, f"written to {APPROVALS_FILE}; it counts once it is {when}: git add :/{APPROVALS_FILE}"]
+    it = "it counts once it is" if len(written) == 1 else "they count once they are"
+    return [*lines, *(f"written to {path}" for path in written), f"{it} {when}: git add :/{APPROVALS}"]
 
 
 def _entry(verdict: Verdict, who: str, day: str, why: str) -> Approval:
@@ -69,34 +71,34 @@ def _entry(verdict: Verdict, who: str, day: str, why: str) -> Approval:
 
 
 def list_lines(request: Request) -> list[str]:
-    """Every approval of the work tree's file: open, used up, or stale, judged by the model at HEAD.
+    """Every approval of the work tree: open, used up, or stale, judged by the model at HEAD.
 
     Raises:
-        UsageError: the file is none of ours.
+        UsageError: a file among them is none of ours.
     """
     repository = Repository()
-    entries = read_work_file(repository)
+    entries = read_from_disk(repository)
     if not entries:
-        return [f"no approvals ({APPROVALS_FILE} has none)"]
+        return [f"no approvals ({APPROVALS} has none)"]
     at_head: dict[str, str] = {}
     lines = []
     for entry in entries:
         if entry.path not in at_head:
             at_head[entry.path] = _structure_at_head(repository, entry.path, request)
-        lines += [f"{escape(entry.path)}: {_standing(entry, at_head[entry.path])}",
+        lines += [f"{escape(entry.path)}: {_standing(entry, at_head[entry.path], entries)}",
                   f"  {escape(entry.shown, longest=300)}",
                   *([f"  {escape(entry.what, longest=500)}"] if entry.what else [])]  # fmt: skip
     return lines
 
 
-def _standing(entry: Approval, now: str) -> str:
+def _standing(entry: Approval, now: str, entries: Sequence[Approval]) -> str:
     if now == entry.old:
         return "open (the change is not committed yet)"
-    if now == entry.new:
-        return f"used (the change is committed; the entry may be deleted from {APPROVALS_FILE})"
+    if now and (now == entry.new or steps(entry.path, StructureChange(entry.new, now), entries)):
+        return f"used (the change is committed; {entry.file} may go)"
     if not now:
         return "unknown (the model at HEAD cannot be read here)"
-    return f"STALE (the model at HEAD is neither the old nor the new one; delete the entry from {APPROVALS_FILE})"
+    return f"STALE (the model at HEAD is neither the old nor the new one; {entry.file} may go)"
 
 
 def _structure_at_head(repository: Repository, path: str, request: Request) -> str:

@@ -6,7 +6,7 @@ import os
 
 from diffai.errors import SourceError
 from diffai.gate import sides
-from diffai.gate.approvals import read_work_file
+from diffai.gate.approvals import read_from_disk
 from diffai.gate.changes import top
 from diffai.gate.judgement import Request, find_approval, judge_sides
 from diffai.gate.policies import load_from_disk, load_named
@@ -30,7 +30,7 @@ def run_by_hand(old: str, new: str, request: Request) -> GateReport:
     effective = policy.for_path(path)
     must = on_missing(effective, "fail") if not request.on_missing else request.on_missing
     blank = Verdict(path, "changed", path, must_judge=must == "fail")
-    approvals = read_work_file(repository) if folder else ()
+    approvals = read_from_disk(repository) if folder else ()
     left = open_input(old, request.limits)
     try:
         right = open_input(new, request.limits)

@@ -19,7 +19,8 @@ MODEL_SUFFIXES = (
     ".npz", ".npy", ".onnx", ".gguf", ".h5", ".hdf5", ".keras", ".tflite", ".msgpack", ".mat", ".pb",
 )  # fmt: skip
 POLICY_FILES = (".diffai.toml", "pyproject.toml")
-APPROVALS_FILE = ".diffai-approvals"
+APPROVALS = ".diffai/approvals"
+APPROVALS_FILE = ".diffai-approvals"  # where earlier versions kept all of them
 _ZERO = "0" * 40
 
 
@@ -38,6 +39,10 @@ class Point:
     def word(self, path: str) -> str:
         """What names ``path`` there to git and to ``diffai``: ``HEAD:path``, ``:path``."""
         return f"{self.tree}:{path}"
+
+    def label_of(self, path: str) -> str:
+        """What names ``path`` there to people: ``HEAD:path``, and the plain path in the index."""
+        return f"{self.label}:{path}" if self.tree else path
 
 
 @frozen
@@ -205,6 +210,30 @@ def read_texts(repository: Repository, words: Sequence[str]) -> list[bytes | Non
                 at += int(facts[2]) + 1
             found.append(None)
     return found
+
+
+def read_small(repository: Repository, point: Point, folder: str, most: int) -> dict[str, bytes | None]:
+    """The files of a folder by path from the top, sorted; None for one larger than ``most`` bytes, which is not read.
+
+    Raises:
+        SourceError: git fails.
+    """
+    if point.tree:
+        listed = repository.ask("ls-tree", "-z", "--full-tree", point.tree, "--", f"{folder}/")
+    else:
+        listed = repository.ask("ls-files", "-z", "-s", "--full-name", "--", f":(top,literal){folder}")
+    oids: dict[str, str] = {}
+    for record in os.fsdecode(listed).split("\0"):
+        facts, _, path = record.partition("\t")
+        if facts.startswith("100") and path.startswith(f"{folder}/"):
+            oids[path] = facts.split()[2 if point.tree else 1]
+    if not oids:
+        return {}
+    asked = "".join(f"{oid}\n" for oid in oids.values()).encode("ascii")
+    sizes = repository.ask("cat-file", "--batch-check=%(objectsize)", data=asked).split(b"\n")
+    small = [path for path, size in zip(oids, sizes, strict=False) if size.isdigit() and int(size) <= most]
+    texts = read_texts(repository, [oids[path] for path in small])
+    return dict.fromkeys(sorted(oids)) | dict(zip(small, texts, strict=True))
 
 
 def work_prefix(repository: Repository) -> str:

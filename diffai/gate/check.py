@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from diffai.gate import sides
-from diffai.gate.approvals import Approval, read_approvals, read_work_file
-from diffai.gate.changes import APPROVALS_FILE, changed_entries, sought, within, work_prefix
-from diffai.gate.judgement import Request, find_approval, judge_sides
+from diffai.gate.approvals import Approval, read_approvals, read_from_disk
+from diffai.gate.changes import APPROVALS, changed_entries, sought, within, work_prefix
+from diffai.gate.judgement import Request, Standing, find_approval, judge_sides
 from diffai.gate.policies import load_named, load_policy, policy_changed
 from diffai.gate.ranges import Range, Words, find_range, from_framework
 from diffai.gate.tracked import expand_pointers
@@ -60,7 +60,7 @@ def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
     base = "" if found.staged else f" --base {words.base if words.hook == '' else _cut(found.old.tree)}"
     commands = {"approve": f"diffai gate approve {{path}} --why '...'{base}"}
     if found.staged:
-        commands |= {"skip": "DIFFAI_GATE=off git commit ...", "stage": f"git add :/{APPROVALS_FILE}"}
+        commands |= {"skip": "DIFFAI_GATE=off git commit ...", "stage": f"git add :/{APPROVALS}"}
     elif words.hook:
         commands["skip"] = "DIFFAI_GATE=off git push ..."
     file = policy.source.removesuffix(" (not tracked)").rpartition(":")[2] or ".diffai.toml"
@@ -114,16 +114,16 @@ class _Gate:
         chosen = on_missing(effective, self._missing) if not self._request.on_missing else self._missing
         return chosen == "fail"
 
-    def _approval(self, verdict: Verdict) -> tuple[str, str]:
+    def _approval(self, verdict: Verdict) -> Standing:
         if self._known is None:
             self._known = read_approvals(self._repository, self._range.new)
-        approval, note = find_approval(verdict, self._known)
-        if not approval and verdict.refusing and self._range.staged:
-            on_disk, _ = find_approval(verdict, read_work_file(self._repository))
-            if on_disk:
+        found = find_approval(verdict, self._known)
+        if not found.approvals and verdict.refusing and self._range.staged:
+            on_disk = find_approval(verdict, read_from_disk(self._repository))
+            if on_disk.approvals:
                 self._pending.add(verdict.path)
-                note = f"it is approved in {APPROVALS_FILE}, but that is not staged"
-        return approval, note
+                return Standing(note=f"it is approved in {on_disk.approvals[0].file}, but that is not staged")
+        return found
 
 
 def _cut(oid: str) -> str:

@@ -9,9 +9,9 @@ from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.result import CompareOptions
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.gate import sides
-from diffai.gate.approvals import Approval
-from diffai.gate.changes import APPROVALS_FILE
+from diffai.gate.approvals import Approval, steps
 from diffai.gate.ranges import Words
 from diffai.model import Absent, LfsPointer, NotPulled, State, Unreadable
 from diffai.policy.judging import Case, judge, judge_size
@@ -25,8 +25,24 @@ from diffai.views.style import plural
 HEADERS = CompareOptions(shape_only=True, find_renames=True, statistics="none")
 VALUES = CompareOptions(statistics="all")
 
-Approve = Callable[[Verdict], tuple[str, str]]
-"""(who approved the change of a verdict, what else to say); each "" where there is nothing."""
+
+@frozen
+class Standing:
+    """What the approvals say of a change: those that let it pass, in their order, and what else to say."""
+
+    approvals: tuple[Approval, ...] = ()
+    note: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Who approved it and why, step by step; "" = nobody."""
+        return "; then ".join(approval.shown for approval in self.approvals)
+
+
+Approve = Callable[[Verdict], Standing]
+
+_ONE_BY_ONE = frozenset({"max_param_change"})
+"""Rules that several approvals of small steps do not lift together; only somebody who saw the whole change does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +68,20 @@ class Request:
     progress: Progress | None = None
 
 
-def find_approval(verdict: Verdict, approvals: Sequence[Approval]) -> tuple[str, str]:
-    """(who approved this change, what else to say of approvals of this model); each "" where there is nothing."""
+def find_approval(verdict: Verdict, approvals: Sequence[Approval]) -> Standing:
+    """What the approvals say of the change of a verdict."""
     change = verdict.structure
     mine = [entry for entry in approvals if entry.path == verdict.path]
     if change is None or not mine:
-        return "", ""
-    for entry in mine:
-        if entry.covers(verdict.path, change):
-            return entry.shown, ""
+        return Standing()
+    found = steps(verdict.path, change, mine)
+    if found:
+        return Standing(found)
     stale = [entry for entry in mine if entry.new not in (change.old, change.new)]
     if not stale:
-        return "", ""
+        return Standing()
     are = "is" if len(stale) == 1 else "are"
-    return "", f"{plural(len(stale), 'approval')} of this model in {APPROVALS_FILE} {are} for another change (stale)"
+    return Standing(note=f"{plural(len(stale), 'approval')} of this model {are} for another change (stale)")
 
 
 def judge_sides(
@@ -107,11 +123,14 @@ def judge_sides(
 def _with_approval(verdict: Verdict, approve: Approve) -> Verdict:
     if not any(violation.approvable for violation in verdict.violations):
         return verdict
-    approval, note = approve(verdict)
-    if not approval:
-        return replace(verdict, note=note)
-    violations = tuple(replace(v, approved=True) if v.approvable else v for v in verdict.violations)
-    return replace(verdict, violations=violations, approval=approval)
+    found = approve(verdict)
+    if not found.approvals:
+        return replace(verdict, note=found.note)
+    alone = len(found.approvals) == 1
+    violations = tuple(
+        replace(v, approved=v.approvable and (alone or v.rule not in _ONE_BY_ONE)) for v in verdict.violations
+    )
+    return replace(verdict, violations=violations, approval=found.shown)
 
 
 def _deleted_unseen(blank: Verdict, state: State, policy: Effective) -> Verdict:

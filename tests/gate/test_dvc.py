@@ -33,7 +33,7 @@ def test_a_tracked_model_is_judged_by_its_object(repo: Repo, dvc: DvcRepo) -> No
     github = gate(repo, "--format", "github")
     assert "::error file=m/a.safetensors.dvc," in github.stdout
     assert gate(repo, "approve", "m/a.safetensors.dvc", "--why", "5").returncode == 0
-    repo.git("add", ".diffai-approvals")
+    repo.git("add", ".diffai")
     assert gate(repo).returncode == 0
 
 
