@@ -55,7 +55,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_each_field_is_a_key_and_has_a_docstring_entry() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"origins"}
+    fields = {field.name for field in dataclasses.fields(Settings)} - {"origins", "committed", "not_applied"}
     assert fields == {key.field for key in KEYS}
     assert not [name for name in fields if name not in (Settings.__doc__ or "")]
     hash(Settings())
@@ -86,8 +86,8 @@ ignore = ["ema.*"]
 anything = {goes = 1}
 [[gate.rule]]
 frozen = ["a"]
-[analyses.drift]
-x = 1
+[analyses]
+auto = true
 """,
     )
     settings = load(tmp_path)
@@ -158,7 +158,7 @@ def test_named_file(tmp_path: Path) -> None:
     [
         ("# x\n[compare]\nepsilom = 1", ".diffai.toml:3: unknown key epsilom in [compare]; did you mean ep"),
         ("[compar]\nepsilon = 1\n", ".diffai.toml:1: unknown table [compar]; did you mean compare?"),
-        ("epsilon = 1\n", ".diffai.toml:1: unknown table [epsilon]"),
+        ("epsilon = 1\n", ".diffai.toml:1: unknown key epsilon outside of any table; it belongs in [compare]"),
         ("[output]\n\nmax_header = 1\n", "git config diffai.maxHeader"),
         ("[pytorch]\nthreads = 1\n", "git config diffai.threads"),
         ("[compare]\nepsilon = 'a'\n", ".diffai.toml:2: compare.epsilon must be a finite number"),
@@ -168,7 +168,7 @@ def test_named_file(tmp_path: Path) -> None:
         ("[compare]\nrtol = true\n", "not true"),
         ("[compare]\nignore = 'x'\n", "compare.ignore must be a list of strings, not 'x'"),
         ("[compare]\nignore = [1]\n", "list of strings"),
-        ("[output]\nformat = 'xml'\n", "output.format must be one of text, json, yaml, not 'xml'"),
+        ("[output]\nformat = 'xml'\n", "output.format must be one of text, table, markdown, json, yaml, enhanced, unified, cli, not 'xml'"),
         ("[output]\ncolor = 'red'\n", "one of auto, always, never"),
         ("[output]\nmax_tensor_display = 1.5\n", "whole number"),
         ("[pytorch]\nshow_structure = 1\n", "true or false, not 1"),
@@ -342,3 +342,92 @@ def test_import_budget(tmp_path: Path) -> None:
 def test_import_budget_of_git_config(repository: Path) -> None:
     loaded = loaded_by(f"from diffai.config import read_git_config\nread_git_config({str(repository)!r})")
     assert loaded & set(HEAVY) == set()
+
+
+# ---------------------------------------------------------------- what a clone can do with its file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (".".join(["a"] * 20_000) + " = 1", "line-1: a key of more than 32 dotted parts"),
+        ("a = {" + ".".join(["b"] * 20_000) + " = 1}", "line-1: a key of more than 32 dotted parts"),
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("[compare]\nepsilon = 0x" + "f" * 900_000, "line-2: compare.epsilon must be a finite number"),
+        ("[compare]\na" + " " * 400_000 + "= 1", "line-2: unknown key a in [compare]"),
+        ("[compare]\nepsilon = 1" + " " * 400_000 + "\nx = 3", "line-3: unknown key x in [compare]"),
+        ('a = """\n' + '"' + '\\"' * 450_000 + '\n"""', "line-1: unknown key a"),
+        ('a = """' + '\\"""' * 200_000, "not valid TOML"),
+        ("a = '" + "'" * 900_000, "not valid TOML"),
+    ],
+    ids=lambda value: None if isinstance(value, str) and len(value) > 100 else value,
+)
+def test_no_text_of_a_clone_takes_long_or_much_memory(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text)
+    code = (
+        "import resource, sys\nfrom diffai.config import load_settings\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (500 << 20,) * 2)\nresource.setrlimit(resource.RLIMIT_CPU, (5, 5))\n"
+        "try:\n    load_settings('.', root='.')\nexcept Exception as error:\n    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.startswith("UsageError .diffai.toml")
+    assert said.replace("line-", ".diffai.toml:") in done.stdout
+
+
+def test_dots_and_brackets_in_strings_and_comments_are_none(tmp_path: Path) -> None:
+    dots = ".".join("a" * 100) + "[" * 50
+    write(tmp_path, f'# {dots}\n[project]\nname = """\n"{dots}\\"\n"""\n# {dots}\n[compare]\nignore = [\'{dots}\']\n')
+    assert load(tmp_path).ignore == (dots,)
+
+
+def test_the_file_of_older_guides(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        '[project]\nname = "resnet"\n[pytorch]\nshow_structure = true\ntensor_details = false\n'
+        'filter_small_changes = true\nthreshold = 1e-6\n[output]\nformat = "enhanced"\ncolor = true\n'
+        "max_tensor_display = 20\n[analyses]\nauto = true\n",
+    )
+    settings = load(tmp_path)
+    assert (settings.format, settings.color, settings.project_name) == ("table", "auto", "resnet")
+    assert settings.show_structure and settings.filter_small_changes and settings.threshold == 1e-6
+
+
+def test_a_planned_format_says_so(tmp_path: Path) -> None:
+    assert "html comes in a later version" in error(tmp_path, '[output]\nformat = "html"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[analyses]\nauto = 1\n", ".diffai.toml:2: analyses.auto must be true or false"),
+        ("[analyses]\naut = true\n", ".diffai.toml:2: unknown key aut in [analyses]; did you mean auto?"),
+        ("[analyses.nonsense]\nx = 1\n", ".diffai.toml:1: unknown key nonsense in [analyses]"),
+        ("[pytroch]\n", ".diffai.toml:1: unknown table [pytroch]; did you mean pytorch?"),
+        ("epsilon = 1\n", ".diffai.toml:1: unknown key epsilon outside of any table; it belongs in [compare]"),
+    ],
+)
+def test_unknown_sections_are_errors(tmp_path: Path, text: str, said: str) -> None:
+    assert error(tmp_path, text).startswith(said)
+
+
+def test_what_a_clone_set_is_told_from_what_the_user_set(tmp_path: Path) -> None:
+    file = write(tmp_path, '[compare]\nepsilon = 1\nrtol = 0.5\nignore = ["*"]\n')
+    settings = load(tmp_path, git_config={"rtol": ["0.1"]})
+    assert settings.committed == {"epsilon", "ignore"}
+    assert settings.committed_origin("epsilon") == ".diffai.toml:2" and settings.committed_origin("rtol") == ""
+    assert load(tmp_path, options={"epsilon": 2.0}).committed == {"rtol", "ignore"}
+    assert load(tmp_path, file=str(file)).committed == frozenset()  # --config: the user named it
+
+
+def test_under_git_no_committed_epsilon_counts_unless_the_user_trusts_the_repository(tmp_path: Path) -> None:
+    write(tmp_path, "[compare]\nepsilon = 1e300\n")
+    settings = load(tmp_path, by_git=True)
+    assert settings.epsilon == 0 and settings.committed == frozenset()
+    (note,) = settings.not_applied
+    assert (note.key, note.value, note.origin) == ("compare.epsilon", "1e+300", ".diffai.toml:2")
+    trusted = load(tmp_path, by_git=True, git_config={"trustrepository": ["true"]})
+    assert trusted.epsilon == 1e300 and not trusted.not_applied
+    own = load(tmp_path, by_git=True, git_config={"epsilon": ["0.25"]})
+    assert own.epsilon == 0.25 and not own.not_applied
+    assert "each user sets this one" in error(tmp_path, "[compare]\ntrust_repository = true\n")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from diffai.config import Settings, load_settings, read_git_config
+from diffai.config.keys import FORMAT_ALIASES, PLANNED_FORMATS
 from diffai.errors import UsageError
 from diffai.formats.base import Limits
 
@@ -26,7 +27,8 @@ def output_options(function: F) -> F:
                 "--output", metavar="json|yaml", help="Write the change list: one record a change, [] = equal."
             ),
             click.option(
-                "--format", "format_", metavar="text|json|yaml", help="Write text, or the whole report as one object."
+                "--format", "format_", metavar="text|table|json|yaml",
+                help="Write text, or the whole report as one object.",
             ),
             click.option("--no-color", is_flag=True, help="No colour, even on a terminal."),
             click.option("--config", "config_file", metavar="FILE", help="Read this file instead of .diffai.toml."),
@@ -76,6 +78,7 @@ def resolve_output(
     """
     from diffai.formats.registry import input_formats
 
+    known = ("text", "table", *(("markdown",) if markdown else ()), *MACHINE_FORMATS)
     if output and format_:
         raise UsageError(
             "--format and --output exclude each other: --output writes the change list, --format the report"
@@ -84,23 +87,26 @@ def resolve_output(
         if output not in MACHINE_FORMATS:
             raise UsageError(f"--output {output}: expected json or yaml (for text leave it out)")
         return "changes", output, input_format
-    word = format_ or settings_format
+    if format_ is None:  # what a file says is for every command, also for one that cannot write it
+        word = settings_format if settings_format in known else "text"
+    else:
+        word = FORMAT_ALIASES.get(format_, format_)
     if word in MACHINE_FORMATS:
         return "report", word, input_format
-    if word == "text" or (word == "markdown" and markdown):
-        return word, "", input_format
+    if word in known:
+        return "text" if word == "table" else word, "", input_format
     aliases = {"pytorch": "torch"}
     if aliases.get(word, word) in input_formats():  # older recipes: --format names the input
         return "text", "", aliases.get(word, word)
     import difflib
 
-    known = ("text", "json", "yaml", *(("markdown",) if markdown else ()))
     near = difflib.get_close_matches(word, [*known, *input_formats()], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    later = " (this output comes in a later version)" if word in ("enhanced", "markdown", "html") else ""
+    if word in (*PLANNED_FORMATS, "markdown"):
+        planned = "comes in a later version" if word in PLANNED_FORMATS else "is not written by this command"
+        raise UsageError(f"--format {word}: {planned} (known: {', '.join(known)})")
     raise UsageError(
-        f"--format {word}: not known{later}{hint}"
-        f" (known: {', '.join(known)}; input formats: {', '.join(input_formats())})"
+        f"--format {word}: not known{hint} (known: {', '.join(known)}; input formats: {', '.join(input_formats())})"
     )
 
 

@@ -13,7 +13,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from diffai.config.keys import COLORS, FORMATS, KEYS, Color, Format, Found, Key, Settings, checked, parse_size
+from diffai.config.keys import (
+    COLORS,
+    FORMATS,
+    KEYS,
+    Color,
+    Format,
+    Found,
+    Key,
+    NotApplied,
+    Settings,
+    checked,
+    parse_size,
+)
 from diffai.errors import UsageError
 
 TYPE_CHECKING = False
@@ -35,6 +47,7 @@ def load_settings(
     git_config: Mapping[str, Sequence[str]] | None = None,
     options: Mapping[str, object] | None = None,
     file: str | None = None,
+    by_git: bool = False,
 ) -> Settings:
     """The settings that hold in ``cwd``, each knowing where it comes from. Calls no program.
 
@@ -45,24 +58,40 @@ def load_settings(
         git_config: as :func:`read_git_config` gives it: lower-case names without ``diffai.`` -> values.
         options: values by field name; None and () mean that the option was not given.
         file: a configuration file named by the user, read in place of both searched ones.
+        by_git: git runs this, and nobody chose to: a committed ``epsilon`` does not count, unless the user's
+            ``diffai.trustRepository`` is true.
 
     Raises:
         UsageError: a key is unknown or a value makes no sense; the text names file, line and key.
 
     """
     found: Found = {}
+    of_clone: Found = {}
     if file is not None:
         from diffai.config.files import read_named
 
         found.update(read_named(file))
     else:
-        found.update(_from_files(cwd, root))
+        of_clone = _from_files(cwd, root)
+        found.update(of_clone)
     found.update(_from_git(git_config or {}))
     found.update(_from_options(options or {}))
+    committed = frozenset(name for name, value in of_clone.items() if found[name] is value)
+    ignored = _distrusted(found, committed) if by_git else ()
     values = {name: value for name, (value, _) in found.items()}
     origins = {key.field: "default" for key in KEYS}
     origins.update((name, origin) for name, (_, origin) in found.items())
-    return Settings(**values, origins=origins)  # type: ignore[arg-type]
+    if ignored:
+        committed -= {"epsilon"}
+    return Settings(**values, origins=origins, committed=committed, not_applied=ignored)  # type: ignore[arg-type]
+
+
+def _distrusted(found: Found, committed: frozenset[str]) -> tuple[NotApplied, ...]:
+    """Take out of the settings what a clone may not decide when git calls; what was taken."""
+    if "epsilon" not in committed or found.get("trust_repository", (False, ""))[0]:
+        return ()
+    value, origin = found.pop("epsilon")
+    return (NotApplied("compare.epsilon", f"{value:g}", origin),) if value else ()
 
 
 def repository_root(cwd: str) -> str | None:

@@ -7,12 +7,11 @@ the rest of the settings together.
 from __future__ import annotations
 
 import os
-import re
 
-from diffai.config.keys import FOREIGN_TABLES, KEYS, Found, checked
+from diffai.config.keys import ANALYSES_KEYS, CHECKED_ELSEWHERE, KEYS, Found, checked
+from diffai.config.toml import MAX_BYTES, Lines, parse_toml
 from diffai.errors import UsageError
 
-MAX_FILE_BYTES = 1 << 20
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a FIFO of that name must not hang a driver
 
 
@@ -52,11 +51,9 @@ def _read(path: str, root: str | None) -> bytes:
         raise UsageError(f"{_shown(path, root)}: is a symbolic link that leads out of the repository")
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)) as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
+            data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{_shown(path, root)}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{_shown(path, root)}: larger than {MAX_FILE_BYTES} bytes")
     return data
 
 
@@ -69,28 +66,27 @@ class _File:
     """One parsed TOML file: finds our tables in it and the line of each key."""
 
     def __init__(self, path: str, data: bytes, root: str | None, prefix: tuple[str, ...] = ()) -> None:
-        import tomllib
-
         self.name = _shown(path, root)
         self.prefix = prefix
-        try:
-            self.text = data.decode("utf-8")
-            self.tables: object = tomllib.loads(self.text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{self.name}: {_toml_reason(error)}") from error
+        self.tables: object
+        self.tables = parse_toml(data, self.name)
+        self.lines = Lines(data.decode("utf-8"))
         for part in prefix:
             self.tables = self.tables.get(part) if isinstance(self.tables, dict) else None
 
     def settings(self) -> Found:
         """Checked values by field, each with the line it stands on."""
         known = {key.toml: key for key in KEYS if key.toml}
-        sections = sorted({name.partition(".")[0] for name in known} | set(FOREIGN_TABLES))
+        sections = sorted({name.partition(".")[0] for name in known} | {"analyses", *CHECKED_ELSEWHERE})
         found: Found = {}
         for section, table in self._table(self.tables, ()).items():
-            if section in FOREIGN_TABLES:
+            if section in CHECKED_ELSEWHERE:
                 continue
             if section not in sections:
-                raise self._unknown((section,), f"table [{_plain(section)}]", sections)
+                raise self._unknown((section,), _section_words(section, table), sections)
+            if section == "analyses":
+                self._check_analyses(self._table(table, (section,)))
+                continue
             for name, value in self._table(table, (section,)).items():
                 key = known.get(f"{section}.{name}")
                 if key is None:
@@ -100,6 +96,14 @@ class _File:
                 found[key.field] = (checked(key, value, f"{origin}: {section}.{name}"), origin)
         return found
 
+    def _check_analyses(self, table: dict[str, object]) -> None:
+        """Names of ``[analyses]`` and the kind of what they hold."""
+        for name, value in table.items():
+            if name not in ANALYSES_KEYS:
+                raise self._unknown(("analyses", name), f"key {_plain(name)} in [analyses]", [*ANALYSES_KEYS])
+            if not isinstance(value, bool):
+                raise UsageError(f"{self._place(('analyses', name))}: analyses.{name} must be true or false")
+
     def _table(self, value: object, path: tuple[str, ...]) -> dict[str, object]:
         if value is None:
             return {}
@@ -108,19 +112,15 @@ class _File:
         return value
 
     def _place(self, path: tuple[str, ...]) -> str:
-        line = _line_of(self.text, (*self.prefix, *path))
+        line = self.lines.find((*self.prefix, *path))
         return f"{self.name}:{line}" if line else self.name
 
     def _unknown(self, path: tuple[str, ...], what: str, known: list[str]) -> UsageError:
         return UsageError(f"{self._place(path)}: unknown {what}{_hint(path[-1], known)}")
 
 
-def _toml_reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 at byte {error.start}"
-    return f"not valid TOML: {error}"
+def _section_words(name: str, value: object) -> str:
+    return f"table [{_plain(name)}]" if isinstance(value, dict) else f"key {_plain(name)} outside of any table"
 
 
 def _plain(name: str) -> str:
@@ -131,33 +131,11 @@ def _hint(name: str, known: list[str]) -> str:
     import difflib
 
     for key in KEYS:
+        if key.toml.partition(".")[2] == name and name not in known:
+            return f"; it belongs in [{key.toml.partition('.')[0]}]"
         if not key.toml and name.lower() in (key.field, key.git.lower()):
             return f"; each user sets this one with `git config diffai.{key.git}`"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if nearest:
         return f"; did you mean {nearest[0]}?"
     return "; known: " + ", ".join(known)
-
-
-def _line_of(text: str, target: tuple[str, ...]) -> int:
-    """Line on which the key or table ``target`` is set, from 1; 0 where a light search does not find it."""
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\[?([^\[\]]+)\]", line)
-        if header:
-            table = _parts(header[1])
-            if target and table[: len(target)] == target:
-                return number
-            continue
-        key = re.match(r"\s*([^=#\[\]{},]+?)\s*=", line)
-        if key:
-            path = table + _parts(key[1])
-            shared = min(len(path), len(target))
-            # The key itself, one below the table sought, or an inline table that holds what is sought.
-            if len(path) > len(table) and target and path[:shared] == target[:shared]:
-                return number
-    return 0
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))

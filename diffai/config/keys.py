@@ -12,15 +12,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Format = Literal["text", "json", "yaml"]
+    Format = Literal["text", "table", "markdown", "json", "yaml"]
     Color = Literal["auto", "always", "never"]
     Remote = Literal["never", "header", "full"]
 else:
     Format = Color = Remote = str
 
-FORMATS: tuple[Format, ...] = ("text", "json", "yaml")
+FORMATS: tuple[Format, ...] = ("text", "table", "markdown", "json", "yaml")
+FORMAT_ALIASES: Mapping[str, Format] = MappingProxyType({"enhanced": "table", "unified": "text", "cli": "text"})
+"""What older guides call them."""
+PLANNED_FORMATS = ("html",)
 COLORS: tuple[Color, ...] = ("auto", "always", "never")
 REMOTES: tuple[Remote, ...] = ("never", "header", "full")
+
+
+@frozen
+class NotApplied:
+    """A committed setting that does not count: its key in the file, its value as text, and where it stands."""
+
+    key: str
+    value: str
+    origin: str
 
 
 @frozen
@@ -33,7 +45,7 @@ class Settings:
         tensor_details: one line a tensor, never folded.
         filter_small_changes: hide tensors whose relative L2 is below ``threshold`` (and say how many).
         threshold: relative L2, dimensionless.
-        format: what ``diffai OLD NEW`` writes.
+        format: what ``diffai OLD NEW`` writes; older guides say ``enhanced`` for ``table``.
         color: ``auto`` decides as git does.
         max_tensor_display: tensor lines printed at most; 0 = all.
         epsilon, rtol: elements within epsilon + rtol * abs(old) count as equal.
@@ -47,12 +59,15 @@ class Settings:
         max_spool: bytes written at most to a private temporary file.
         cache_size: bytes kept at most in the repository's summary cache; 0 = no cache.
         remote: what is read from a DVC remote when the DVC cache has no object: nothing, its header, or all of it.
+        trust_repository: let a committed ``epsilon`` or ``rtol`` act in full under git, too.
+        committed: names of those of the above that a file of the clone set (and not the user).
+        not_applied: committed settings that do not count here.
         origins: where each of the above comes from, by its name: ``default``, ``.diffai.toml:7``,
             ``git config diffai.epsilon``, ``option --epsilon``.
 
     """
 
-    __uncompared__ = ("origins",)
+    __uncompared__ = ("origins", "committed")
 
     project_name: str = ""
     show_structure: bool = False
@@ -75,11 +90,18 @@ class Settings:
     max_spool: int = 64 << 30
     cache_size: int = 256 << 20
     remote: Remote = "never"
+    trust_repository: bool = False
+    committed: frozenset[str] = frozenset()
+    not_applied: tuple[NotApplied, ...] = ()
     origins: Mapping[str, str] = MappingProxyType({})
 
     def origin(self, name: str) -> str:
         """Where the value of field ``name`` comes from."""
         return self.origins.get(name, "default")
+
+    def committed_origin(self, name: str) -> str:
+        """The same where a file of the clone set it; "" where the user did, or nobody."""
+        return self.origin(name) if name in self.committed else ""
 
 
 @frozen
@@ -115,10 +137,13 @@ KEYS: tuple[Key, ...] = (
     Key("max_spool", "size", "", "maxSpool"),
     Key("cache_size", "size", "", "cacheSize"),
     Key("remote", "remote", "", "remote"),
+    Key("trust_repository", "bool", "", "trustRepository"),
 )
 
 # Tables that other parts of the program read and check themselves.
-FOREIGN_TABLES = ("gate", "analyses")
+CHECKED_ELSEWHERE = ("gate",)
+# What can stand in [analyses], each true or false.
+ANALYSES_KEYS = ("auto",)
 
 _EXPECTED = {
     "text": "a string",
@@ -127,7 +152,7 @@ _EXPECTED = {
     "count": "a whole number of at least 0",
     "size": "a size in bytes, such as 500m or 2g",
     "globs": "a list of strings",
-    "format": "one of " + ", ".join(FORMATS),
+    "format": "one of " + ", ".join((*FORMATS, *FORMAT_ALIASES)),
     "color": "one of " + ", ".join(COLORS),
     "remote": "one of " + ", ".join(REMOTES),
 }
@@ -160,12 +185,17 @@ def checked(key: Key, value: object, place: str) -> object:
     """
     result = _CONVERT[key.kind](value) if key.kind in _CONVERT else None
     if result is None:
+        if key.kind == "format" and value in PLANNED_FORMATS:
+            raise UsageError(f"{place}: {value} comes in a later version; now it can be {', '.join(FORMATS)}")
         raise UsageError(f"{place} must be {_EXPECTED[key.kind]}, not {_excerpt(value)}")
     return result
 
 
 def _excerpt(value: object) -> str:
-    text = ("true" if value else "false") if isinstance(value, bool) else repr(value)
+    try:
+        text = ("true" if value else "false") if isinstance(value, bool) else repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        text = "a number of very many digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -205,6 +235,11 @@ def _color(value: object) -> str | None:
     return str(value) if value in COLORS else None
 
 
+def _format(value: object) -> str | None:
+    word = FORMAT_ALIASES.get(value, value) if isinstance(value, str) else ""
+    return word if word in FORMATS else None
+
+
 _CONVERT: Mapping[str, Callable[[object], object]] = {
     "text": lambda value: value if isinstance(value, str) else None,
     "bool": lambda value: value if isinstance(value, bool) else None,
@@ -212,7 +247,7 @@ _CONVERT: Mapping[str, Callable[[object], object]] = {
     "count": _count,
     "size": _size,
     "globs": _globs,
-    "format": lambda value: value if value in FORMATS else None,
+    "format": _format,
     "color": _color,
     "remote": lambda value: value if value in REMOTES else None,
 }

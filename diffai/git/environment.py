@@ -117,7 +117,7 @@ def read_environment(asked: Question | None, cwd: str = ".") -> GitEnvironment:
         complaint = str(error)
     root = repository_root(cwd)
     try:
-        settings = load_settings(cwd, root=root, git_config=own_entries(entries))
+        settings = load_settings(cwd, root=root, git_config=own_entries(entries), by_git=True)
     except DiffaiError as error:
         complaint = str(error)
         try:  # a broken file in the clone must not switch off the limits that the user set

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from diffai.config.keys import parse_size
-from diffai.config.toml import parse_toml
+from diffai.config.toml import Lines, parse_toml
 from diffai.errors import UsageError
 from diffai.globs import MAX_LENGTH
-from diffai.policy.lines import Lines
 from diffai.policy.rules import GLOBAL_KEYS, KEYS, KINDS, LEVELS, Amount, Policy, Rule, Setting
 
 _EXPECTED = {
