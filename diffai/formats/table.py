@@ -57,6 +57,7 @@ FORMATS = (
     Row("sharded", "sharded safetensors or PyTorch (index JSON, or a directory of shards)", "diffai.models.sharded",
         firsts=b"{ \t\r\n\xef", suffixes=(".index.json",),
         globs=("*.safetensors.index.json", "*.bin.index.json"), folder=True),
+    Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",)),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
         globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle")),

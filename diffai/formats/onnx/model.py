@@ -1,0 +1,496 @@
+"""``ModelProto``: every constant of a model as a tensor, and its graph as lines of text."""
+
+from __future__ import annotations
+
+import struct
+from hashlib import blake2b
+
+from diffai.errors import FormatError, LimitError
+from diffai.formats.base import Limits
+from diffai.formats.onnx.tensors import (
+    DTYPES,
+    SMALL,
+    STRING,
+    ExternalFiles,
+    SmallCoder,
+    TensorProto,
+    entry,
+    external_region,
+    parse,
+    strings_of,
+    values_of,
+)
+from diffai.formats.protobuf import FIXED32, LENGTH, VARINT, Message, signed, varints
+from diffai.formats.regions import BytesRegion, FileRegion, LazyRegion
+from diffai.formats.stored import StoredCheckpoint
+from diffai.model import Scalar, byte_count, element_count
+from diffai.sources.base import Source
+
+_DEPTH = 64
+_SHORT = 16  # lists up to this many numbers are attributes, longer ones are weights
+_LINE = 400
+_AUTOMATIC = ("onnx::", "const_fold_opt__", "Constant_", "_v_")
+_ML = "ai.onnx.ml"
+
+
+class OnnxCheckpoint(StoredCheckpoint):
+    """An opened ONNX model."""
+
+    not_expressible = frozenset(("training", "classes", "ties", "requires_grad"))
+
+    def __init__(self, source: Source, limits: Limits) -> None:
+        super().__init__(source, "onnx", limits.max_spool)
+        self.external = ExternalFiles(source, limits.max_spool)
+        self.lines: dict[str, str] = {}
+        self.texts: dict[str, Scalar] = {}
+        self.graph, self.metadata = self.lines, self.texts
+
+    def release(self) -> None:
+        """Close what this object opened; the source stays the caller's."""
+        self.external.close()
+        self.spool.close()
+
+    def close(self) -> None:
+        """Close the model and its external files; may be called twice."""
+        self.external.close()
+        super().close()
+
+    def verify_unchanged(self) -> None:
+        """Raise SourceError when the model or an external file was changed."""
+        super().verify_unchanged()
+        for source in self.external.opened.values():
+            source.verify_unchanged()
+
+
+def read_model(checkpoint: OnnxCheckpoint, limits: Limits) -> None:
+    """Fill a checkpoint from its source.
+
+    Raises:
+        FormatError: see the table of the package.
+
+    """
+    source = checkpoint.source
+    _Reader(checkpoint, limits).model(Message(source, 0, source.size))
+
+
+class _Scope:
+    """What a graph sees: digests of values by name, those of the graph around it included."""
+
+    def __init__(self, prefix: str, outer: _Scope | None) -> None:
+        self.prefix = prefix
+        self.exact: dict[str, bytes] = dict(outer.exact) if outer else {}
+        self.loose: dict[str, bytes] = dict(outer.loose) if outer else {}
+
+
+class _Reader:
+    """One walk over a model."""
+
+    def __init__(self, checkpoint: OnnxCheckpoint, limits: Limits) -> None:
+        self._checkpoint = checkpoint
+        self._budget = limits.max_header
+        self._operators: dict[str, int] = {}
+        self._automatic = False
+
+    def model(self, message: Message) -> None:
+        lines, texts = self._checkpoint.lines, self._checkpoint.texts
+        producer = ["", ""]
+        graphs: list[Message] = []
+        functions: list[Message] = []
+        training: list[Message] = []
+        for number, kind, a, b in message.fields():
+            if number == 1 and kind == VARINT:
+                lines["ir version"] = str(a)
+            elif number in (2, 3) and kind == LENGTH:
+                producer[number - 2] = message.text(a, b)
+            elif number in (4, 6) and (kind == VARINT or b > a):
+                texts["model_version" if number == 4 else "doc_string"] = a if kind == VARINT else message.text(a, b)
+            elif number == 7 and kind == LENGTH:
+                graphs.append(message.within(a, b))
+            elif number == 8 and kind == LENGTH:
+                self._opset(message.within(a, b))
+            elif number == 14 and kind == LENGTH:
+                key, value = entry(message.within(a, b))
+                texts[key] = value
+            elif number == 20 and kind == LENGTH:
+                training.append(message.within(a, b))
+            elif number == 25 and kind == LENGTH:
+                functions.append(message.within(a, b))
+        if any(producer):
+            lines["producer"] = " ".join(filter(None, producer))
+        if len(graphs) != 1:
+            raise FormatError(f"has {len(graphs)} graphs" if graphs else "has no graph", code="ON02", offset=0)
+        exact, loose = self.graph_of(graphs[0], _Scope("", None), 0)
+        for function in functions:
+            self._function(function)
+        for index, part in enumerate(training):
+            self._training(part, index)
+        lines.update((f"operator {name}", str(count)) for name, count in sorted(self._operators.items()))
+        lines["wiring"] = loose.hex()
+        if self._automatic:  # names that every export gives anew: the wiring must not depend on them alone
+            lines["wiring with names"] = exact.hex()
+
+    def _opset(self, message: Message) -> None:
+        domain, version = "ai.onnx", 0
+        for number, kind, a, b in message.fields():
+            if number == 1 and kind == LENGTH:
+                domain = message.text(a, b) or domain
+            elif number == 2 and kind == VARINT:
+                version = signed(a)
+        self._checkpoint.lines[f"opset {domain}"] = str(version)
+
+    def _function(self, message: Message) -> None:
+        """A local function: its nodes' constants are weights too, and its body is part of the graph."""
+        name = domain = ""
+        nodes: list[Message] = []
+        signature: list[str] = []
+        for number, kind, a, b in message.fields():
+            if kind != LENGTH:
+                continue
+            if number == 1:
+                name = message.text(a, b)
+            elif number == 10:
+                domain = message.text(a, b)
+            elif number in (4, 5, 6):
+                signature.append(f"{number}{message.text(a, b)}")
+            elif number == 7:
+                nodes.append(message.within(a, b))
+        title = f"{domain}.{name}" if domain else name
+        scope = _Scope(f"{title}/", None)
+        for text in signature:
+            scope.exact[text[1:]] = scope.loose[text[1:]] = _hash("argument", text[1:])
+        bodies = [self.node(node, scope, 1)[0] for node in nodes]
+        self._checkpoint.lines[f"function {title}"] = _hash("function", *signature, *sorted(bodies)).hex()
+
+    def _training(self, message: Message, index: int) -> None:
+        for number, kind, a, b in message.fields():
+            if number in (1, 2) and kind == LENGTH:
+                what = "initialization" if number == 1 else "algorithm"
+                prefix = f"training{index}.{what}/"
+                exact, _ = self.graph_of(message.within(a, b), _Scope(prefix, None), 1)
+                self._checkpoint.lines[f"training {what} {index}"] = exact.hex()
+
+    # -- graphs and nodes
+
+    def graph_of(self, message: Message, scope: _Scope, depth: int) -> tuple[bytes, bytes]:
+        """Walk a graph; digests of what it computes, with the names of its constants and without automatic ones."""
+        if depth > _DEPTH:
+            raise FormatError(f"has graphs nested deeper than {_DEPTH}", code="ON08", offset=message.start)
+        nodes: list[Message] = []
+        ends: dict[int, list[tuple[str, str]]] = {11: [], 12: []}
+        initialized: set[str] = set()
+        for number, kind, a, b in message.fields():
+            if kind != LENGTH:
+                continue
+            if number == 1:
+                nodes.append(message.within(a, b))
+            elif number == 5:
+                initialized.add(self._initializer(message.within(a, b), scope))
+            elif number == 15:
+                initialized.add(self.sparse(message.within(a, b), scope, ""))
+            elif number in (11, 12):
+                ends[number].append(_value_info(message.within(a, b)))
+        for name, described in ends[11]:
+            if name not in initialized:
+                scope.exact[name] = scope.loose[name] = _hash("input", name)
+            if depth == 0:
+                self._checkpoint.lines[f"input {name}"] = described
+        made = [self.node(node, scope, depth) for node in nodes]
+        if depth == 0:
+            self._checkpoint.lines.update((f"output {name}", described) for name, described in ends[12])
+        outputs = [name for name, _ in ends[12]]
+        return (
+            _hash("graph", *sorted(exact for exact, _ in made), *(scope.exact.get(name, b"") for name in outputs)),
+            _hash("graph", *sorted(loose for _, loose in made), *(scope.loose.get(name, b"") for name in outputs)),
+        )
+
+    def node(self, message: Message, scope: _Scope, depth: int) -> tuple[bytes, bytes]:
+        """One node: its constants, its line, and the digests of the values that it makes."""
+        self._budget -= message.stop - message.start
+        inputs: list[str] = []
+        outputs: list[str] = []
+        words = ["", "", ""]  # name, operator, domain
+        attributes: list[Message] = []
+        for number, kind, a, b in message.fields():
+            if kind != LENGTH:
+                continue
+            if number == 5:
+                attributes.append(message.within(a, b))
+            elif number in (1, 2):
+                (inputs if number == 1 else outputs).append(message.text(a, b))
+            elif number in (3, 4):
+                words[number - 3] = message.text(a, b)
+            elif number == 7:
+                words[2] = message.text(a, b)
+        name, operator, domain = words
+        title = operator if domain in ("", "ai.onnx") else f"{domain}.{operator}"
+        self._operators[title] = self._operators.get(title, 0) + 1
+        own = scope.prefix + (name or next(filter(None, outputs), operator))
+        parts = _Attributes(self, scope, depth, own, outputs if operator == "Constant" else [], domain == _ML)
+        for attribute in attributes:
+            parts.add(attribute)
+        if name and operator != "Constant":
+            texts = ", ".join(sorted(parts.texts))
+            self._checkpoint.lines[f"node {scope.prefix}{name}"] = f"{title}({texts})" if texts else title
+        exact = _hash(title, *sorted(parts.exact), *(scope.exact.get(i, _unknown(i)) for i in inputs))
+        loose = _hash(title, *sorted(parts.loose), *(scope.loose.get(i, _unknown(i)) for i in inputs))
+        for index, output in enumerate(outputs):
+            if output:
+                scope.exact[output], scope.loose[output] = _hash(exact, str(index)), _hash(loose, str(index))
+        if self._budget < 0:
+            reason = "has a graph that is longer than the limit (diffai.maxHeader lifts it)"
+            raise LimitError(reason, code="ON09", offset=message.start)
+        return exact, loose
+
+    # -- constants
+
+    def _initializer(self, message: Message, scope: _Scope) -> str:
+        tensor = parse(message)
+        self.add(tensor, message, scope.prefix + tensor.name)
+        self._know(scope, tensor.name, tensor)
+        return tensor.name
+
+    def _know(self, scope: _Scope, name: str, tensor: TensorProto) -> None:
+        """Digests of a constant as a value: by its name, and without it where every export gives a new one."""
+        kind = (tensor.dtype, repr(tensor.dims))
+        scope.exact[name] = _hash("constant", name, *kind)
+        automatic = name.isdigit() or name.startswith(_AUTOMATIC)
+        self._automatic = self._automatic or automatic
+        scope.loose[name] = _hash("constant", *kind) if automatic else scope.exact[name]
+
+    def sparse(self, message: Message, scope: _Scope, name: str) -> str:
+        """A ``SparseTensorProto``: its values and its indices are two tensors; returns its name."""
+        parts: dict[int, Message] = {}
+        dims: list[int] = []
+        for number, kind, a, b in message.fields():
+            if number in (1, 2) and kind == LENGTH:
+                parts[number] = message.within(a, b)
+            elif number == 3:
+                dims += [signed(a)] if kind == VARINT else [signed(n) for n in varints(message.content(a, b)[:4096])]
+        if 1 not in parts:
+            raise FormatError("a sparse tensor has no values", code="ON04", tensor=name, offset=message.start)
+        values = parse(parts[1])
+        name = name or scope.prefix + values.name
+        self.add(values, parts[1], f"{name}.values")
+        if 2 in parts:
+            self.add(parse(parts[2]), parts[2], f"{name}.indices")
+        self._checkpoint.lines[f"sparse {name}"] = repr(dims)
+        self._know(scope, name.removeprefix(scope.prefix), values)
+        return name.removeprefix(scope.prefix)
+
+    def add(self, tensor: TensorProto, message: Message, name: str) -> None:
+        """Take a tensor in under a name that is not taken yet."""
+        checkpoint = self._checkpoint
+        if name in checkpoint.tensors or f"strings {name}" in checkpoint.lines:
+            raise FormatError("stands twice", code="ON05", tensor=name, offset=message.start)
+        if tensor.kind == STRING:
+            count, digest = strings_of(tensor, message)
+            checkpoint.lines[f"strings {name}"] = f"{count} in {list(tensor.dims)}, {digest}"
+            return
+        if not tensor.dtype:
+            reason = f"has element type {tensor.kind}, which is not known"
+            raise FormatError(reason, code="ON03", tensor=name, offset=message.start)
+        if len(tensor.dims) > 64 or any(not 0 <= size < 1 << 60 for size in tensor.dims):
+            raise FormatError("has an impossible shape", code="ON04", tensor=name, offset=message.start)
+        small = SMALL.get(tensor.kind)
+        count = element_count(tensor.dims)
+        wanted = (count * small[1] + 7) // 8 if small else byte_count(tensor.dtype, count)
+        external = tensor.is_external and wanted > 0
+        region = (
+            external_region(tensor, name, checkpoint.external, wanted) if external else values_of(tensor, message, name)
+        )
+        if small:
+            coder = SmallCoder(small[1], small[2])
+            values = "I8" if small[2] else "U8"
+            checkpoint.place_coded(name, small[0], tensor.dims, region or BytesRegion(b""), coder, values=values)
+        else:
+            checkpoint.place(name, tensor.dtype, tensor.dims, region, elsewhere=external)
+
+    def add_list(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> bytes:
+        """A long list of numbers in an attribute, as a tensor of one dimension; returns a digest of what it is."""
+        if dtype == "F32":
+            wanted = sum(b - a for _, a, b in places)
+            if len(places) == 1:
+                region: FileRegion | BytesRegion | LazyRegion = FileRegion(message.source, places[0][1], wanted)
+            else:
+                region = BytesRegion(b"".join(message.content(a, b) for _, a, b in places))
+            if wanted % 4:
+                raise FormatError("has a list of floats that is cut off", code="ON04", tensor=name, offset=places[0][1])
+            count = wanted // 4
+        else:
+            numbers: list[int] = []
+            for kind, a, b in places:
+                numbers += [a] if kind == VARINT else varints(message.content(a, b))
+            count = len(numbers)
+            region = BytesRegion(struct.pack(f"<{count}Q", *numbers))
+        self._checkpoint.place(name, dtype, (count,), region if count else None)
+        return _hash("list", dtype, str(count))
+
+
+class _Attributes:
+    """The attributes of one node: short ones as text, tensors and long lists as weights, graphs walked."""
+
+    def __init__(
+        self, reader: _Reader, scope: _Scope, depth: int, node: str, outputs: list[str], learned: bool
+    ) -> None:
+        self._reader, self._scope, self._depth, self._node = reader, scope, depth, node
+        self._outputs, self._learned = outputs, learned
+        self.texts: list[str] = []
+        self.exact: list[bytes] = []
+        self.loose: list[bytes] = []
+
+    def add(self, message: Message) -> None:
+        """Take in one ``AttributeProto``."""
+        name = ""
+        texts: list[str] = []
+        lists: dict[int, list[tuple[int, int, int]]] = {}
+        parts: list[tuple[int, Message]] = []
+        for number, kind, a, b in message.fields():
+            if number == 1 and kind == LENGTH:
+                name = message.text(a, b)
+            elif number == 2 and kind == FIXED32:
+                texts.append(repr(struct.unpack("<f", message.content(a, b))[0]))
+            elif number == 3 and kind == VARINT:
+                texts.append(str(signed(a)))
+            elif number == 4 and kind == LENGTH:
+                texts.append(_quoted(message, a, b))
+            elif number in (5, 6, 10, 11, 22, 23) and kind == LENGTH:
+                parts.append((number, message.within(a, b)))
+            elif number in (7, 8, 9):
+                lists.setdefault(number, []).append((kind, a, b))
+            elif number in (14, 15) and kind == LENGTH:
+                texts.append(_digest(message, a, b))
+            elif number == 21 and kind == LENGTH:
+                texts.append("@" + message.text(a, b))
+        for number, places in lists.items():
+            text = self._list(name, number, message, places)
+            if text:
+                texts.append(text)
+        for index, (number, part) in enumerate(parts):
+            self._part(name if len(parts) == 1 else f"{name}.{index}", number, part)
+        if texts:
+            self.texts.append(f"{name}={', '.join(texts)}")
+            self.exact.append(_hash(self.texts[-1]))
+            self.loose.append(self.exact[-1])
+
+    def _list(self, name: str, number: int, message: Message, places: list[tuple[int, int, int]]) -> str:
+        """A short list as text; a long one becomes a tensor."""
+        if number == 9:
+            shown = [_quoted(message, a, b) for _, a, b in places[:_SHORT]]
+            if len(places) > _SHORT:
+                shown.append(f"... {len(places):,} strings, {_digest(message, places[0][1], places[-1][2])}")
+            return f"[{', '.join(shown)}]"
+        if number == 7:
+            count = sum(b - a for _, a, b in places) // 4
+            if count > _SHORT or self._learned:
+                return self._weights(name, "F32", message, places)
+            floats = [value for _, a, b in places for (value,) in struct.iter_unpack("<f", message.content(a, b))]
+            return f"[{', '.join(map(repr, floats))}]"
+        if sum(1 if kind == VARINT else b - a for kind, a, b in places) > 10 * _SHORT:
+            return self._weights(name, "I64", message, places)
+        numbers = [n for kind, a, b in places for n in ([a] if kind == VARINT else varints(message.content(a, b)))]
+        if len(numbers) > _SHORT:
+            return self._weights(name, "I64", message, places)
+        return f"[{', '.join(str(signed(n)) for n in numbers)}]"
+
+    def _weights(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> str:
+        title = next(filter(None, self._outputs), "")
+        full = self._scope.prefix + title if title else f"{self._node}.{name}"
+        digest = self._reader.add_list(full, dtype, message, places)
+        self.exact.append(digest)
+        self.loose.append(digest)
+        return ""
+
+    def _part(self, name: str, number: int, part: Message) -> None:
+        """A tensor, a sparse tensor or a graph."""
+        title = next(filter(None, self._outputs), "")
+        full = self._scope.prefix + title if title else f"{self._node}.{name}"
+        if number in (5, 10):
+            tensor = parse(part)
+            self._reader.add(tensor, part, full)
+            digests = (_hash("tensor", name, tensor.dtype, repr(tensor.dims)),) * 2
+        elif number in (22, 23):
+            inner = _Scope("", None)
+            self._reader.sparse(part, inner, full)
+            digests = (_hash("sparse", name),) * 2
+        else:
+            digests = self._reader.graph_of(part, _Scope(f"{self._node}.{name}/", self._scope), self._depth + 1)
+            digests = (_hash(name, digests[0]), _hash(name, digests[1]))
+        self.exact.append(digests[0])
+        self.loose.append(digests[1])
+
+
+def _hash(*parts: str | bytes) -> bytes:
+    """A digest of parts, each with its length, so that none runs into the next."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(4, "little") + data)
+    return digest.digest()
+
+
+def _unknown(name: str) -> bytes:
+    return b"?" + name.encode("utf-8", "surrogatepass") if name else b""
+
+
+def _quoted(message: Message, a: int, b: int) -> str:
+    """A string attribute: itself when short, else its beginning and a digest."""
+    if b - a <= _LINE:
+        return repr(message.text(a, b))
+    return f"{message.text(a, a + 60)!r}... {b - a:,} bytes, {_digest(message, a, b)}"
+
+
+def _digest(message: Message, a: int, b: int) -> str:
+    digest = blake2b(digest_size=8)
+    for at in range(a, b, 1 << 20):
+        digest.update(message.source.read(at, min(1 << 20, b - at)))
+    return digest.hexdigest()
+
+
+def _value_info(message: Message) -> tuple[str, str]:
+    """Name and type of an input or output: ``F32 [1, "batch", 224]``."""
+    name, described = "", "unknown"
+    for number, kind, a, b in message.fields():
+        if number == 1 and kind == LENGTH:
+            name = message.text(a, b)
+        elif number == 2 and kind == LENGTH:
+            described = _type(message.within(a, b), 0)
+    return name, described
+
+
+def _type(message: Message, depth: int) -> str:
+    if depth > 8:
+        return "..."
+    for number, kind, a, b in message.fields():
+        if kind != LENGTH:
+            continue
+        inner = message.within(a, b)
+        if number in (1, 8):
+            return ("sparse " if number == 8 else "") + _tensor_type(inner)
+        if number in (4, 9):
+            element = next((f for f in inner.fields() if f[0] == 1 and f[1] == LENGTH), None)
+            held = _type(message.within(element[2], element[3]), depth + 1) if element else "unknown"
+            return f"{'sequence' if number == 4 else 'optional'} of {held}"
+        if number == 5:
+            return f"map {_digest(message, a, b)}"
+    return "unknown"
+
+
+def _tensor_type(message: Message) -> str:
+    dtype, dims, ranked = "unknown", [], False
+    for number, kind, a, b in message.fields():
+        if number == 1 and kind == VARINT:
+            dtype = DTYPES.get(a) or SMALL.get(a, ("STRING" if a == STRING else f"type {a}",))[0]
+        elif number == 2 and kind == LENGTH:
+            ranked = True
+            shape = message.within(a, b)
+            dims = [_dimension(shape.within(c, d)) for n, k, c, d in shape.fields() if n == 1 and k == LENGTH]
+    return f"{dtype} [{', '.join(dims)}]" if ranked else dtype
+
+
+def _dimension(message: Message) -> str:
+    for number, kind, a, b in message.fields():
+        if number == 1 and kind == VARINT:
+            return str(signed(a))
+        if number == 2 and kind == LENGTH:
+            return repr(message.text(a, b))
+    return "?"

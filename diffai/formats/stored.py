@@ -1,0 +1,184 @@
+"""A checkpoint whose tensors lie in bytes as they are, strided, byte-swapped, decompressed, or coded in blocks.
+
+Readers of most formats are a table of places and this class: they call :meth:`StoredCheckpoint.place` for each
+tensor, or :meth:`StoredCheckpoint.place_coded` where its elements are coded (Q4_K, packed int4), and never touch a
+value themselves.
+"""
+
+from __future__ import annotations
+
+from diffai.errors import FormatError
+from diffai.formats.gather import Gatherer
+from diffai.formats.layout import DType, View, is_contiguous, row_major
+from diffai.formats.regions import Region, Spool
+from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec, byte_count, element_count
+from diffai.sources.base import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, Protocol
+else:
+    Protocol = object
+
+MAX_DIMENSIONS = 64
+_MAX_ELEMENTS = 1 << 60
+
+
+class Coder(Protocol):
+    """How a run of elements is coded: ``elements`` of them take ``size`` bytes, a block of which none can be split."""
+
+    elements: int
+    size: int
+
+    def decode(self, data: memoryview, out: memoryview) -> None:
+        """Write the values of whole blocks, as little-endian numbers of the tensor's values dtype, to ``out``."""
+
+
+class StoredCheckpoint(Checkpoint):
+    """Tensors at places of a source; it owns the source and a private temporary file for what is unpacked."""
+
+    def __init__(self, source: Source, kind: str, max_spool: int) -> None:
+        self.format = kind
+        self.source = source
+        self.spool = Spool(max_spool)
+        self._specs: dict[str, TensorSpec] = {}
+        self.tensors = self._specs
+        self._views: dict[str, View] = {}
+        self._coded: dict[str, tuple[Region, int, Coder]] = {}
+        self._gatherer = Gatherer()
+
+    def place(
+        self,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        region: Region | None,
+        start: int = 0,
+        *,
+        fortran: bool = False,
+        swap: bool = False,
+        role: Literal["weight", "training"] = "weight",
+        alias_of: str = "",
+        elsewhere: bool = False,
+    ) -> None:
+        """Add a tensor whose elements lie from byte ``start`` of ``region``.
+
+        Args:
+            dtype: a name of :data:`diffai.model.DTYPE_BITS`; kinds below 8 bits are packed, low bits first.
+            region: None only where there are no elements.
+            fortran: the first dimension varies fastest.
+            swap: big-endian.
+            alias_of: an earlier tensor that is the same storage.
+            elsewhere: the region is of another file than the checkpoint's source.
+
+        Raises:
+            FormatError: the name stands twice, the shape is impossible, or the region ends before the tensor.
+
+        """
+        self._checked(name, shape)
+        nbytes = byte_count(dtype, element_count(shape))
+        if nbytes and (region is None or start < 0 or start + nbytes > region.size):
+            held = 0 if region is None else max(0, region.size - start)
+            raise FormatError(f"needs {nbytes:,} bytes, {held:,} are there", tensor=name, format=self.format)
+        strides = row_major(shape)
+        if fortran:
+            strides = tuple(reversed(row_major(tuple(reversed(shape)))))
+        bits = DTYPE_BITS[dtype]
+        kind = DType(dtype, max(1, bits // 8), bits=bits)
+        view = View(region, start, kind, shape, strides, is_contiguous(shape, strides), swap)
+        self._views[name] = view
+        offset = -1 if elsewhere else view.file_offset
+        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, offset, 0, role, "", alias_of)
+
+    def place_coded(
+        self,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        region: Region,
+        coder: Coder,
+        *,
+        start: int = 0,
+        values: str = "F32",
+        encoding: str = "",
+        role: Literal["weight", "training"] = "weight",
+    ) -> None:
+        """Add a tensor whose elements are coded in blocks from byte ``start`` of ``region``; it is compared decoded.
+
+        Args:
+            dtype: what the file calls the code: ``Q4_K``, ``I4``; need not be in :data:`diffai.model.DTYPE_BITS`.
+            coder: decodes runs of whole blocks.
+            values: dtype of what it decodes to.
+            encoding: how codes map to values, for people; a difference there alone is shown.
+
+        Raises:
+            FormatError: as :meth:`place`. The last block may be longer than the tensor (a third int4 in two bytes).
+
+        """
+        self._checked(name, shape)
+        count = element_count(shape)
+        blocks = -(-count // coder.elements)
+        if start < 0 or start + blocks * coder.size > region.size:
+            held = max(0, region.size - start)
+            raise FormatError(
+                f"needs {blocks * coder.size:,} bytes, {held:,} are there", tensor=name, format=self.format
+            )
+        self._coded[name] = (region, start, coder)
+        nbytes = byte_count(values, count)
+        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, -1, 0, role, values, "", encoding)
+
+    def _checked(self, name: str, shape: tuple[int, ...]) -> None:
+        if name in self._specs:
+            raise FormatError("stands twice", tensor=name, format=self.format)
+        if len(shape) > MAX_DIMENSIONS or any(not 0 <= size <= _MAX_ELEMENTS for size in shape):
+            raise FormatError("has an impossible shape", tensor=name, format=self.format)
+        if element_count(shape) > _MAX_ELEMENTS:
+            raise FormatError("has an impossible number of elements", tensor=name, format=self.format)
+
+    @property
+    def random_access(self) -> bool:
+        """As the source."""
+        return self.source.random_access
+
+    def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the tensor's logical bytes from byte ``offset`` on."""
+        if offset < 0 or offset + len(buffer) > spec.nbytes:
+            raise FormatError("read beyond the end of a tensor", tensor=spec.name, format=self.format)
+        if not len(buffer):
+            return
+        if spec.name in self._coded:
+            self._decode_into(spec, offset, buffer)
+            return
+        view = self._views[spec.name]
+        if view.plain and view.region is not None:
+            view.region.read_into(view.start + offset, buffer)
+        else:
+            self._gatherer.read_into(spec.name, view, offset, buffer)
+
+    def _decode_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Decode the blocks that hold the wanted bytes; whole blocks go straight into the buffer."""
+        region, start, coder = self._coded[spec.name]
+        width = byte_count(spec.values_dtype, coder.elements)
+        first, skip = divmod(offset, width)
+        last = -(-(offset + len(buffer)) // width)
+        stored = bytearray((last - first) * coder.size)
+        region.read_into(start + first * coder.size, memoryview(stored))
+        if not skip and len(buffer) == (last - first) * width:
+            coder.decode(memoryview(stored), buffer)
+            return
+        values = bytearray((last - first) * width)
+        coder.decode(memoryview(stored), memoryview(values))
+        buffer[:] = memoryview(values)[skip : skip + len(buffer)]
+
+    def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from absolute ``offset`` of the file."""
+        self.source.read_into(offset, buffer)
+
+    def verify_unchanged(self) -> None:
+        """Raise SourceError when the file was changed since it was opened."""
+        self.source.verify_unchanged()
+
+    def close(self) -> None:
+        """Close the source and remove temporary files; may be called twice."""
+        self.spool.close()
+        self.source.close()
