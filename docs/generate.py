@@ -85,7 +85,8 @@ def _meanings(docstring: str) -> dict[str, str]:
 def reasons() -> list[str]:
     """The tables of reason codes out of the readers' docstrings."""
     lines = ["| code | reason |", "|---|---|"]
-    for module in ("diffai.formats.safetensors", "diffai.models.sharded", "diffai.formats.torch"):
+    for module in ("diffai.formats.safetensors", "diffai.models.sharded", "diffai.formats.torch",
+                   "diffai.formats.zip"):  # fmt: skip
         lines += _codes(importlib.import_module(module).__doc__ or "")
     lines += ["| VAL01 | values are NaN |", "| VAL02 | values are infinite |"]
     return lines

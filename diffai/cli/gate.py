@@ -77,7 +77,7 @@ def request_of(paths: tuple[str, ...], given: dict[str, Any]) -> Request:
     Raises:
         UsageError: options that exclude each other, or an unknown word.
     """
-    from diffai.formats.base import Limits
+    from diffai.formats.base import limits_of
     from diffai.gate.judgement import Request
     from diffai.gate.ranges import Words
 
@@ -90,7 +90,7 @@ def request_of(paths: tuple[str, ...], given: dict[str, Any]) -> Request:
     return Request(
         Words(given["base"], given.get("head") or "", given.get("hook") or "", given.get("remote") or ""),
         paths, missing, given.get("config_file") or "", given.get("threads") or settings.threads,
-        limits=Limits(settings.max_header, settings.max_spool, allow_torch=False),
+        limits=limits_of(settings),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import click
 from diffai.config import Settings, load_settings, read_git_config
 from diffai.config.keys import FORMAT_ALIASES, PLANNED_FORMATS
 from diffai.errors import UsageError
-from diffai.formats.base import Limits
+from diffai.formats.base import Limits, limits_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,7 +119,7 @@ def settings_for(options: dict[str, object], config_file: str | None) -> Setting
 
 def limits_for(settings: Settings) -> Limits:
     """Reading limits by hand: torch may be the fallback."""
-    return Limits(max_header=settings.max_header, max_spool=settings.max_spool, allow_torch=True)
+    return limits_of(settings, allow_torch=True)
 
 
 def wants_color(settings: Settings, no_color: bool) -> bool:

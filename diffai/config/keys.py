@@ -57,6 +57,8 @@ class Settings:
         max_bytes: files larger than this have their values not compared; 0 = no limit.
         max_header: bytes of metadata read at most from one file.
         max_spool: bytes written at most to a private temporary file.
+        max_steps, max_values, max_made, max_names, max_members, max_inflation, max_depth: what reading one file may
+            cost at most; see :class:`diffai.formats.base.Limits`.
         cache_size: bytes kept at most in the repository's summary cache; 0 = no cache.
         remote: what is read from a DVC remote when the DVC cache has no object: nothing, its header, or all of it.
         trust_repository: let a committed ``epsilon`` or ``rtol`` act in full under git, too.
@@ -88,6 +90,13 @@ class Settings:
     max_bytes: int = 0
     max_header: int = 100_000_000
     max_spool: int = 64 << 30
+    max_steps: int = 4_000_000
+    max_values: int = 1_000_000
+    max_made: int = 128 << 20
+    max_names: int = 64 << 20
+    max_members: int = 200_000
+    max_inflation: int = 50
+    max_depth: int = 200
     cache_size: int = 256 << 20
     remote: Remote = "never"
     trust_repository: bool = False
@@ -135,6 +144,13 @@ KEYS: tuple[Key, ...] = (
     Key("max_bytes", "size", "", "maxBytes"),
     Key("max_header", "size", "", "maxHeader"),
     Key("max_spool", "size", "", "maxSpool"),
+    Key("max_steps", "count", "", "maxSteps"),
+    Key("max_values", "count", "", "maxValues"),
+    Key("max_made", "size", "", "maxMade"),
+    Key("max_names", "size", "", "maxNames"),
+    Key("max_members", "count", "", "maxMembers"),
+    Key("max_inflation", "count", "", "maxInflation"),
+    Key("max_depth", "count", "", "maxDepth"),
     Key("cache_size", "size", "", "cacheSize"),
     Key("remote", "remote", "", "remote"),
     Key("trust_repository", "bool", "", "trustRepository"),

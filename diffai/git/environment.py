@@ -71,10 +71,9 @@ class GitEnvironment:
 
     def limits(self) -> Limits:
         """Reading limits; torch is never used under git."""
-        from diffai.formats.base import Limits
+        from diffai.formats.base import limits_of
 
-        s = self.settings
-        return Limits(max_header=s.max_header, max_spool=s.max_spool, allow_torch=False)
+        return limits_of(self.settings)
 
 
 @frozen

@@ -5,7 +5,7 @@ Problem codes (``check`` lists all; opening raises the first that is an error of
 ==== ======================================================================================================
 PT01 not a torch file at all
 PT02 zip directory damaged, misplaced or cut off
-PT03 zip member damaged: overlap, two of one name, header that disagrees with the directory
+PT03 zip member damaged: overlap, header missing, two sizes
 PT04 zip member encrypted or compressed in a way that is not read
 PT05 pickle damaged or cut off
 PT06 a known constructor was given nonsense
@@ -34,7 +34,7 @@ from __future__ import annotations
 import gc
 
 from diffai.errors import FormatError, LimitError, UnsupportedFormatError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget, Limits
 from diffai.formats.regions import Spool
 from diffai.formats.torch import legacy, recognition, tar
 from diffai.formats.torch.archive import open_archive
@@ -110,7 +110,7 @@ def _opened(
     source: Source, limits: Limits, spool: Spool, collected: list[Problem] | None, document: Document
 ) -> TorchCheckpoint:
     try:
-        _read(source, limits, spool, document)
+        _read(source, Budget(limits, "PT12"), spool, document)
         checkpoint = TorchCheckpoint(source, spool, document.format)
         checkpoint.fill(document, limits, collected)
     except LimitError:
@@ -124,16 +124,16 @@ def _opened(
     return checkpoint
 
 
-def _read(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+def _read(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     head = source.read(0, recognition.HEAD)
     if head[:4] == recognition.ZIP:
-        open_archive(source, limits, spool, document)
+        open_archive(source, budget, spool, document)
     elif legacy.is_legacy(head):
-        legacy.open_legacy(source, limits, spool, document)
+        legacy.open_legacy(source, budget, spool, document)
     elif tar.is_tar(head):
-        tar.open_tar(source, limits, spool, document)
+        tar.open_tar(source, budget, spool, document)
     elif recognition.is_pickle(head):
-        legacy.open_pickle(source, limits, spool, document)
+        legacy.open_pickle(source, budget, spool, document)
     elif head[4:8] == b"PTMF":
         raise FormatError("a torch mobile flatbuffer, which is not read", code="PT15", format="torch")
     else:

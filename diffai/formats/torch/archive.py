@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget
 from diffai.formats.regions import LazyRegion, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.objects import Storage
+from diffai.formats.torch.objects import Storage, shown
 from diffai.formats.torch.unpickler import Machine
-from diffai.formats.torch.zip_container import NAME, Archive
+from diffai.formats.zip import Archive, Codes, ambiguous
 from diffai.model import Problem
 from diffai.sources.base import Source
 
-_SMALL = 4096
+NAME = "torch zip"
+CODES = Codes("PT02", "PT03", "PT04", "PT14")
 
 
-def open_archive(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+def open_archive(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     """Parse the pickles of a torch zip into the document; no tensor bytes are read.
 
     Raises:
-        FormatError: damaged, or a zip of another kind (PT15).
+        FormatError: damaged, ambiguous, or a zip of another kind (PT15).
 
     """
-    archive = Archive(source, limits.max_header, spool)
+    archive = Archive(source, budget, spool, format=NAME, codes=CODES)
     top = _top(archive)
-    reader = _Reader(archive, top, limits, spool)
+    if budget.limits.values:
+        archive.verify()
+    reader = _Reader(archive, top, budget, spool)
     document.format = "torchscript" if f"{top}constants.pkl" in archive.members else NAME
     document.value = reader.pickle("data.pkl", "data", document)
     if document.format == "torchscript":
         document.constants = reader.pickle("constants.pkl", "constants", document)
         document.metadata.update(_code(archive, top))
+    if not budget.limits.values and archive.unchecked:
+        text = f"{archive.unchecked:,} of {len(archive.members):,} members were not checked for a second meaning"
+        document.problems.append(Problem("AMB02", "warning", text))
 
 
 def _top(archive: Archive) -> str:
@@ -38,9 +44,12 @@ def _top(archive: Archive) -> str:
     tops = [name[: -len("data.pkl")] for name in archive.members if name == "data.pkl" or name.endswith("/data.pkl")]
     tops = [top for top in tops if top.count("/") <= 1]
     if len(tops) == 1:
-        return tops[0]
+        top, first = tops[0], next(iter(archive.members)).partition("/")[0]
+        if top and top != f"{first}/":
+            raise ambiguous(f"the zip has its data.pkl in {top[:80]!r}, but begins with {first[:80]!r}", 0, NAME)
+        return top
     if tops:
-        raise FormatError("zip file has several data.pkl", code="PT03", format=NAME)
+        raise ambiguous("the zip has several data.pkl", 0, NAME)
     names = {name.partition("/")[2] for name in archive.members}
     for member, what in (
         ("model.json", "TorchScript archive of torch 1.0 to 1.3"),
@@ -56,26 +65,30 @@ def _top(archive: Archive) -> str:
 class _Reader:
     """Runs pickles of one archive and gives them their storages."""
 
-    def __init__(self, archive: Archive, top: str, limits: Limits, spool: Spool) -> None:
+    def __init__(self, archive: Archive, top: str, budget: Budget, spool: Spool) -> None:
         self._archive = archive
         self._top = top
-        self._limits = limits
+        self._budget = budget
         self._spool = spool
         self._storages: dict[tuple[str, str], Storage] = {}
-        self._swap = self._small("byteorder") == b"big"
+        self._swap = self._byteorder() == b"big"
 
-    def _small(self, name: str) -> bytes:
-        member = self._archive.members.get(self._top + name)
-        if member is None or member.size > _SMALL:
-            return b""
+    def _byteorder(self) -> bytes:
+        member = self._archive.find(f"{self._top}byteorder")
+        if member is None:
+            return b"little"
         region = self._archive.open(member)
-        return read(region, 0, region.size).strip()
+        order = read(region, 0, min(region.size, 16))
+        if order not in (b"little", b"big"):
+            reason = f"byte order {shown(order.decode('latin-1'))} is unknown"
+            raise FormatError(reason, code="PT06", offset=member.header, format=NAME)
+        return order
 
     def pickle(self, name: str, folder: str, document: Document) -> object:
         """The object of one pickle; what it named is added to the document even when it fails."""
         region = self._pickle_region(name)
         machine = Machine(
-            region, 0, self._limits.max_header, CONSTRUCTORS, self._spool, lambda ident: self._storage(ident, folder)
+            region, 0, self._budget, CONSTRUCTORS, self._spool, lambda ident: self._storage(ident, folder)
         )
         try:
             value = machine.run()
@@ -95,8 +108,11 @@ class _Reader:
         return value
 
     def _pickle_region(self, name: str) -> Region:
-        region = self._archive.open(self._archive.members[self._top + name])
-        if isinstance(region, LazyRegion) and region.size > self._limits.max_header:
+        member = self._archive.find(self._top + name)
+        if member is None:
+            raise FormatError(f"zip file without {name}", code="PT01", format=NAME)
+        region = self._archive.open(member)
+        if isinstance(region, LazyRegion) and region.size > self._budget.limits.max_header:
             raise LimitError(
                 f"{name} unpacks to {region.size:,} bytes (limit diffai.maxHeader)", code="PT12", format=NAME
             )
@@ -118,7 +134,7 @@ class _Reader:
 
     def _bind(self, storage: Storage) -> None:
         storage.swap = self._swap
-        member = self._archive.members.get(self._top + storage.key)
+        member = self._archive.find(self._top + storage.key)
         if member is None:
             storage.trouble = FormatError(f"storage {storage.key[:200]!r} is missing", code="PT07", format=NAME)
             return
@@ -129,7 +145,8 @@ class _Reader:
             )  # fmt: skip
             return
         try:
-            storage.region = self._archive.open(member) if self._limits.values else self._archive.open_later(member)
+            later = not self._budget.limits.values
+            storage.region = self._archive.open_later(member) if later else self._archive.open(member)
         except FormatError as error:
             storage.trouble = error
 

@@ -8,7 +8,7 @@ other trailing bytes are ignored by ``torch.load``; here they are a problem that
 from __future__ import annotations
 
 from diffai.errors import FormatError, SourceError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget
 from diffai.formats.layout import DType
 from diffai.formats.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
@@ -34,24 +34,24 @@ def is_legacy(head: bytes) -> bool:
     return head.startswith((MAGIC_BYTES, MAGIC_TEXT), start)
 
 
-def open_legacy(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+def open_legacy(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     """Read a legacy file's pickles and place its storages."""
     region = FileRegion(source, 0, source.size)
     document.format = NAME
-    reader = LegacyReader(region, limits.max_header, spool, document)
-    document.value = reader.read(values=limits.values)
+    reader = LegacyReader(region, budget, spool, document)
+    document.value = reader.read(values=budget.limits.values)
     left = region.size - reader.end
-    if left and limits.values:
+    if left and budget.limits.values:
         document.problems.append(
             Problem("PT22", "warning", f"{left:,} bytes follow the last storage", offset=reader.end)
         )
 
 
-def open_pickle(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+def open_pickle(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     """Read a bare pickle that was not written by torch.save."""
     region = FileRegion(source, 0, source.size)
     document.format = "pickle"
-    machine = Machine(region, 0, limits.max_header, CONSTRUCTORS, spool)
+    machine = Machine(region, 0, budget, CONSTRUCTORS, spool)
     document.value = run(machine, document)
     left = region.size - machine.end
     if left:
@@ -83,7 +83,7 @@ def nested_storage(outer: Machine, data: Region) -> object:
     if outer.nested:
         raise FormatError("pickle in a pickle in a pickle", code="PT11")
     document = Document(NAME)
-    reader = LegacyReader(data, outer.max_bytes, outer.spool, document, nested=True)
+    reader = LegacyReader(data, outer.budget, outer.spool, document, nested=True)
     try:
         return reader.read()
     finally:
@@ -94,10 +94,10 @@ class LegacyReader:
     """Reads one legacy file that fills a region; ``end`` is the offset behind its last storage."""
 
     def __init__(
-        self, region: Region, max_bytes: int, spool: Spool, document: Document, *, nested: bool = False
+        self, region: Region, budget: Budget, spool: Spool, document: Document, *, nested: bool = False
     ) -> None:
         self._region = region
-        self._max_bytes = max_bytes
+        self._budget = budget
         self._spool = spool
         self._document = document
         self._nested = nested
@@ -130,7 +130,7 @@ class LegacyReader:
         return value
 
     def _next(self) -> object:
-        machine = Machine(self._region, self.end, self._max_bytes, CONSTRUCTORS, self._spool, self._persistent)
+        machine = Machine(self._region, self.end, self._budget, CONSTRUCTORS, self._spool, self._persistent)
         machine.nested, machine.window = self._nested, self._window
         try:
             value = run(machine, self._document)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from diffai.errors import FormatError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget
 from diffai.formats.regions import FileRegion, PartOf, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
 from diffai.formats.torch.document import Document
@@ -30,14 +30,14 @@ def is_tar(head: bytes) -> bool:
     return len(head) >= _BLOCK and head[257:262] == b"ustar" and name in _FIRST
 
 
-def open_tar(source: Source, limits: Limits, spool: Spool, document: Document) -> None:
+def open_tar(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     """Read the three pickled members."""
     document.format = NAME
     members = _members(source)
     missing = [name for name in _MEMBERS if name not in members]
     if missing:
         raise FormatError(f"torch tar without member {missing[0]!r}", code="PT13", format=NAME)
-    reader = _Reader(limits, spool, document)
+    reader = _Reader(budget, spool, document)
     reader.storages(members["storages"])
     reader.tensors(members["tensors"])
     document.value = reader.value(members["pickle"])
@@ -65,14 +65,14 @@ def _members(source: Source) -> dict[str, Region]:
 class _Reader:
     """Objects by the number that the writer gave them."""
 
-    def __init__(self, limits: Limits, spool: Spool, document: Document) -> None:
-        self._limits = limits
+    def __init__(self, budget: Budget, spool: Spool, document: Document) -> None:
+        self._budget = budget
         self._spool = spool
         self._document = document
         self._objects: dict[object, object] = {}
 
     def _next(self, region: Region, at: int) -> tuple[object, int]:
-        machine = Machine(region, at, self._limits.max_header, CONSTRUCTORS, self._spool, self._persistent)
+        machine = Machine(region, at, self._budget, CONSTRUCTORS, self._spool, self._persistent)
         return run(machine, self._document), machine.end
 
     def _count(self, region: Region) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 
 from diffai.errors import FormatError, LimitError
+from diffai.formats.base import Budget
 from diffai.formats.regions import PartOf, Region, Spool, read
 from diffai.formats.torch import danger
 from diffai.formats.torch.objects import Global, Stub, shown
@@ -40,7 +41,7 @@ class Machine:
     Args:
         region: bytes that hold the pickle, perhaps followed by other things.
         start: where it starts.
-        max_bytes: how much of it may be parsed (large byte strings are skipped and do not count).
+        budget: what may be parsed (``max_header``; large byte strings are skipped and do not count), how many opcodes.
         constructors: the allow-list, by full name.
         persistent: gives meaning to persistent ids (torch: storages).
         spool: where decoded byte strings go.
@@ -56,7 +57,7 @@ class Machine:
         self,
         region: Region,
         start: int,
-        max_bytes: int,
+        budget: Budget,
         constructors: dict[str, Constructor],
         spool: Spool,
         persistent: Callable[[object], object] | None = None,
@@ -65,7 +66,8 @@ class Machine:
         self.spool = spool
         self.end = start
         self.uses: dict[tuple[str, str], GlobalUse] = {}
-        self.max_bytes = max_bytes
+        self.budget = budget
+        self._max_bytes = budget.limits.max_header
         self.nested = False
         self.window = WINDOW
         self.constructors = constructors
@@ -97,8 +99,8 @@ class Machine:
 
     def _count(self, more: int) -> None:
         self._parsed += more
-        if self._parsed > self.max_bytes:
-            reason = f"pickle is longer than {self.max_bytes:,} bytes (limit diffai.maxHeader)"
+        if self._parsed > self._max_bytes:
+            reason = f"pickle is longer than {self._max_bytes:,} bytes (limit diffai.maxHeader)"
             raise LimitError(reason, code="PT12", offset=self.where())
 
     def _jump(self, target: int) -> None:
@@ -159,9 +161,9 @@ class Machine:
             LimitError: too long.
 
         """
-        table = TABLE
+        table, step = TABLE, 0
         try:
-            for _ in range(max(1000, self.max_bytes // 5)):
+            for step in range(self.budget.limits.max_steps - self.budget.steps):  # noqa: B007 - counted in ``finally``
                 if self.pos >= self._low:
                     self._refill()
                 at = self.pos
@@ -172,7 +174,10 @@ class Machine:
             return self.stack.pop()
         except _DAMAGE as error:
             raise FormatError(self._complaint(error), code="PT05", offset=self.where()) from error
-        raise LimitError("pickle has too many opcodes (limit diffai.maxHeader)", code="PT12", offset=self.where())
+        finally:
+            self.budget.steps += step + 1
+        self.budget.step()  # which is one too many, and says so
+        raise AssertionError
 
     def _complaint(self, error: Exception) -> str:
         if self._base + self.pos > self.region.size:

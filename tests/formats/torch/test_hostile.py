@@ -256,4 +256,4 @@ def test_random_programs(pieces: list[bytes]) -> None:
 def test_opcode_bomb_stops_at_the_limit() -> None:
     data = containers(b"\x80\x02" + b"N0" * 600_000 + b"N.")["zip"]
     with pytest.raises(LimitError):
-        opened(data, Limits(max_header=1 << 20, allow_torch=False))
+        opened(data, Limits(max_steps=1_000_000, allow_torch=False))
