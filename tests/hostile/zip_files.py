@@ -50,7 +50,7 @@ def _shifted(directory: bytes, by: int) -> bytes:
 
 def two_directories(kind: str) -> bytes:
     """Members of two archives behind each other; which directory holds depends on the reader."""
-    members, directory, end = _parts(model(ONE))
+    members, directory, _ = _parts(model(ONE))
     others, other, _ = _parts(model(TWO))
     other = _shifted(other, len(members))
     both, count = members + others, len(MEMBERS)
