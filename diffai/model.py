@@ -17,6 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    Role = Literal["weight", "training"]
+else:
+    Role = str
+
 Scalar = str | int | float | bool | None
 
 # Bits an element takes, by dtype name. Names are those of the safetensors specification, extended by
@@ -75,7 +79,7 @@ class TensorSpec:
     nbytes: int
     offset: int = -1
     file: int = 0
-    role: Literal["weight", "training"] = "weight"
+    role: Role = "weight"
     values: str = ""
     alias_of: str = ""
     encoding: str = ""
@@ -212,6 +216,15 @@ class Statistics:
 
 
 @frozen
+class NonFinite:
+    """How many elements of a tensor are no finite numbers, by kind."""
+
+    nan: int = 0
+    pos_inf: int = 0
+    neg_inf: int = 0
+
+
+@frozen
 class Delta:
     """Element-wise figures of d = new - old over the jointly finite elements.
 
@@ -223,6 +236,7 @@ class Delta:
         max_abs, mean_abs, rms, l2: over all jointly finite elements, tolerated ones included.
         relative_l2: l2 / L2(old); None when old is all zero.
         cosine: of old and new as vectors; None when either is all zero.
+        old_l2, new_l2: of each side's jointly finite elements.
     """
 
     element_count: int
@@ -235,6 +249,8 @@ class Delta:
     l2: float
     relative_l2: float | None
     cosine: float | None
+    old_l2: float = 0.0
+    new_l2: float = 0.0
 
 
 @frozen
@@ -246,7 +262,7 @@ class Cast:
         rounded: new is exactly old rounded to the new dtype (to nearest, ties to even); True when exact.
         relative_l2: rounding error, L2(new - old) / L2(old); None when old is all zero.
         sqnr_db: signal to quantisation noise, 20 log10(L2(old) / L2(new - old)); None without noise or signal.
-        overflow_count: finite values that became infinite, NaN, or were clipped to the largest value.
+        overflow_count: finite values beyond the new dtype's range that became infinite, NaN, or the largest value.
         underflow_count: non-zero values that became zero.
     """
 
@@ -268,6 +284,8 @@ class PairFigures:
         cast: set where the dtypes differ.
         old_statistics, new_statistics: set where asked for and not identical.
         as_bytes: the dtype defines no values, so ``changed_count`` counts bytes and the other figures are 0.
+        nonfinite: of the old and the new side; None where neither holds any, and of identical pairs.
+        norm: L2 of the finite elements of an identical pair, where it was asked for.
     """
 
     identical: bool
@@ -276,6 +294,8 @@ class PairFigures:
     old_statistics: Statistics | None = None
     new_statistics: Statistics | None = None
     as_bytes: bool = False
+    nonfinite: tuple[NonFinite, NonFinite] | None = None
+    norm: float | None = None
 
 
 @frozen

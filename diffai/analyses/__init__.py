@@ -1,1 +1,1 @@
-"""What is said of a comparison: findings, each decided once."""
+"""What a comparison means: one file a family, each a pure function of what it declares, all listed in one table."""

@@ -16,6 +16,7 @@ from diffai.comparison.result import (
     Side,
     TensorChange,
     Totals,
+    TrainingTotals,
     ValueChange,
 )
 from diffai.errors import SourceError
@@ -24,6 +25,7 @@ from diffai.model import (
     Cast,
     Checkpoint,
     Delta,
+    NonFinite,
     PairFigures,
     Problem,
     Statistics,
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
 _CLASSES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
-        Absent, Cast, CompareOptions, Delta, LeftOut, ModelDiff, PairFigures, Problem, Side, Statistics,
-        PartsChange, TensorChange, TensorSpec, TensorSummary, Totals, ValueChange,
+        Absent, Cast, CompareOptions, Delta, LeftOut, ModelDiff, NonFinite, PairFigures, Problem, Side,
+        Statistics, PartsChange, TensorChange, TensorSpec, TensorSummary, Totals, TrainingTotals, ValueChange,
     )
 }  # fmt: skip
 _FIELDS: dict[type, tuple[str, ...]] = {cls: cls.__slots__ for cls in _CLASSES.values()}  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from diffai.comparison.result import (
 )
 from diffai.comparison.tensors import classify, count
 from diffai.errors import UsageError
+from diffai.frozen import replace
 from diffai.model import Absent, Checkpoint, PairFigures, Scalar, TensorSpec, TensorSummary
 from diffai.models.inputs import Input
 
@@ -34,6 +36,7 @@ Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) while values are read."""
 
 _Pair = tuple[TensorSpec, TensorSpec, RenameEvidence]
+Specs = Mapping[str, TensorSpec]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ def compare_models(
 
     """
     selection = _Selection.of(options)
-    left_specs, right_specs = selection.specs(old.checkpoint), selection.specs(new.checkpoint)
+    left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
     if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in (old, new)) or (
@@ -87,6 +90,17 @@ def compare_models(
         *sides, options, tensors, metadata, training, left_out, count(tensors), classes, graph, facts,
         facets.parts(), tuple(facets.not_expressible),
     )  # fmt: skip
+
+
+def one_role(old: Specs, new: Specs) -> tuple[Specs, Specs]:
+    """Both sides' specs, in which a tensor that only one of them takes for training state is a weight."""
+    if old is new:
+        return old, new
+    apart = [name for name, spec in old.items() if name in new and new[name].role != spec.role]
+    if not apart:
+        return old, new
+    weights = [{name: replace(side[name], role="weight") for name in apart} for side in (old, new)]
+    return {**old, **weights[0]}, {**new, **weights[1]}
 
 
 def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None) -> Side:
@@ -238,7 +252,7 @@ class _Comparison:
         # In batches, because what is in the works for one tensor is several times what is kept of it.
         while batch := list(islice(pairs, _BATCH)):
             changes += self._batch(batch, statistics)
-        return self._with_statistics(changes)
+        return self._with_norms(self._with_statistics(changes))
 
     def _batch(self, pairs: Sequence[_Pair], statistics: bool) -> list[TensorChange]:
         """Compare the values of some pairs: those of equal shape whose bytes are not known to be equal."""
@@ -263,7 +277,7 @@ class _Comparison:
             self._old.checkpoint,
             self._new.checkpoint,
             pairs,
-            NumericOptions(epsilon=options.epsilon, rtol=options.rtol, threads=options.threads, statistics=statistics),
+            NumericOptions(options.epsilon, options.rtol, options.threads, statistics, norms=options.update_size),
             self._tick if self._progress else None,
         )
 
@@ -278,7 +292,10 @@ class _Comparison:
             return changes
         most = self._options.few_limit if self._options.statistics == "few" else len(changes)
         lacking = list(islice((i for i, c in enumerate(changes) if _lacks_statistics(c)), most + 1))
-        if not lacking or len(lacking) > most:
+        if len(lacking) > most:
+            # Of values that were not compared it is always told whether they are finite.
+            lacking = [i for i, c in enumerate(changes) if "reshaped" in c.status]
+        if not lacking:
             return changes
         olds = self._summarise(self._old, [_spec(changes[i].old) for i in lacking], digest=False)
         news = self._summarise(self._new, [_spec(changes[i].new) for i in lacking], digest=False)
@@ -287,15 +304,33 @@ class _Comparison:
             changes[i] = TensorChange(c.name, c.status, c.old, c.new, c.figures, before, after, c.evidence, c.reason)
         return changes
 
+    def _with_norms(self, changes: list[TensorChange]) -> list[TensorChange]:
+        """Add the norms of identical parameters that no pass over the values met, where these are asked for."""
+        if not self._options.update_size or self._values is not None:
+            return changes
+        lacking = [i for i, c in enumerate(changes) if c.is_parameter and c.figures == _IDENTICAL]
+        for i, summary in zip(
+            lacking, self._summarise(self._new, [_spec(changes[i].new) for i in lacking], digest=False), strict=True
+        ):
+            statistics = summary.statistics
+            if statistics is not None and statistics.mean is not None and statistics.std is not None:
+                finite = statistics.element_count - statistics.nan_count - statistics.pos_inf_count
+                finite -= statistics.neg_inf_count
+                norm = math.sqrt(finite) * math.hypot(statistics.mean, statistics.std)
+                changes[i] = replace(changes[i], figures=PairFigures(identical=True, norm=norm))
+        return changes
+
     def _alone(
         self, specs: Sequence[TensorSpec], checkpoint: Checkpoint | None, status: str, reason: str
     ) -> list[TensorChange]:
         """Added or removed tensors, with statistics where wanted."""
         if not specs or checkpoint is None:
             return []
+        few = self._options.statistics == "few"
+        # Of what came to a model that was there before, it is always told whether it is finite.
+        grown = status == "added" and self._old.checkpoint is not None
         wanted = not reason and (
-            self._options.statistics == "all"
-            or (self._options.statistics == "few" and len(specs) <= self._options.few_limit)
+            self._options.statistics == "all" or (few and (grown or len(specs) <= self._options.few_limit))
         )
         side = self._new if status == "added" else self._old
         summaries = self._summarise(side, specs, digest=False) if wanted else [_NO_SUMMARY] * len(specs)

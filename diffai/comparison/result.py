@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from diffai.frozen import frozen
-from diffai.model import PairFigures, Problem, Scalar, State, TensorSpec, TensorSummary, element_count
+from diffai.model import PairFigures, Problem, Role, Scalar, State, TensorSpec, TensorSummary, element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class CompareOptions:
         find_renames: pair unmatched names by digest and by common prefix or suffix.
         statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` only where at
             most ``few_limit`` tensors differ (a folded output shows none); ``none`` never.
+        update_size: compute what the size of the whole update needs beside the changed tensors: the norms of
+            identical ones.
         threads: 0 = as many as help.
         max_bytes: above this many bytes of values on both sides together nothing is read; 0 = no limit.
 
@@ -55,6 +57,7 @@ class CompareOptions:
     few_limit: int = 40
     threads: int = 0
     max_bytes: int = 0
+    update_size: bool = False
 
 
 @frozen
@@ -112,6 +115,20 @@ class TensorChange:
         return delta.relative_l2
 
     @property
+    def role(self) -> Role:
+        """What it is: what is a weight on either side is a weight."""
+        old, new = self.old, self.new
+        if old is not None and new is not None and old.role != new.role:
+            return "weight"
+        return self.spec.role
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether its elements count as parameters on either side; a tensor tied on both sides does not."""
+        old, new = self.old, self.new
+        return (new is not None and new.is_parameter) or (old is not None and old.is_parameter)
+
+    @property
     def spec(self) -> TensorSpec:
         """The new side's spec, or the old one's for a removed tensor."""
         spec = self.new or self.old
@@ -149,19 +166,36 @@ class LeftOut:
 
 
 @frozen
+class TrainingTotals:
+    """Counts over the tensors of training state (optimizer moments and the like), which are no part of the model.
+
+    ``changed``: of those on both sides, the ones that differ in anything. ``significant``, ``modified`` and the like
+    are not asked of them.
+    """
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    uncompared: int = 0
+
+
+@frozen
 class Totals:
-    """Counts over a model diff.
+    """Counts over a model diff. Tensors are counted of the model; those of training state stand apart.
 
     Attributes:
+        pairs: tensors that both sides have, under whatever names.
         modified: parameters whose values differ beyond the tolerance, over pairs of equal shape, without
             casts that are pure rounding.
         comparable: parameters in pairs of equal shape whose values were compared.
-        relative_l2: L2 of the update over L2 of the old values, over the changed parameters; None when
-            nothing changed or all of those were zero.
+        changed_relative_l2: *relative L2 of the changed tensors*: L2 of the update over L2 of the old values, over the
+            changed parameters; None when nothing changed or all of those were zero. The size of the whole update is
+            :mod:`diffai.analyses.update`.
         significant: changed tensors with a relative L2 above 1e-3.
-        new_nonfinite: changed elements that are NaN or infinite on either side.
-        tolerated: elements that differ within the tolerance.
-        equal_by_value: pairs whose bytes differ but whose values are equal (or tolerated).
+        tolerated: elements that differ within the tolerance, of training state too.
+        equal_by_value: pairs whose bytes differ but whose values are equal (or tolerated), of training state too.
+        training: the same of training state.
 
     """
 
@@ -178,8 +212,9 @@ class Totals:
     modified: int = 0
     comparable: int = 0
     tolerated: int = 0
-    new_nonfinite: int = 0
-    relative_l2: float | None = None
+    changed_relative_l2: float | None = None
+    pairs: int = 0
+    training: TrainingTotals = TrainingTotals()
 
 
 @frozen
@@ -231,8 +266,8 @@ class ModelDiff:
 
     @property
     def structure_changes(self) -> int:
-        """Tensors added, removed, renamed or reshaped; a cast is not structure."""
-        return sum(1 for change in self.tensors if not STRUCTURAL.isdisjoint(change.status))
+        """Tensors of the model added, removed, renamed or reshaped; neither a cast nor training state is structure."""
+        return sum(1 for c in self.tensors if c.role != "training" and not STRUCTURAL.isdisjoint(c.status))
 
 
 @frozen

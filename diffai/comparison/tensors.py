@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from diffai.comparison.result import RenameEvidence, TensorChange, TensorStatus, Totals
+from diffai.comparison.result import RenameEvidence, TensorChange, TensorStatus, Totals, TrainingTotals
+from diffai.frozen import slotted
 from diffai.model import PairFigures, TensorSpec, TensorSummary, element_count
 
 SIGNIFICANT_RELATIVE_L2 = 1e-3
@@ -68,48 +69,77 @@ def values_changed(figures: PairFigures) -> bool:
 def count(changes: Iterable[TensorChange]) -> Totals:
     """Totals over all tensors of a model diff."""
     seen: dict[tuple[TensorStatus, ...], int] = {}
-    significant = modified = comparable = tolerated = nonfinite = 0
-    update = base = 0.0  # L2 so far; hypot neither overflows nor keeps a list of 100,000 norms
+    state: dict[tuple[TensorStatus, ...], int] = {}
+    figures = _Figures()
     for change in changes:
         status = change.status
-        seen[status] = seen.get(status, 0) + 1
-        figures = change.figures
-        if figures is None:
-            continue
-        spec = change.spec
-        parameter = spec.is_parameter
-        if parameter:
-            comparable += element_count(spec.shape)
-        delta = figures.delta
-        if delta is None:
-            continue
-        tolerated += delta.tolerated_count
-        if "changed" not in status:
-            continue
-        nonfinite += delta.nonfinite_count
-        relative = delta.relative_l2
-        significant += (change.relative_l2 if relative is None else relative) > SIGNIFICANT_RELATIVE_L2
-        if parameter and not figures.as_bytes:
-            modified += delta.changed_count
-        if parameter and delta.l2 > 0:
-            update = math.hypot(update, delta.l2)
-            if relative:  # None: old is all zero
-                base = math.hypot(base, delta.l2 / relative)
+        of_role = state if change.role == "training" else seen
+        of_role[status] = of_role.get(status, 0) + 1
+        if change.figures is not None:
+            figures.add(change, change.figures)
+    counts = _by_word(seen)
+    equal, identical = counts.pop("equal"), counts.pop("identical")
+    training = _training(state)
+    return Totals(
+        **counts,
+        unchanged=equal + identical,
+        equal_by_value=equal + state.get(_EQUAL, 0),
+        significant=figures.significant,
+        modified=figures.modified,
+        comparable=figures.comparable,
+        tolerated=figures.tolerated,
+        changed_relative_l2=figures.update / figures.base if figures.base else None,
+        pairs=sum(seen.values()) - counts["added"] - counts["removed"],
+        training=training,
+    )
+
+
+def _by_word(seen: Mapping[_Status, int]) -> dict[str, int]:
+    """How many tensors have each word in their status."""
     counts: dict[str, int] = dict.fromkeys(
         ("added", "removed", "renamed", "reshaped", "cast", "changed", "uncompared", "equal", "identical"), 0
     )
     for status, number in seen.items():
         for word in status:
             counts[word] += number
-    equal, identical = counts.pop("equal"), counts.pop("identical")
-    return Totals(
-        **counts,
-        unchanged=equal + identical,
-        equal_by_value=equal,
-        significant=significant,
-        modified=modified,
-        comparable=comparable,
-        tolerated=tolerated,
-        new_nonfinite=nonfinite,
-        relative_l2=update / base if base else None,
-    )
+    return counts
+
+
+def _training(seen: Mapping[_Status, int]) -> TrainingTotals:
+    """Each tensor of training state once, by the strongest word in its status."""
+    kinds = dict.fromkeys(("added", "removed", "changed", "unchanged", "uncompared"), 0)
+    for status, number in seen.items():
+        word = status[0]
+        kind = "unchanged" if word in ("equal", "identical") else word
+        kinds[kind if kind in kinds else "changed"] += number
+    return TrainingTotals(**kinds)
+
+
+@slotted
+class _Figures:
+    """Sums of what the figures of pairs say."""
+
+    significant: int = 0
+    modified: int = 0
+    comparable: int = 0
+    tolerated: int = 0
+    update: float = 0.0  # L2 so far; hypot neither overflows nor keeps a list of 100,000 norms
+    base: float = 0.0
+
+    def add(self, change: TensorChange, figures: PairFigures) -> None:
+        """Take in one pair."""
+        parameter = change.is_parameter
+        if parameter:
+            self.comparable += element_count(change.spec.shape)
+        delta = figures.delta
+        if delta is None:
+            return
+        self.tolerated += delta.tolerated_count
+        if "changed" not in change.status or change.role == "training":
+            return
+        self.significant += change.relative_l2 > SIGNIFICANT_RELATIVE_L2
+        if parameter and not figures.as_bytes:
+            self.modified += delta.changed_count
+        if parameter and delta.l2 > 0:
+            self.update = math.hypot(self.update, delta.l2)
+            self.base = math.hypot(self.base, delta.old_l2)

@@ -62,7 +62,8 @@ def metrics(diff: ModelDiff) -> dict[str, Json]:
     totals = diff.totals
     changed = [change for change in diff.tensors if change.figures is not None and change.figures.delta is not None]
     ratios = [change.relative_l2 for change in changed if math.isfinite(change.relative_l2)]
-    total = totals.relative_l2 if totals.relative_l2 is not None and math.isfinite(totals.relative_l2) else 0.0
+    total = totals.changed_relative_l2 or 0.0
+    total = total if math.isfinite(total) else 0.0
     largest = max(ratios, default=0.0)
     return {
         "tensors": {

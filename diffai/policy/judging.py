@@ -148,12 +148,13 @@ class _Judge:
         moved = [c for c in self.diff.tensors if "changed" in c.status and c.spec.is_parameter]
         if not moved:
             return
-        if totals.relative_l2 is None:
+        if totals.changed_relative_l2 is None:
             if not any(c.figures and c.figures.delta and c.figures.delta.l2 > 0 for c in moved):
                 return
             text = f"the changed values were all zero, so that max_relative_l2 = {limit:g} cannot hold"
-        elif totals.relative_l2 > limit:
-            text = f"relative L2 {totals.relative_l2:.4g} is more than max_relative_l2 = {limit:g}"
+        elif totals.changed_relative_l2 > limit:
+            size = f"relative L2 of the changed tensors {totals.changed_relative_l2:.4g}"
+            text = f"{size} is more than max_relative_l2 = {limit:g}"
         else:
             return
         yield self._violation("max_relative_l2", text, changes=_strongest(moved)[:5])

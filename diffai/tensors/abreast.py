@@ -268,7 +268,7 @@ class PairWork:
 
     def _finish(self, index: int, parts: list[Figures]) -> PairFigures:
         kind = self._comparer.kinds[index]
-        return finish_pair(self._pairs[index], kind, parts, statistics=self._options.statistics)
+        return finish_pair(self._pairs[index], kind, parts, self._options)
 
 
 def read_abreast(

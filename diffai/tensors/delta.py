@@ -102,8 +102,10 @@ class Difference:
         relative = self._relative(l2)
         if self.exponent:
             l2, mean_abs, rms = (rescale(value, self.exponent) for value in (l2, mean_abs, rms))
+        old_l2 = rescale(math.sqrt(self.old_squares), self.old_exponent)
+        new_l2 = rescale(math.sqrt(self.new_squares), self.new_exponent)
         return Delta(elements, self.changed, self.tolerated, self.nonfinite, self.max_abs, mean_abs, rms, l2,
-                     relative, cosine)  # fmt: skip
+                     relative, cosine, old_l2, new_l2)  # fmt: skip
 
     def _relative(self, l2: float) -> float | None:
         """l2 / L2(old), None from zero."""
@@ -277,8 +279,11 @@ def _cast_counts(old: Values, new: Values, target: str, segments: Segments) -> l
     finite = old.finite()
     overflow = finite & ~new.finite()
     if target in FLOATS:
+        # A value within range that became infinite is a change of values, no overflow.
         largest = FLOATS[target].largest
-        overflow |= finite & (np.abs(old.high) > largest) & (np.abs(new.high) == largest)
+        beyond = np.abs(old.high) > largest
+        overflow |= finite & beyond & (np.abs(new.high) == largest)
+        overflow &= beyond | ~unrounded
     elif target in INTEGERS and target != "BOOL":
         overflow |= finite & outside_range(old, target)
     underflow = ~old.zero() & ~old.nan() & new.zero()

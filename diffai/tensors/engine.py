@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diffai.frozen import replace
-from diffai.model import Checkpoint, Delta, PairFigures, Statistics, TensorSpec, TensorSummary
+from diffai.model import Checkpoint, Delta, NonFinite, PairFigures, Statistics, TensorSpec, TensorSummary
 from diffai.tensors import blocks
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace
 from diffai.tensors.delta import Difference
@@ -22,6 +22,7 @@ from diffai.tensors.statistics import Moments
 from diffai.tensors.workers import run, thread_count
 
 Progress = Callable[[int], None]
+_FINITE = NonFinite()
 
 
 def compare_pairs(
@@ -78,22 +79,20 @@ def compare_pairs(
     for (_, part), known in zip(owed, paid, strict=True):
         part.difference, part.old, part.new = known.difference, known.old, known.new
     return [
-        finish_pair(pair, kind, [figures for _, figures in parts.get(index, ())], statistics=options.statistics)
-        if result is None
-        else result
+        finish_pair(pair, kind, [figures for _, figures in parts.get(index, ())], options) if result is None else result
         for index, (pair, kind, result) in enumerate(zip(pairs, comparer.kinds, results, strict=True))
     ]
 
 
-def finish_pair(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: bool) -> PairFigures:
+def finish_pair(pair: Pair, kind: Kind, parts: list[Figures], options: NumericOptions) -> PairFigures:
     """Merge the pieces of one pair; the first of them is changed."""
     if len(parts) == 1 and parts[0].result is not None:
         return parts[0].result
     old, new = pair
     if kind.may_be_same and old.nbytes == new.nbytes and all(part.same for part in parts):
-        return IDENTICAL
+        return _identical(parts) if options.norms else IDENTICAL
     if kind.as_bytes:
-        return _finish_bytes(pair, parts, statistics=statistics)
+        return _finish_bytes(pair, parts, statistics=options.statistics)
     total = parts[0] if parts else Figures(True, Difference(), Moments(), Moments())
     for part in parts[1:]:
         total.add(part)
@@ -101,11 +100,28 @@ def finish_pair(pair: Pair, kind: Kind, parts: list[Figures], *, statistics: boo
     elements = old.elements
     delta = total.difference.delta(elements)
     cast = total.difference.cast() if kind.rule.target else None
-    if not statistics:
-        return PairFigures(False, delta, cast)
+    before, after = (_nonfinite(side) for side in (total.old, total.new))
+    strange = (before, after) if before != _FINITE or after != _FINITE else None
+    if not options.statistics:
+        return PairFigures(False, delta, cast, nonfinite=strange)
     return PairFigures(
-        False, delta, cast, total.old.statistics(kind.old, elements), total.new.statistics(kind.new, elements)
-    )
+        False, delta, cast, total.old.statistics(kind.old, elements), total.new.statistics(kind.new, elements),
+        nonfinite=strange,
+    )  # fmt: skip
+
+
+def _nonfinite(side: Moments) -> NonFinite:
+    return NonFinite(side.nans, side.positive_infs, side.negative_infs)
+
+
+def _identical(parts: list[Figures]) -> PairFigures:
+    """Of equal bytes, with their norm where every part was summed up."""
+    sides = [part.old for part in parts if part.old is not None]
+    if not sides or len(sides) < len(parts):
+        return IDENTICAL
+    for other in sides[1:]:
+        sides[0].add(other)
+    return PairFigures(identical=True, norm=sides[0].norm)
 
 
 def _finish_bytes(pair: Pair, parts: list[Figures], *, statistics: bool) -> PairFigures:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diffai.model import Cast, Delta, PairFigures, Statistics
+from diffai.model import Cast, Delta, NonFinite, PairFigures, Statistics
 from diffai.tensors.delta import SCALES, Difference, Rule, compare_columns
 from diffai.tensors.dtypes import Array
 from diffai.tensors.statistics import Side
 
 IDENTICAL = PairFigures(identical=True)
+_FINITE = NonFinite()
 
 
 def finish_joined(
-    old: Side, new: Side, rule: Rule, same: Sequence[bool], dtypes: tuple[str, str] | None
+    old: Side, new: Side, rule: Rule, same: Sequence[bool], dtypes: tuple[str, str] | None, *, norms: bool = False
 ) -> list[PairFigures]:
     """One result a segment.
 
@@ -24,6 +25,7 @@ def finish_joined(
         rule: by which they are compared.
         same: segments that are identical.
         dtypes: of both sides' values, where statistics are wanted; else None.
+        norms: whether the norms of identical segments are wanted.
     """
     counts = old.segments.counts.tolist()
     columns = compare_columns(old, new, rule)
@@ -37,10 +39,26 @@ def finish_joined(
         deltas = _deltas(columns, counts)
     olds = _statistics(old, dtypes[0] if dtypes else "", counts)
     news = _statistics(new, dtypes[1] if dtypes else "", counts)
+    equal: Sequence[PairFigures] = [IDENTICAL] * len(counts)
+    if norms:
+        equal = [PairFigures(identical=True, norm=delta.old_l2) for delta in deltas]
     return [
-        IDENTICAL if is_same else PairFigures(False, delta, cast, before, after)
-        for is_same, delta, cast, before, after in zip(same, deltas, casts, olds, news, strict=True)
+        one if is_same else PairFigures(False, delta, cast, before, after, nonfinite=strange)
+        for is_same, one, delta, cast, before, after, strange in zip(
+            same, equal, deltas, casts, olds, news, _nonfinite(old, new), strict=True
+        )
     ]
+
+
+def _nonfinite(old: Side, new: Side) -> Sequence[tuple[NonFinite, NonFinite] | None]:
+    """Counts of each segment on both sides; None where both have none."""
+    if old.finite is None and new.finite is None:
+        return [None] * len(old.segments.starts)
+    sides = [
+        [NonFinite(*row) for row in zip(*(column.tolist() for column in side.specials()), strict=True)]
+        for side in (old, new)
+    ]
+    return [None if pair == (_FINITE, _FINITE) else pair for pair in zip(*sides, strict=True)]
 
 
 def _statistics(side: Side, dtype: str, counts: Sequence[int]) -> Sequence[Statistics | None]:
@@ -61,5 +79,6 @@ def _deltas(columns: Sequence[Array], counts: Sequence[int]) -> list[Delta]:
     for index in np.flatnonzero(new_squares == 0).tolist():
         cosine[index] = None
     figures = (changed, tolerated, nonfinite, largest, total / joint, np.sqrt(squares / joint), l2)
-    rows = zip(counts, *(column.tolist() for column in figures), relative, cosine, strict=True)
+    norms = (old_l2.tolist(), new_l2.tolist())
+    rows = zip(counts, *(column.tolist() for column in figures), relative, cosine, *norms, strict=True)
     return [Delta(*row) for row in rows]

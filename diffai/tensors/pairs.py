@@ -26,12 +26,14 @@ class NumericOptions:
         epsilon, rtol: elements with abs(new - old) <= epsilon + rtol * abs(old) count as tolerated, not as changed.
         threads: 0 chooses by the processors and the amount of work.
         statistics: set both sides' Statistics on every pair that is not identical.
+        norms: set the norm of every pair that is identical.
     """
 
     epsilon: float = 0.0
     rtol: float = 0.0
     threads: int = 0
     statistics: bool = True
+    norms: bool = False
 
 
 _PROBE = 4096  # bytes compared first: changed tensors nearly always differ there
@@ -143,7 +145,7 @@ class Comparer:
             min(pair[0].nbytes, pair[1].nbytes) if kind.as_bytes else pair[0].elements
             for pair, kind in zip(pairs, self.kinds, strict=True)
         ]
-        self._statistics = options.statistics
+        self._statistics, self._norms = options.statistics, options.norms
         # Where a second reading is dear, equal blocks are summarised while they are here.
         self._read_once = not (old.random_access and new.random_access)
 
@@ -179,7 +181,7 @@ class Comparer:
             stop = min(start + step, chunk.stop)
             raws = [self._read(side, pair[side], (start, stop), space, fast=kind.fast) for side in (0, 1)]
             if kind.may_be_same and same_bytes(raws[0], raws[1]):
-                if total is None and not (self._read_once or chunk.once):
+                if total is None and not (self._read_once or self._norms or chunk.once):
                     continue
                 side = summarise_block(kind.old, raws[0], stop - start, space)
                 figures = Figures.of_same(side)
@@ -227,7 +229,7 @@ class Comparer:
             raw = space.raw(side, sum(spec.nbytes for spec in specs))
             read_joined(self._checkpoints[side], specs, raw)
             raws.append(raw)
-        if kind.may_be_same and same_bytes(raws[0], raws[1]):
+        if kind.may_be_same and not self._norms and same_bytes(raws[0], raws[1]):
             return [Figures(True, result=IDENTICAL) for _ in pairs]
         counts = np.array([self.counts[index] for index in batch.indices], np.int64)
         segments = Segments(np.cumsum(counts) - counts, counts)
@@ -238,7 +240,7 @@ class Comparer:
             starts = segments.starts * (len(raws[0]) // total)
             same = (~np.logical_or.reduceat(raws[0] != raws[1], starts)).tolist()
         dtypes = (kind.old, kind.new) if self._statistics else None
-        results = finish_joined(sides[0], sides[1], kind.rule, same, dtypes)
+        results = finish_joined(sides[0], sides[1], kind.rule, same, dtypes, norms=self._norms)
         return [Figures(is_same, result=result) for is_same, result in zip(same, results, strict=True)]
 
 

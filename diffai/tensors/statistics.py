@@ -46,6 +46,11 @@ class Moments:
         """Sum of squares about zero, divided by 2**(2 * exponent)."""
         return self.m2 + self.finite * self.mean * self.mean
 
+    @property
+    def norm(self) -> float:
+        """L2 of the finite values."""
+        return rescale(math.sqrt(max(self.square_sum, 0.0)), self.exponent)
+
     def add(self, other: Moments) -> None:
         """Merge the moments of further elements into these."""
         self.zeros += other.zeros
@@ -222,7 +227,7 @@ class Side:
         rest = segments.sum(shifted)
         mean = pivot + rest / safe
         m2 = segments.dot(shifted, shifted) - rest * (rest / safe)
-        columns = [finite, mean, m2, *self._extremes(), segments.count(self.values.zero()), *self._specials()]
+        columns = [finite, mean, m2, *self._extremes(), segments.count(self.values.zero()), *self.specials()]
         if self.exponents is not None:
             columns.append(self.exponents)
         return [Moments(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
@@ -233,7 +238,7 @@ class Side:
             return self.segments.min(self.values.integers), self.segments.max(self.values.integers)
         return self.low_high
 
-    def _specials(self) -> tuple[Array, Array, Array]:
+    def specials(self) -> tuple[Array, Array, Array]:
         """Counts of NaN, +inf and -inf in each segment."""
         if self.finite is None:
             none = np.zeros(len(self.segments.starts), np.int64)

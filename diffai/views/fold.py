@@ -6,6 +6,7 @@ A folded line always carries its count: a pattern may cover more names than the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -213,11 +214,17 @@ def _spread(f: Fold) -> list[str]:
     """``relative L2 0.0012..0.0094 (most: NAME)`` over the changes that have one."""
     if "changed" not in f.kind:
         return []
-    most = max(f.changes, key=attrgetter("relative_l2"))
-    low, high = min(c.relative_l2 for c in f.changes), most.relative_l2
+    known = [c for c in f.changes if math.isfinite(c.relative_l2)]
+    if not known:
+        return ["relative L2 n/a"]
+    most = max(known, key=attrgetter("relative_l2"))
+    low, high = min(c.relative_l2 for c in known), most.relative_l2
+    # From all zeros there is no ratio; the others keep theirs.
+    lacking = len(f.changes) - len(known)
+    note = f", n/a for {lacking:,}" if lacking else ""
     if ratio(low) == ratio(high):
-        return [f"relative L2 {ratio(low)}"]
-    return [f"relative L2 {ratio(low)}..{ratio(high)} (most: {escape(_short(most.name))})"]
+        return [f"relative L2 {ratio(low)}{note}"]
+    return [f"relative L2 {ratio(low)}..{ratio(high)} (most: {escape(_short(most.name))}){note}"]
 
 
 def _short(name: str) -> str:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from diffai.comparison.result import TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
-from diffai.views.style import escape, number, percent, ratio, shape, transition, visibly_moved
+from diffai.views.style import escape, number, percent, plural, ratio, shape, transition, visibly_moved
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.analyses.nonfinite import Event, EventKind
+
+_MOST_NAMED = 3
 
 
 def symbol(change: TensorChange) -> str:
@@ -89,6 +97,15 @@ def describe_cast(cast: Cast) -> str:
     if cast.underflow_count:
         words.append(f"{cast.underflow_count:,} underflowed to 0")
     return ", ".join(words)
+
+
+def describe_events(kind: EventKind, events: Sequence[Event], show: Callable[[str], str] = escape) -> str:
+    """``NaN or Inf appeared in 2 tensors: fc1.bias, fc2.bias``; ``show`` makes a name fit to be printed."""
+    from diffai.analyses.nonfinite import WORDS
+
+    names = ", ".join(show(event.change.name) for event in events[:_MOST_NAMED])
+    more = f" and {len(events) - _MOST_NAMED:,} more" if len(events) > _MOST_NAMED else ""
+    return f"{WORDS[kind]} in {plural(len(events), 'tensor')}: {names}{more}"
 
 
 def statistics_of(change: TensorChange) -> tuple[Statistics | None, Statistics | None]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import re
 
+from diffai.analyses import nonfinite
+from diffai.analyses.structure import structure
+from diffai.analyses.training import training_state
+from diffai.analyses.update import update_size
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent
 from diffai.views.fold import fold, fold_line
-from diffai.views.lines import statistics_of, symbol, tensor_line, value_line
+from diffai.views.lines import describe_events, symbol, tensor_line, value_line
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, percent, plural, ratio, size
 from diffai.views.text import dtypes_text
@@ -62,7 +66,7 @@ def _reason(side: Side) -> str:
 
 def _no_differences(diff: ModelDiff) -> str:
     totals = diff.totals
-    if totals.uncompared:
+    if totals.uncompared or totals.training.uncompared:
         return "No differences found in names, shapes and dtypes (values were not compared)."
     if totals.tolerated:
         return "No differences found (within epsilon tolerance)."
@@ -83,36 +87,37 @@ def _summary(diff: ModelDiff) -> list[str]:
         if before or after:
             change = "" if before == after else change
             lines.append(f"| {what} | {before or '–'} | {after or '–'} | {change} |")
-    structure = [f"{count:,} {word}" for count, word in (
-        (totals.added, "added"), (totals.removed, "removed"),
-        (totals.renamed, "renamed"), (totals.reshaped, "reshaped"),
-    ) if count]  # fmt: skip
-    lines += ["", f"**Structure:** {', '.join(structure)}" if structure else "No structural changes"]
-    if totals.comparable and (totals.changed or not structure):
-        share = percent(totals.modified, totals.comparable)
-        pairs = len(diff.tensors) - totals.added - totals.removed
-        detail = f" ({totals.changed:,} of {plural(pairs, 'tensor')}, relative L2 {ratio(totals.relative_l2)})"
-        lines += ["", f"**Weight updates:** {share} of parameters modified{detail if totals.changed else ''}"]
-    bad = [change for change in diff.changes if _nonfinite(change)]
-    if bad:
-        names = ", ".join(code(change.name) for change in bad[:3])
-        more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
-        lines += ["", f"**NaN or Inf appeared in {plural(len(bad), 'tensor')}:** {names}{more}"]
+    changed = structure(diff)
+    lines += ["", f"**Structure:** {changed.text}" if changed.any else "No structural changes"]
+    if totals.comparable and (totals.changed or not changed.any):
+        lines += _updates(diff)
+    state = training_state(diff)
+    if state is not None and state.tensors:
+        lines += ["", f"**Training state:** {state.text}"]
+    for kind, group in nonfinite.groups(nonfinite.events(diff)):
+        what, _, names = describe_events(kind, group, code).partition(": ")
+        lines += ["", f"**{what}:** {names}" if group[0].worse else f"{what}: {names}"]
     return lines
 
 
-def _nonfinite(change: TensorChange) -> bool:
-    """Whether the new side has more values that are no finite numbers than the old one."""
-    old, new = statistics_of(change)
-    if change.new is None or new is None or (change.old is None and change.new_summary is None):
-        return False
-    before = old.nan_count + old.pos_inf_count + old.neg_inf_count if old and change.old is not None else 0
-    return new.nan_count + new.pos_inf_count + new.neg_inf_count > before
+def _updates(diff: ModelDiff) -> list[str]:
+    """How many parameters moved, and how far."""
+    totals = diff.totals
+    text = f"**Weight updates:** {percent(totals.modified, totals.comparable)} of parameters modified"
+    if totals.changed:
+        text += f" ({totals.changed:,} of {plural(totals.pairs, 'tensor')}, "
+        text += f"relative L2 of the changed tensors {ratio(totals.changed_relative_l2)})"
+    lines = ["", text]
+    if diff.options.update_size:
+        size = update_size(diff)
+        shown = f"not known ({size.reason})" if size.reason else ratio(size.relative_l2)
+        lines += ["", f"**Update size:** {shown}"]
+    return lines
 
 
 def _tensors(diff: ModelDiff) -> list[str]:
     """One row a tensor; above a screenful one row a pattern, and every tensor in a closed section."""
-    changes = diff.changes
+    changes = tuple(change for change in diff.changes if change.role != "training")
     if not changes:
         return []
     one_by_one = tensor_table(changes[:_MOST_ROWS])
@@ -149,13 +154,20 @@ def _after_name(change: TensorChange) -> str:
 
 
 def _values(diff: ModelDiff) -> list[str]:
-    rows = [*(value_line(v, "__metadata__.") for v in diff.metadata), *(value_line(v) for v in diff.training)]
+    rows = [value_line(v, "class ") for v in diff.classes] + [value_line(v) for v in diff.graph]
+    rows += [value_line(v, "__metadata__.") for v in diff.metadata] + [value_line(v) for v in diff.training]
     if not rows:
         return []
     shown = [f"- {code(row)}" for row in rows[:_UNFOLDED]]
     if len(rows) > _UNFOLDED:
         shown.append(f"- … and {len(rows) - _UNFOLDED:,} more")
-    return ["**Metadata and training state:**", "", *shown, ""]
+    return [f"**{_headline(diff)}:**", "", *shown, ""]
+
+
+def _headline(diff: ModelDiff) -> str:
+    parts = [word for word, values in (("classes", diff.classes), ("graph", diff.graph), ("metadata", diff.metadata),
+                                       ("training state", diff.training)) if values]  # fmt: skip
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))).capitalize()
 
 
 def _notes(diff: ModelDiff) -> list[str]:

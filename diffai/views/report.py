@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from diffai.analyses.table import find
+from diffai.analyses.update import UpdateSize, update_size
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange, ValueChange
 from diffai.comparison.tensors import count
 from diffai.model import Absent
@@ -46,7 +48,7 @@ def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) 
         "facts": [_value(v) for v in diff.facts],
         "parts": [{"kind": p.kind, "old": p.old, "new": p.new, "identical": p.identical} for p in diff.parts],
         "not_expressible": list(diff.not_expressible),
-        "findings": [],
+        "findings": [values.finding(found) for found in find(diff)],
         "not_compared": _not_compared(diff),
     }
 
@@ -117,9 +119,13 @@ def _options(diff: ModelDiff) -> dict[str, Json]:
 
 
 def _comparison(diffs: Iterable[ModelDiff]) -> dict[str, Json]:
-    """Counts over one or many model diffs; all integers but the last three."""
+    """Counts over one or many model diffs; all integers but the shares and sizes at the end.
+
+    The size of an update is one model's, so that it is null over several.
+    """
     diffs = list(diffs)
     totals = count(change for diff in diffs for change in diff.tensors)
+    size = update_size(diffs[0]) if len(diffs) == 1 else UpdateSize(reason="of several models")
     old = sum(diff.old.parameters for diff in diffs)
     new = sum(diff.new.parameters for diff in diffs)
     return {
@@ -138,12 +144,20 @@ def _comparison(diffs: Iterable[ModelDiff]) -> dict[str, Json]:
         "equal_by_value": totals.equal_by_value,
         "metadata_changes": sum(len(diff.metadata) for diff in diffs),
         "training_changes": sum(len(diff.training) for diff in diffs),
+        "training_tensors_added": totals.training.added,
+        "training_tensors_removed": totals.training.removed,
+        "training_tensors_changed": totals.training.changed,
+        "class_changes": sum(len(diff.classes) for diff in diffs),
+        "graph_changes": sum(len(diff.graph) for diff in diffs),
         "significant_changes": totals.significant,
         "parameters_compared": totals.comparable,
         "parameters_modified": totals.modified,
         "values_tolerated": totals.tolerated,
         "modified_share": totals.modified / totals.comparable if totals.comparable else None,
-        "relative_l2": values.finite(totals.relative_l2),
+        "relative_l2_of_changed_tensors": values.finite(totals.changed_relative_l2),
+        "update_size": values.finite(size.relative_l2),
+        "update_cosine": values.finite(size.cosine),
+        "update_size_reason": size.reason,
     }
 
 
@@ -160,7 +174,7 @@ def _tensor(change: TensorChange) -> dict[str, Json]:
         "new": values.statistics(change.new, new) if change.new else None,
         "delta": values.delta(figures.delta) if figures and figures.delta else None,
         "cast": values.cast(figures.cast) if figures and figures.cast else None,
-        "role": change.spec.role,
+        "role": change.role,
     }
     if change.evidence:
         record["rename_evidence"] = change.evidence

@@ -5,12 +5,13 @@ from __future__ import annotations
 from diffai.comparison.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
-from diffai.views.lines import describe_cast, statistics_of, symbol, tensor_line, value_line
+from diffai.views.lines import cosine, describe_cast, describe_events, symbol, tensor_line, value_line
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.analyses.casts import CastGroup
     from diffai.views.fold import Fold
 
 _FEWEST_FOLDED = 40
@@ -112,7 +113,7 @@ def _problems(diff: ModelDiff, options: TextOptions) -> list[str]:
 
 def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
     totals = diff.totals
-    if totals.uncompared:
+    if totals.uncompared or totals.training.uncompared:
         text = "No differences found in names, shapes and dtypes (values were not compared)"
     elif totals.tolerated:
         text = "No differences found (within epsilon tolerance)"
@@ -123,7 +124,7 @@ def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
     lines = [text]
     if options.verbose and diff.new.state is None:
         lines.append(f"  {describe_side(diff.new)}")
-    return lines + _Body(diff, options).notes(quiet_uncompared=bool(totals.uncompared))
+    return lines + _Body(diff, options).notes(quiet_uncompared="values were not compared" in text)
 
 
 class _Body:
@@ -132,9 +133,8 @@ class _Body:
     def __init__(self, diff: ModelDiff, options: TextOptions) -> None:
         self.diff, self.options = diff, options
         self.changes = self._shown()
-        weights = [c for c in self.changes if c.spec.role == "weight"]
+        weights = [c for c in self.changes if c.role != "training"]
         self.unfold = options.tensor_details or len(self.changes) <= options.fold_above
-        self.training = [c for c in self.changes if c.spec.role == "training"]
         self.lines_of = self.changes if options.tensor_details or options.verbose else weights
 
     def _shown(self) -> list[TensorChange]:
@@ -167,16 +167,11 @@ class _Body:
         if diff.old.state is not None or diff.new.state is not None:
             return []
         lines = self._nonfinite()
-        structure = [
-            f"{count:,} {word}"
-            for count, word in (
-                (totals.added, "added"), (totals.removed, "removed"),
-                (totals.renamed, "renamed"), (totals.reshaped, "reshaped"),
-            )
-            if count
-        ]  # fmt: skip
-        if structure:
-            lines.append(f"  Structure: {', '.join(structure)}")
+        from diffai.analyses.structure import structure
+
+        changed = structure(diff)
+        if changed.any:
+            lines.append(f"  Structure: {changed.text}")
         elif not self.options.diff_only:
             lines.append("  No structural changes")
         old, new = diff.old.parameters, diff.new.parameters
@@ -184,51 +179,57 @@ class _Body:
             lines.append(f"  Parameters: {old:,} -> {new:,} ({change_percent(old, new)})")
         if diff.old.format != diff.new.format and not self.options.diff_only:
             lines.append(f"  Format: {diff.old.format} -> {diff.new.format}")
-        lines += self._casts()
+        if totals.cast:
+            from diffai.analyses.casts import casts
+
+            lines += [f"  Casts: {_cast_text(group)}" for group in casts(diff)]
         if totals.comparable and (totals.changed or not self.options.diff_only):
             lines.append(self._updates())
-        return lines
+            lines += self._update_size()
+        return lines + self._training()
 
     def _nonfinite(self) -> list[str]:
-        """A loud line when the new side has NaN or infinities that the old one had not."""
-        names = [c.name for c in self.diff.tensors if _became_nonfinite(c)]
-        if not names:
-            return []
-        shown = ", ".join(escape(name) for name in names[:3])
-        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-        text = f"  ! NaN or Inf appeared in {plural(len(names), 'tensor')}: {shown}{more}"
-        return [paint(text, "!", self.options.color)]
+        """A line for each kind of event, loud where something non-finite is there that was not there before."""
+        from diffai.analyses import nonfinite
+
+        lines = []
+        for kind, group in nonfinite.groups(nonfinite.events(self.diff)):
+            loud = group[0].worse
+            text = f"  {'! ' if loud else ''}{describe_events(kind, group)}"
+            lines.append(paint(text, "!", self.options.color) if loud else text)
+        return lines
 
     def _updates(self) -> str:
         totals = self.diff.totals
         text = f"  Weight updates: {percent(totals.modified, totals.comparable)} of parameters modified"
         if self.unfold and not self.options.verbose:
             return text
-        pairs = len(self.diff.tensors) - totals.added - totals.removed
         if totals.changed:
-            text += f" ({totals.changed:,} of {plural(pairs, 'tensor')}, relative L2 {ratio(totals.relative_l2)})"
+            text += f" ({totals.changed:,} of {plural(totals.pairs, 'tensor')}, "
+            text += f"relative L2 of the changed tensors {ratio(totals.changed_relative_l2)})"
         return text
 
-    def _casts(self) -> list[str]:
-        by_kind: dict[tuple[str, str], list[TensorChange]] = {}
-        for c in self.diff.tensors:
-            if "cast" in c.status and c.old and c.new:
-                by_kind.setdefault((c.old.dtype, c.new.dtype), []).append(c)
-        lines = []
-        for (before, after), group in by_kind.items():
-            casts = [c.figures.cast for c in group if c.figures and c.figures.cast]
-            note = ""
-            if len(casts) == len(group):
-                if all(c.exact for c in casts):
-                    note = " (lossless)"
-                elif all(c.rounded for c in casts):
-                    note = " (every value exactly rounded)"
-                else:
-                    note = f" ({sum(not c.rounded for c in casts):,} with changes beyond rounding)"
-                if len(casts) == 1:
-                    note = f" ({describe_cast(casts[0])})"
-            lines.append(f"  Casts: {plural(len(group), 'tensor')} {before} -> {after}{note}")
-        return lines
+    def _update_size(self) -> list[str]:
+        """The size of the whole update, where it was asked for."""
+        if not self.diff.options.update_size:
+            return []
+        from diffai.analyses.update import update_size
+
+        size = update_size(self.diff)
+        if size.reason:
+            return [f"  Update size: not known ({size.reason})"]
+        over = f", over {size.parameters:,} parameters" if size.parameters != size.parameters_new else ""
+        return [f"  Update size: {ratio(size.relative_l2)} (cosine {cosine(size.cosine)}{over})"]
+
+    def _training(self) -> list[str]:
+        """Tensors of training state in one line; their plain values have lines of their own."""
+        counts = self.diff.totals.training
+        if not (counts.added or counts.removed or counts.changed):
+            return []
+        from diffai.analyses.training import training_state
+
+        found = training_state(self.diff)
+        return [f"  Training state: {found.text}"] if found is not None else []
 
     # -- tensor lines
 
@@ -248,7 +249,8 @@ class _Body:
         out = [paint(f"  {line}", kind, options.color) for kind, line in (lines[:cap] if cap else lines)]
         if cap and len(lines) > cap:
             out.append(self._hidden(sum(counts[cap:]), len(lines) - cap))
-        out += self._folded_training()
+        if options.stats:
+            out += self._training()
         return out + self._unchanged()
 
     def _fold_line(self, f: Fold) -> str:
@@ -260,13 +262,6 @@ class _Body:
         how = "[output] max_tensor_display lifts the limit" if self.options.max_lines else "--tensor-details shows all"
         text = f"  … {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; {how})"
         return paint(text, "…", self.options.color)
-
-    def _folded_training(self) -> list[str]:
-        """Optimizer tensors in one line, unless details were asked for."""
-        if not self.training or self.lines_of is self.changes:
-            return []
-        text = f"  ~ training state: {plural(len(self.training), 'tensor')} changed (--tensor-details lists them)"
-        return [paint(text, "~", self.options.color)]
 
     def _unchanged(self) -> list[str]:
         options = self.options
@@ -287,9 +282,7 @@ class _Body:
         lines = [value_line(c, "class ") for c in diff.classes] + [value_line(c) for c in diff.graph]
         if self.options.show_structure:
             return [paint(f"  {line}", line[0], self.options.color) for line in lines]
-        lines += [
-            f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts
-        ]
+        lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
         lines += [value_line(c) for c in diff.facts]
         lines += [value_line(c, "__metadata__.") for c in diff.metadata]
         training = [value_line(c) for c in self.diff.training]
@@ -315,18 +308,15 @@ class _Body:
         return [paint(f"  ({note})", "…", options.color) for note in notes]
 
 
-def _became_nonfinite(change: TensorChange) -> bool:
-    figures = change.figures
-    if figures is not None and figures.identical:
-        return False
-    old, new = statistics_of(change)
-    if change.old is None and change.new_summary:
-        new = change.new_summary.statistics
-    if new is not None:
-        before = old.nan_count + old.pos_inf_count + old.neg_inf_count if old else 0
-        return new.nan_count + new.pos_inf_count + new.neg_inf_count > before
-    figures = change.figures
-    return bool(figures and figures.delta and figures.delta.nonfinite_count)
+def _cast_text(group: CastGroup) -> str:
+    """``2 tensors F32 -> BF16 (every value exactly rounded)``."""
+    text = f"{plural(group.tensors, 'tensor')} {group.old} -> {group.new}"
+    if group.effect == "not compared":
+        return text
+    if len(group.casts) == 1:
+        return f"{text} ({describe_cast(group.casts[0])})"
+    effects = {"lossless": "lossless", "rounded": "every value exactly rounded"}
+    return f"{text} ({effects.get(group.effect) or f'{group.beyond_rounding:,} with changes beyond rounding'})"
 
 
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from diffai.analyses.finding import Finding, Value
 from diffai.comparison.result import TensorChange
 from diffai.model import Cast, Delta, Problem, Scalar, Statistics, TensorSpec
 from diffai.views.lines import statistics_of
@@ -77,6 +78,27 @@ def cast(figures: Cast) -> dict[str, Json]:
         "overflow_count": figures.overflow_count,
         "underflow_count": figures.underflow_count,
     }
+
+
+def finding(found: Finding) -> dict[str, Json]:
+    """One finding; figures that are not finite are null."""
+    return {
+        "name": found.name,
+        "severity": found.severity,
+        "basis": found.basis,
+        "text": text(found.text),
+        "fields": _plain(found.fields),
+        "evidence": [text(line) for line in found.evidence],
+    }
+
+
+def _plain(value: Value) -> Json:
+    """Fields of a finding: mappings and tuples as objects and arrays."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return finite(value)
+    return {text(key): _plain(item) for key, item in value.items()}
 
 
 def problem(found: Problem) -> dict[str, Json]:

@@ -94,7 +94,7 @@ def test_parameter_change_absolute_and_percent() -> None:
 def test_relative_l2_of_the_whole_update() -> None:
     moved = changed(enc_w=OLD["enc.w"] * np.float32(1.5))
     assert verdict("[gate]\nmax_relative_l2 = 0.5", moved) == {}
-    assert "relative L2 0.5 is more than" in verdict("[gate]\nmax_relative_l2 = 0.4", moved)["max_relative_l2"].message
+    assert "relative L2 of the changed tensors 0.5 is more than" in verdict("[gate]\nmax_relative_l2 = 0.4", moved)["max_relative_l2"].message
     zero = {"w": np.zeros(3, "f4")}
     broken = verdict("[gate]\nmax_relative_l2 = 9", {"w": np.ones(3, "f4")}, zero)
     assert "all zero" in broken["max_relative_l2"].message

@@ -63,7 +63,7 @@ def test_a_comparison_loads_numpy_and_little_else(files: Repo) -> None:
     assert "a.weight" in text
     assert "numpy" in modules and modules.isdisjoint(HEAVY - run(files, "import numpy")[1])
     assert not any(name.startswith("diffai.formats.torch") for name in modules)
-    assert own(modules) <= 56
+    assert own(modules) <= 59
 
 
 def test_a_comparison_seen_before_is_only_printed(files: Repo) -> None:
@@ -72,7 +72,7 @@ def test_a_comparison_seen_before_is_only_printed(files: Repo) -> None:
     assert text == first
     assert modules.isdisjoint(HEAVY | NUMPYS)
     assert not any(name.startswith(("diffai.tensors", "diffai.formats.")) for name in modules - {"diffai.formats.base"})
-    assert own(modules) <= 32
+    assert own(modules) <= 35
 
 
 def test_a_text_seen_before_is_only_printed(files: Repo) -> None:

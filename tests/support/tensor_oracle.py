@@ -263,7 +263,10 @@ def cast(dtype: str, old: list[Number], new: list[Number]) -> dict[str, Any]:
         if not is_finite(a):
             continue
         if not is_finite(b):
-            overflow += 1
+            # A value within range that became infinite or NaN is another value, unless that is what it rounds to.
+            real = dtype not in COMPLEX and dtype not in INTEGER and not isinstance(a, complex)
+            within = real and abs(a) <= _largest(dtype)
+            overflow += not within or _rounded_any(dtype, a, b)
         elif dtype in COMPLEX or dtype == "BOOL":
             continue
         elif dtype in INTEGER:

@@ -57,7 +57,7 @@ def test_a_large_model_folds_by_layer() -> None:
     assert lines_of(old, new) == [
         "Model Changes: F32, 129 tensors, 2,076 parameters",
         "  No structural changes",
-        "  Weight updates: 98.7% of parameters modified (128 of 129 tensors, relative L2 0.01)",
+        "  Weight updates: 98.7% of parameters modified (128 of 129 tensors, relative L2 of the changed tensors 0.01)",
         "  ~ model.layers.[0-31].self_attn.{k,o,q,v}_proj.weight  x128  relative L2 0.01",
         "  = model.embed_tokens.weight unchanged",
     ]
@@ -182,5 +182,5 @@ def test_training_tensors_fold_into_one_line() -> None:
     lines = render_text(api.compare(checkpoint, other))
     assert "  Parameters: 2 -> 2 (0% change)" in lines
     assert "  Weight updates: 0% of parameters modified" in lines
-    assert "  ~ training state: 1 tensor changed (--tensor-details lists them)" in lines
+    assert "  Training state: changed (1 tensor, 1 value)" in lines
     assert lines[-1] == "  ~ epoch: 3 -> 4"
