@@ -116,12 +116,24 @@ def _compare(
                 revisions, paths, options, limits_for(settings), progress,
                 include=settings.include, exclude=settings.exclude, staged=staged,
             )  # fmt: skip
+        sentence = _meant_instead(words)
+        if sentence:
+            raise UsageError(sentence)
         if len(words) != 2:
             raise UsageError(_wrong_count(words))
         return compare_words(
             *words, options, limits_for(settings), progress,
             include=settings.include, exclude=settings.exclude, input_format=input_format,
         )  # fmt: skip
+
+
+def _meant_instead(words: tuple[str, ...]) -> str:
+    """What to type in place of words that name nothing; looked for only then."""
+    if all(os.path.lexists(word) or ":" in word for word in words):
+        return ""
+    from diffai.cli.misread import meant_instead
+
+    return meant_instead(words)
 
 
 def _revisions_and_paths(

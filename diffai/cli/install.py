@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable
+
 import click
+
+from diffai.git.attributes import DEFAULT_GLOBS
 
 SCOPE_HELP = {
     "local": "This repository only (the default).",
     "global": "All repositories of this user.",
     "system": "All repositories on this machine.",
 }
+
+
+def _with_globs(function: Callable[..., int]) -> Callable[..., int]:
+    """Put the default globs into the help text."""
+    lines = textwrap.wrap(" ".join(DEFAULT_GLOBS), 70, break_on_hyphens=False)
+    function.__doc__ = (function.__doc__ or "").replace("{globs}", "\n           ".join(lines))
+    return function
 
 
 @click.command("install")
@@ -30,6 +42,7 @@ SCOPE_HELP = {
 @click.option("--strict", is_flag=True, help="With --hook: block when diffai is gone, in place of only saying so.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 @click.argument("more", nargs=-1, metavar="")
+@_with_globs
 def command(
     scope: str,
     commit_attributes: bool,
@@ -47,8 +60,7 @@ def command(
     date. `diffai uninstall` restores every byte.
 
     \b
-    Globs: *.safetensors *.pt *.pth *.ckpt *.safetensors.index.json
-           pytorch_model*.bin adapter_model.bin
+    Globs: {globs}
 
     \b
     Example:

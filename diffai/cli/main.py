@@ -54,6 +54,8 @@ class _Program(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--check" in args and args[:1] != ["check"] and not any(word in COMMANDS for word in args[:1]):
             args = ["check", *(word for word in args if word != "--check")]
+        elif args[:1] == ["help"]:
+            args = [*args[1:2], "--help"]
         elif not args or (args[0] not in COMMANDS and args[0] not in ("--help", "-h", "--version")):
             args = ["diff", *args] if args or _words(ctx).split else ["--help"]
         return super().parse_args(ctx, args)
@@ -115,6 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(_sentence(error), error.exit_code)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.NoSuchOption as error:
+        from diffai.cli.misread import nearest_option
+
+        return _fail(nearest_option(error), EXIT_TROUBLE)
     except click.ClickException as error:
         error.show()
         return EXIT_TROUBLE

@@ -11,7 +11,11 @@ _DELAY = 0.5
 
 
 class ProgressBar:
-    """Called with (bytes done, bytes in all); draws with rich once the work has lasted half a second."""
+    """Called with (bytes done, bytes in all); draws with rich once the work has lasted half a second.
+
+    At 100 % it goes away: what is still to be done then cannot be measured, and a full bar that stands says that
+    nothing is.
+    """
 
     unit = ""
 
@@ -27,6 +31,9 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         """Show how far the work is."""
+        if done >= total:
+            self._stop()
+            return
         if not self._on or (self._bar is None and time.monotonic() - self._start < _DELAY):
             return
         if self._bar is None:
@@ -45,8 +52,12 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
 
 class CountBar(ProgressBar):

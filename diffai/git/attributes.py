@@ -8,15 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from diffai.errors import UsageError
+from diffai.formats.table import model_globs
 from diffai.frozen import frozen
 from diffai.git.call import demand
 from diffai.git.marks import Notes, ending_of, lines_of, newline_of
 
 DRIVER = "diffai"
-DEFAULT_GLOBS = (
-    "*.safetensors", "*.pt", "*.pth", "*.ckpt", "*.safetensors.index.json", "pytorch_model*.bin",
-    "adapter_model.bin", "*.dvc", "dvc.lock",
-)  # fmt: skip
+DEFAULT_GLOBS = (*model_globs(), "*.dvc", "dvc.lock")
 
 BEGIN = b"# >>> diffai >>>"
 END = b"# <<< diffai <<<"

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from diffai.errors import UsageError
+from diffai.formats.table import model_globs
 from diffai.git.attributes import DEFAULT_GLOBS, ask_git, find, insert, quote_glob, remove
 from diffai.git.marks import Notes
 
@@ -126,7 +127,7 @@ def test_default_globs(repo: Repo) -> None:
         "a.safetensors", "d/a.pt", "a.pth", "a.ckpt", "model.safetensors.index.json", "pytorch_model.bin",
         "pytorch_model-00001-of-00002.bin", "adapter_model.bin",
     ]  # fmt: skip
-    others = ["a.bin", "config.json", "pytorch_model.bin.index.json", "a.pt.txt", "x_adapter_model.bin"]
+    others = ["a.bin", "config.json", "a.tar", "a.pt.txt", "x_adapter_model.bin"]
     found = ask_git([*models, *others], cwd=str(repo.top))
     assert [path for path in found if found[path].diff == "diffai"] == models
 
@@ -135,3 +136,8 @@ def test_ask_git_about_nothing_and_about_odd_names(repo: Repo) -> None:
     assert ask_git([], cwd=str(repo.top)) == {}
     odd = ["a\nb.pt", "ü.pt", "-x.pt", "\udcff.pt"]
     assert list(ask_git(odd, cwd=str(repo.top))) == odd
+
+
+def test_each_format_of_the_table_is_a_default() -> None:
+    assert set(model_globs()) < set(DEFAULT_GLOBS)
+    assert set(DEFAULT_GLOBS) - set(model_globs()) == {"*.dvc", "dvc.lock"}

@@ -1,0 +1,87 @@
+"""What the user probably meant by words that name nothing: a command, a revision, an option, each with what to type."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import click
+
+from diffai.cli.main import COMMANDS
+from diffai.errors import SourceError
+from diffai.repository.runner import Repository
+
+
+def meant_instead(words: Sequence[str]) -> str:
+    """A sentence about words of ``diffai OLD NEW`` that are no files, with what to type; "" where there is none."""
+    lacking = [word for word in words if not _is_input(word)]
+    if not lacking:
+        return ""
+    repository = Repository()
+    revisions = [word for word in lacking if _is_revision(word, repository)]
+    if revisions:
+        return _revisions_say(words, revisions, repository)
+    near = get_close_matches(words[0], COMMANDS, 1, 0.7) if words[0] in lacking else []
+    if near:
+        rest = "".join(f" {shlex.quote(word)}" for word in words[1:])
+        return f"no command and no file is called {words[0]}; did you mean: diffai {near[0]}{rest}"
+    return ""
+
+
+def nearest_option(error: click.NoSuchOption) -> str:
+    """A sentence about an option that does not exist, with the nearest one that does."""
+    context = error.ctx
+    known = [name for parameter in context.command.params for name in parameter.opts] if context else []
+    near = get_close_matches(error.option_name, [name for name in known if name.startswith("-")], 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    path = context.command_path if context else "diffai"
+    return f"no such option: {error.option_name}{hint} ({path} --help lists all)"
+
+
+def _is_input(word: str) -> bool:
+    """Whether a word can name a model: a path, ``REV:path``, or what is none but shows that a path was meant."""
+    return os.path.lexists(word) or ":" in word
+
+
+def _is_revision(word: str, repository: Repository) -> bool:
+    ends = word.split("..") if ".." in word and not word.startswith((".", "/")) else [word]
+    try:
+        for end in ends:
+            repository.commit(end.removeprefix(".") or "HEAD")
+    except SourceError:
+        return False
+    return True
+
+
+def _revisions_say(words: Sequence[str], revisions: Sequence[str], repository: Repository) -> str:
+    """Revisions stand before ``--``: the whole command, with the paths that were given or the models that changed."""
+    paths = [word for word in words if word not in revisions]
+    what = " and ".join(revisions) + (" is a revision" if len(revisions) == 1 else " are revisions")
+    gone = next((path for path in paths if not _is_input(path)), "")
+    if gone:
+        return f"{what}, and {gone} is neither a revision nor a file"
+    before = "diffai " + " ".join(map(shlex.quote, revisions))
+    if paths:
+        return f"{what} and no file; type: {before} -- {' '.join(map(shlex.quote, paths))}"
+    models = _changed_models(revisions, repository)
+    single = f"{before} -- {shlex.quote(models[0]) if models else 'PATH'}"
+    if len(models) > 1:
+        return f"{what} and no files; type for one model: {single}, for all {len(models):,} that differ: {before} --"
+    return f"{what} and no file{'s' if len(revisions) > 1 else ''}; type: {single}"
+
+
+def _changed_models(revisions: Sequence[str], repository: Repository) -> list[str]:
+    """Models that differ between the revisions (or one and the work tree), as seen from the current folder."""
+    from diffai.formats.table import named_like_a_model
+    from diffai.repository.changed import changed_files, split_revisions, top_of_work_tree
+
+    try:
+        old, new = split_revisions(revisions, repository)
+        changed = [file.new_path or file.old_path for file in changed_files(repository, old, new, ())]
+        top = top_of_work_tree(repository)
+    except SourceError:
+        return []
+    found = [path for path in changed if named_like_a_model(path)]
+    return [os.path.relpath(os.path.join(top, path)) if top else path for path in found]
