@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffai.errors import EXIT_OK, UsageError
+from diffai.errors import EXIT_OK, DiffaiError, UsageError
+
+if TYPE_CHECKING:
+    from diffai.policy.verdicts import GateReport
 
 _EPILOG = """\b
 Examples:
@@ -48,28 +51,49 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> int:
 
 
 def _run(paths: tuple[str, ...], given: dict[str, Any]) -> int:
+    from diffai.cli.options import write_lines
+    from diffai.gate.ci import Files, write_files
+    from diffai.policy.verdicts import GateReport
+    from diffai.views.gate_github import annotation_lines
+    from diffai.views.gate_text import gate_lines
+
+    on_github = os.environ.get("GITHUB_ACTIONS") == "true"
+    outputs = given["outputs"] or (os.environ.get("GITHUB_OUTPUT", "") if on_github else "")
+    files = Files(given["summary"], given["comment"], outputs, given["json_"], given["code_quality"])
+    failed: Exception | None = None
+    try:
+        report = _report(paths, given)
+    except Exception as error:  # whatever it is: what CI leaves behind must not look like an old, or no, answer
+        failed = error
+        what = str(error) if isinstance(error, DiffaiError) else f"{type(error).__name__} in diffai itself"
+        report = GateReport(given["base"] or "?", given["head"] or "HEAD", failure=what)
+    write_files(report, files)
+    lines = gate_lines(report, verbose=True) if failed is None else []
+    if not report.verdicts and not report.failure:
+        lines.append(f"diffai ci: no model changed ({report.old} -> {report.new})")
+    wanted = on_github if given["annotations"] is None else given["annotations"]
+    write_lines([*lines, *(annotation_lines(report) if wanted else [])])
+    if failed is not None:
+        raise failed
+    return report.exit_code
+
+
+def _report(paths: tuple[str, ...], given: dict[str, Any]) -> GateReport:
+    """Judge.
+
+    Raises:
+        DiffaiError: it cannot be judged at all.
+    """
     from dataclasses import replace
 
     from diffai.cli.gate import request_of
-    from diffai.cli.options import write_lines
     from diffai.cli.progress import ProgressBar
+    from diffai.gate.bases import base_from_environment
     from diffai.gate.check import run_gate
-    from diffai.gate.ci import Files, base_from_environment, write_files
-    from diffai.views.gate_github import annotation_lines
-    from diffai.views.gate_text import gate_lines
 
     given["base"] = given["base"] or base_from_environment()
     if not given["base"]:
         raise UsageError("name where the change began: diffai ci --base origin/main")
-    on_github = os.environ.get("GITHUB_ACTIONS") == "true"
     request = request_of(paths, given)
     with ProgressBar("judging") as progress:
-        report = run_gate(replace(request, progress=progress, full=True))
-    outputs = given["outputs"] or (os.environ.get("GITHUB_OUTPUT", "") if on_github else "")
-    write_files(report, Files(given["summary"], given["comment"], outputs, given["json_"], given["code_quality"]))
-    lines = gate_lines(report, verbose=True)
-    if not report.verdicts:
-        lines.append(f"diffai ci: no model changed ({report.old} -> {report.new})")
-    wanted = on_github if given["annotations"] is None else given["annotations"]
-    write_lines([*lines, *(annotation_lines(report) if wanted else [])])
-    return report.exit_code
+        return run_gate(replace(request, progress=progress, full=True))

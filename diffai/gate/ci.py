@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 
 from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
@@ -37,14 +36,6 @@ class Files:
     outputs: str = ""
     json: str = ""
     code_quality: str = ""
-
-
-def base_from_environment(environment: Mapping[str, str] = os.environ) -> str:
-    """The base of a merge request or pull request, as GitLab and GitHub name it; "" elsewhere."""
-    if environment.get("CI_MERGE_REQUEST_DIFF_BASE_SHA"):
-        return environment["CI_MERGE_REQUEST_DIFF_BASE_SHA"]
-    branch = environment.get("GITHUB_BASE_REF", "")
-    return f"origin/{branch}" if branch else ""
 
 
 def write_files(report: GateReport, files: Files) -> None:

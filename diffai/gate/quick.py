@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
             return None
         elif not word.startswith("-"):
             paths.append(word)
-    wrong = ("--head" in options and not options.get("--base")) or any(
+    wrong = options.get("--base") == "" or ("--head" in options and not options.get("--base")) or any(
         options.get(name, "") not in allowed for name, allowed in _ALLOWED.items()
     )
     return None if wrong else (options, paths)

@@ -77,8 +77,11 @@ def find_range(repository: Repository, words: Words) -> Range:
         return Range(old, index, index, changes, staged=True)
     head = repository.commit(words.head or "HEAD")
     new = Point(head, _short(words.head or "HEAD"))
-    pushed = words.hook == "pre-push" or is_zero(words.base)
-    base = _pushed_base(repository, words, head) if pushed else words.base
+    base = words.base
+    if words.hook == "pre-push":
+        base = _pushed_base(repository, words, head)
+    elif is_zero(base):
+        base = _new_branch_base(repository, head)
     if not base:
         nothing = Point(empty_tree(repository), "nothing")
         note = "nothing was pushed before, so every model is new and the policy is the one that is pushed"
@@ -88,6 +91,31 @@ def find_range(repository: Repository, words: Words) -> Range:
     policy = Point(tip, _short(base))
     label = policy.label if start == tip else f"{start[:9]} (where {new.label} left {policy.label})"
     return Range(Point(start, label), new, policy, changed_entries(repository, start, head), staged=False, note=note)
+
+
+def _new_branch_base(repository: Repository, head: str) -> str:
+    """The default branch, which a branch that CI sees for the first time must have left.
+
+    No other branch will do: whoever pushes may have pushed that one, too, with a policy of their own.
+
+    Raises:
+        SourceError: the default branch is not known, or is the new one itself.
+    """
+    from diffai.gate.bases import current_branch, default_branch
+
+    ref, name = default_branch(repository)
+    if not ref:
+        what = f"{name} is not among the remote branches here" if name else "which one that is, is not known"
+        raise SourceError(
+            f"the base is a new branch's (all zeros), so it must have left the default branch, but {what};"
+            " fetch it, or name the base: --base origin/main"
+        )
+    if repository.commit(ref) == head and current_branch(repository) in ("", name):
+        raise SourceError(
+            f"the base is a new branch's (all zeros), and the head is the default branch {ref} itself:"
+            " what was there before is not known; name the base: --base REV"
+        )
+    return ref
 
 
 def _pushed_base(repository: Repository, words: Words, head: str) -> str:
@@ -100,8 +128,6 @@ def _pushed_base(repository: Repository, words: Words, head: str) -> str:
     for pattern in (f"refs/remotes/{words.remote}/" if words.remote else "", "refs/remotes/"):
         names = repository.ask("for-each-ref", "--format=%(objectname)", pattern).decode("ascii").split()
         if pattern and names:
-            if not words.hook:  # in CI the pushed branch itself is among them
-                names = [name for name in names if name != head]
             try:
                 return repository.ask("merge-base", head, *dict.fromkeys(names)).decode("ascii").split()[0]
             except (GitError, IndexError):

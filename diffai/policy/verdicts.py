@@ -114,6 +114,7 @@ class GateReport:
         commands: further commands for the advice, by purpose.
         ask: whether a person at a terminal may let a refused change pass.
         asked: a person was asked, and said this; "" = nobody was asked.
+        failure: why nothing could be judged at all (no base, a shallow clone, a broken policy); "" = it could.
     """
 
     old: str
@@ -125,6 +126,7 @@ class GateReport:
     commands: Mapping[str, str] = field(default_factory=dict)
     ask: bool = False
     asked: Literal["", "yes", "no"] = ""
+    failure: str = ""
 
     def count(self, outcome: Outcome) -> int:
         """Number of models with this outcome."""
@@ -138,6 +140,6 @@ class GateReport:
     @property
     def exit_code(self) -> int:
         """2 could not judge, 1 refused, 0 pass; a person's yes passes what was judged."""
-        if self.unjudged:
+        if self.unjudged or self.failure:
             return 2
         return 1 if self.count("refused") and self.asked != "yes" else 0

@@ -14,6 +14,8 @@ def annotation_lines(report: GateReport) -> list[str]:
 
     GitHub shows ten of each kind a step; of more models than ten the last line tells how many there are.
     """
+    if report.failure:
+        return [f"::error title=diffai::{_data(headline(report))}"]
     found = [verdict for verdict in report.verdicts if verdict.outcome not in ("pass", "approved")]
     found.sort(key=lambda verdict: not _is_error(verdict))
     keep = MOST if len(found) <= MOST else MOST - 1
@@ -42,7 +44,8 @@ def _annotation(verdict: Verdict) -> str:
 
 def _data(text: str) -> str:
     """A message, escaped as GitHub's toolkit does."""
-    clean = text.encode("utf-8", "replace").decode("utf-8")
+    clean = "".join(c if c.isprintable() or c in "\r\n" else escape(c) for c in text)
+    clean = clean.replace("##[", "#\\x23[")  # the older commands, which are taken anywhere in a line
     return clean.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

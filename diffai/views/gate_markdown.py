@@ -65,6 +65,9 @@ def _reserve(order: Sequence[Verdict], current: Verdict) -> int:
 def document_head(report: GateReport, title: str) -> list[str]:
     """Title, result, notes and a table of all models."""
     sign = "❌" if report.exit_code == 1 else "❓" if report.exit_code else "✅"
+    if report.failure:
+        return [f"## {title}", "", f"{sign} **{plain(headline(report))}**", "",
+                "No model was judged: this is no statement about any of them.", ""]  # fmt: skip
     if not report.verdicts:
         return [f"## {title}", "", f"{sign} No model changed between {code(report.old)} and {code(report.new)}.", "",
                 *_notes(report)]  # fmt: skip

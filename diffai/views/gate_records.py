@@ -9,6 +9,7 @@ from diffai.views import values
 from diffai.views.lines import symbol, tensor_line
 from diffai.views.report import comparison_of
 from diffai.views.state import describe_state
+from diffai.views.style import escape
 from diffai.views.values import Json
 
 SCHEMA = "diffai.gate/1"
@@ -35,6 +36,7 @@ def gate_record(report: GateReport) -> dict[str, Json]:
         "models": [_model(verdict) for verdict in report.verdicts],
         "notes": [values.text(note) for note in report.notes],
         "continued_by_hand": report.asked == "yes",
+        "failure": values.text(report.failure) or None,
     }
 
 
@@ -84,13 +86,16 @@ def code_quality(report: GateReport) -> list[dict[str, Json]]:
         if verdict.not_judged:
             severity = "critical" if verdict.must_judge else "info"
             entries.append(_entry(verdict, "not-judged", f"NOT JUDGED: {verdict.not_judged}", severity))
+    if report.failure:
+        place = report.policy or ".diffai.toml"  # the format needs a file
+        entries.append(_entry(Verdict(place, "changed"), "not-judged", f"NOT JUDGED: {report.failure}", "critical"))
     return entries
 
 
 def _entry(verdict: Verdict, rule: str, text: str, severity: str) -> dict[str, Json]:
     path = values.text(verdict.file or verdict.path)
     return {
-        "description": values.text(text),
+        "description": escape(text, longest=1000),
         "check_name": f"diffai-{rule}",
         "fingerprint": sha256(f"{path}\n{rule}\n{text}".encode("utf-8", "replace")).hexdigest(),
         "severity": severity,

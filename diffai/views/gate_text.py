@@ -18,6 +18,8 @@ _WORDS = {
 
 def gate_lines(report: GateReport, *, color: bool = False, verbose: bool = False) -> list[str]:
     """All lines; none when no model changed and there is nothing to note."""
+    if report.failure:
+        return [paint(f"diffai gate: {headline(report)}", "!", color)]
     if not report.verdicts:
         return [f"diffai gate: {escape(note, longest=500)}" for note in report.notes]
     lines = [paint(f"diffai gate: {headline(report)}", "!" if report.exit_code else "#", color)]
@@ -29,20 +31,16 @@ def gate_lines(report: GateReport, *, color: bool = False, verbose: bool = False
     if len(loud) > _MOST_MODELS:
         lines += ["", f"... and {plural(len(loud) - _MOST_MODELS, 'more model')} (--format json lists all)"]
     for verdict in quiet if verbose else [v for v in quiet if v.outcome == "approved"]:
-        lines.append(f"  {_shown(verdict)}: {_WORDS[verdict.outcome]}"
+        lines.append(f"  {escape(verdict.shown)}: {_WORDS[verdict.outcome]}"
                      + (f" ({escape(verdict.approval, longest=300)})" if verdict.approval else ""))  # fmt: skip
     advice = _advice(report)
     return [*lines, "", *advice] if advice else lines
 
 
-def _shown(verdict: Verdict) -> str:
-    """Its path; one that begins like a command to GitHub's log (``::error``, ``##[group]``) is made harmless."""
-    text = escape(verdict.shown)
-    return f"./{text}" if text.startswith(("::", "##[")) else text
-
-
 def headline(report: GateReport) -> str:
     """One line: the result, and how many models of which sort."""
+    if report.failure:
+        return f"NOT JUDGED: {escape(report.failure, longest=600)}"
     total = len(report.verdicts)
     refused, unjudged = report.count("refused"), sum(bool(v.not_judged) for v in report.verdicts)
     parts = []
@@ -65,7 +63,7 @@ def headline(report: GateReport) -> str:
 def _model(verdict: Verdict, color: bool) -> list[str]:
     words = _WORDS[verdict.outcome]
     loud = verdict.outcome in ("refused", "not judged")
-    lines = [paint(f"{_shown(verdict)}: {words}", "!" if loud else "#", color)]
+    lines = [paint(f"{escape(verdict.shown)}: {words}", "!" if loud else "#", color)]
     if verdict.not_judged:
         line = f"  ! NOT JUDGED: {escape(verdict.not_judged, longest=600)}"
         lines.append(paint(line, "!", color))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gating import diffai, gate, model
@@ -78,6 +79,102 @@ def test_sizes_are_kept_and_omissions_said(repo: Repo, tmp_path: Path) -> None:
     assert len(text.encode()) <= 60_000 and "left out to keep this under 60,000 bytes" in text
     assert text.count("<details>") == text.count("</details>")  # sections are whole
     assert all(f"`m{n:03}.safetensors`" in text for n in range(40))
+
+
+ZEROS = "0" * 40
+
+
+def judged(repo: Repo, folder: Path, *words: str, **env: str) -> tuple[Any, Any, dict[str, str]]:
+    """(the process, the report, the output values) of a run that must leave all its files behind."""
+    names = {"--summary": "s.md", "--comment": "c.md", "--json": "r.json", "--code-quality": "q.json", "--output": "o"}
+    for name in names.values():
+        (folder / name).unlink(missing_ok=True)
+    files = [word for option, name in names.items() for word in (option, str(folder / name))]
+    done = diffai("ci", *words, *files, "--annotations", cwd=repo.top, env=env)
+    report = json.loads((folder / "r.json").read_text())
+    values = dict(line.split("=") for line in (folder / "o").read_text().splitlines())
+    if report["failure"]:
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert all("NOT JUDGED" in (folder / name).read_text() for name in ("s.md", "c.md", "q.json"))
+        assert "No model changed" not in (folder / "c.md").read_text() and values["result"] == "not-judged"
+        assert "::error title=diffai::NOT JUDGED: " in done.stdout
+    return done, report, values
+
+
+def validate(report: object) -> None:
+    import jsonschema
+
+    schema = json.loads((ROOT / "diffai" / "views" / "gate.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(report)
+
+
+def test_a_shallow_clone_leaves_not_judged_behind(branch: Repo, tmp_path: Path) -> None:
+    shallow = branch.clone(tmp_path / "shallow", "--depth", "1", "--branch", "work", "--no-single-branch")
+    done, report, _ = judged(shallow, tmp_path, "--base", "origin/main")
+    assert "shallow" in report["failure"] and "fetch-depth: 0" in done.stderr
+    validate(report)
+
+
+@pytest.mark.parametrize("words", [(), ("--base", ""), ("--base", "nowhere"), ("--base", "main", "--config", "gone")])
+def test_whatever_stops_it_is_left_behind(branch: Repo, tmp_path: Path, words: tuple[str, ...]) -> None:
+    _, report, _ = judged(branch, tmp_path, *words)
+    assert report["failure"] and report["result"] == "not judged" and report["models"] == []
+
+
+def test_a_new_branch_is_judged_from_the_default_branch_by_its_policy(branch: Repo, tmp_path: Path) -> None:
+    branch.commit({".diffai.toml": "[gate]\nstructure = 'allow'\nforbid_nan = false\n"})  # what is pushed weakens
+    branch.git("branch", "loose", "work~1")
+    clone = branch.clone(tmp_path / "clone", "--branch", "work")
+    for words, env in (
+        (("origin/main", "main"), {}), (("origin/main", ""), {"CI_DEFAULT_BRANCH": "main"}),
+        (("origin/main", ""), {"DIFFAI_DEFAULT_BRANCH": "main"}), (("origin/main", ""), {"GITHUB_EVENT_PATH": "e"}),
+    ):  # fmt: skip
+        clone.git("remote", "set-head", "origin", *([words[1]] if words[1] else ["--delete"]))
+        (clone.top / "e").write_text('{"repository": {"default_branch": "main"}}')
+        _, report, _ = judged(clone, tmp_path, "--base", ZEROS, **env)
+        assert report["failure"] is None and report["counts"]["refused"] == 2 and words[0] in report["old"]
+        assert not report["policy"]
+
+
+def test_a_new_branch_without_a_known_default_is_not_judged(branch: Repo, tmp_path: Path) -> None:
+    _, report, _ = judged(branch, tmp_path, "--base", ZEROS)  # no remote at all
+    assert "default branch" in report["failure"]
+    branch.git("checkout", "-q", "main")
+    clone = branch.clone(tmp_path / "clone")  # the first push of the default branch itself
+    _, report, _ = judged(clone, tmp_path, "--base", ZEROS)
+    assert "origin/main itself" in report["failure"]
+    clone.git("checkout", "-q", "-b", "release")
+    _, report, _ = judged(clone, tmp_path, "--base", ZEROS)
+    assert report["failure"] is None and report["models"] == []
+
+
+def test_an_empty_base_is_no_question_about_the_index(branch: Repo) -> None:
+    done = gate(branch, "--base", "")
+    assert done.returncode == 2 and "--base is empty" in done.stderr
+
+
+def test_no_output_holds_control_bytes_or_commands(repo: Repo, tmp_path: Path) -> None:
+    evil = ("::add-mask::x", "  ::stop-commands::y", "a##[group]b", "c\x1b[2Jd\r::error::e", "f\u202eg")
+    first = {"::m.safetensors": model(4, metadata={"k": "::add-mask::x"}), "n.pt": "x"}
+    changed = model(5, nan=True, extra=evil, metadata={"k": "::set-output::z", "::l\x1b": "##[error]v"})
+    second = {"::m.safetensors": changed, "##[group]\x1b.safetensors": changed, "n.pt": "::add-mask::y"}
+    for files in ({**first, ".diffai.toml": "[gate]\nmetadata = 'forbid'\n"}, second):
+        repo.write(files)
+        repo.git("add", "-A")
+        repo.git("commit", "-q", "-m", "x")
+    outputs = [gate(repo, "--base", "HEAD~1", "--format", name).stdout for name in ("text", "json", "markdown", "github")]
+    outputs.append(gate(repo, "approve", "./::m.safetensors", "--why", "::add-mask::w", "--base", "HEAD~1").stdout)
+    outputs.append(gate(repo, "approve", "--list").stdout)
+    done, _, _ = judged(repo, tmp_path, "--base", "HEAD~1")
+    outputs += [done.stdout, *((tmp_path / name).read_text() for name in ("s.md", "c.md", "r.json", "q.json", "o"))]
+    assert all("REFUSED" in text or "refused" in text for text in (outputs[0], outputs[2], outputs[3]))
+    for text in outputs:
+        data = text.startswith("{")  # JSON escapes what would act; the rest is data
+        assert not [c for c in text if (c < " " if data else not c.isprintable()) and c not in "\n\u200b"]
+    for text in (outputs[0], *outputs[3:7]):  # what is printed into a log
+        lines = [line.strip() for line in text.splitlines() if line.strip().startswith("::")]
+        assert all(line.startswith(("::error file=", "::warning file=")) for line in lines)
+        assert "##[" not in text
 
 
 def test_at_most_ten_annotations(repo: Repo) -> None:

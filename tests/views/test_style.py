@@ -106,6 +106,19 @@ def test_size(count: int, text: str) -> None:
     assert style.size(count) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::add-mask::x", "\\x3a:add-mask::x"),
+        ("  ::error::x\n", "  \\x3a:error::x\\n"),
+        ("a::b", "a::b"),
+        ("x##[group]y##[endgroup]", "x#\\x23[group]y#\\x23[endgroup]"),
+    ],
+)
+def test_no_name_is_a_command_of_a_ci(text: str, shown: str) -> None:
+    assert style.escape(text) == shown
+
+
 def test_each_painted_line_is_reset_by_itself() -> None:
     assert style.paint("+ x", "+", True) == "\x1b[32m+ x\x1b[m"
     assert style.paint("+ x", "+", False) == "+ x"
