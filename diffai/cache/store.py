@@ -12,16 +12,13 @@ would bring OpenSSL).
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
-from collections.abc import Iterator
-from contextlib import suppress
 
 from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from typing import Any, Literal
 
     Kind = Literal["side", "pair"]
@@ -32,8 +29,8 @@ SCHEMA = 2
 DEFAULT_LIMIT = 256 << 20
 """Bytes that the folder may hold by default (git config ``diffai.cacheSize``)."""
 
-_MAGIC = b"diffai-cache 1\n"
-_CHECK_BYTES = 4
+_MAGIC = b"diffai-cache 2\n"
+_CHECK_BYTES = _LENGTH_BYTES = 4
 _STALE_SECONDS = 3600
 _LARGEST = 64 << 20  # an entry above this is not worth its place
 _LARGEST_TEXT = 1 << 30  # what unpacks to more is cut there, so that it is no JSON
@@ -67,6 +64,25 @@ class Store:
 
     def get(self, kind: Kind, *key: str) -> Any:
         """The value of an entry (what JSON can hold); None when there is none, or only a damaged one."""
+        content = self.get_bytes(kind, *key)
+        if content is None:
+            return None
+        import json
+
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+
+    def put(self, kind: Kind, *key: str, value: Any) -> None:
+        """Keep a value; a folder that cannot be written is left as it is."""
+        if self._writable:
+            import json
+
+            self.put_bytes(kind, *key, content=json.dumps(value, separators=(",", ":")).encode("ascii"))
+
+    def get_bytes(self, kind: Kind, *key: str) -> bytes | None:
+        """The content of an entry; None when there is none, or only a damaged one."""
         if not self.limit:
             return None
         path = self._path(kind, key)
@@ -79,17 +95,16 @@ class Store:
         if entry is None:
             self._discard(path)
             return None
-        if entry["key"] != list(key):
+        if entry[0] != _text_of(key):
             return None
-        with suppress(OSError):
-            os.utime(path)  # the oldest go first: what is used is young
-        return entry["value"]
+        self._use(path)
+        return entry[1]
 
-    def put(self, kind: Kind, *key: str, value: Any) -> None:
-        """Keep a value; a folder that cannot be written is left as it is."""
+    def put_bytes(self, kind: Kind, *key: str, content: bytes) -> None:
+        """Keep some bytes; a folder that cannot be written is left as it is."""
         if not self._writable:
             return
-        data = _encoded({"key": list(key), "value": value})
+        data = _encoded(_text_of(key), content)
         if len(data) > min(_LARGEST, self.limit // 4):
             return
         path = self._path(kind, key)
@@ -138,12 +153,16 @@ class Store:
         """
         count = 0
         for _, _, path in list(self._files()):
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(path)
-                count += 1
+            except FileNotFoundError:
+                continue
+            count += 1
         for folder, _, _ in os.walk(self.folder, topdown=False):
-            with suppress(OSError):
+            try:
                 os.rmdir(folder)
+            except OSError:
+                continue
         return count
 
     def _path(self, kind: Kind, key: tuple[str, ...]) -> str:
@@ -151,8 +170,7 @@ class Store:
 
         from diffai import __version__
 
-        text = "\0".join((kind, str(SCHEMA), __version__, *key))
-        name = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+        name = xxhash.xxh3_128_hexdigest(_text_of((kind, str(SCHEMA), __version__, *key)))
         return os.path.join(self.folder, kind, name[:2], name[2:])
 
     def _files(self) -> Iterator[tuple[float, int, str]]:
@@ -173,6 +191,14 @@ class Store:
                     continue
                 yield status.st_mtime, status.st_size, path
 
+    def _use(self, path: str) -> bool:
+        """The oldest go first: what is used is young."""
+        try:
+            os.utime(path)
+        except OSError:
+            return False
+        return True
+
     def _discard(self, path: str) -> bool:
         try:
             os.unlink(path)
@@ -181,22 +207,32 @@ class Store:
         return True
 
 
-def _encoded(entry: dict[str, Any]) -> bytes:
-    body = zlib.compress(json.dumps(entry, separators=(",", ":")).encode("ascii"), 1)
+def _text_of(key: Sequence[str]) -> bytes:
+    """A key as bytes, such that no two keys have the same."""
+    return b"".join(f"{len(word)}:{word}".encode("utf-8", "surrogatepass") for word in key)
+
+
+def _encoded(key: bytes, content: bytes) -> bytes:
+    import zlib
+
+    body = zlib.compress(len(key).to_bytes(_LENGTH_BYTES, "big") + key + content, 1)
     return _MAGIC + zlib.crc32(body).to_bytes(_CHECK_BYTES, "big") + body
 
 
-def _decoded(data: bytes) -> dict[str, Any] | None:
-    """Key and value; None when the entry is not as it was written."""
+def _decoded(data: bytes) -> tuple[bytes, bytes] | None:
+    """Key and content; None when the entry is not as it was written."""
+    import zlib
+
     start = len(_MAGIC) + _CHECK_BYTES
     body = data[start:]
     if not data.startswith(_MAGIC) or zlib.crc32(body).to_bytes(_CHECK_BYTES, "big") != data[len(_MAGIC) : start]:
         return None
     try:
-        entry = json.loads(zlib.decompressobj().decompress(body, _LARGEST_TEXT))
-    except (zlib.error, ValueError, RecursionError):
+        entry = zlib.decompressobj().decompress(body, _LARGEST_TEXT)
+    except zlib.error:
         return None
-    return entry if isinstance(entry, dict) and entry.keys() == {"key", "value"} else None
+    end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
+    return (entry[_LENGTH_BYTES:end], entry[end:]) if len(entry) >= end else None
 
 
 def _write_whole(path: str, data: bytes) -> None:
@@ -210,6 +246,8 @@ def _write_whole(path: str, data: bytes) -> None:
             file.write(data)
         os.replace(temporary, path)
     except BaseException:
+        from contextlib import suppress
+
         with suppress(OSError):
             os.unlink(temporary)
         raise

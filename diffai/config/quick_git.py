@@ -26,6 +26,7 @@ class Question:
         command = ["git", *(["-C", cwd] if cwd not in ("", ".") else []), *arguments]
         self.arguments, self.cwd = arguments, cwd
         self._program: Popen[bytes] | None = None
+        self._answer: tuple[int, bytes] | None = None
         if not hasattr(os, "posix_spawnp"):  # Windows
             from subprocess import DEVNULL, PIPE, Popen
 
@@ -46,7 +47,12 @@ class Question:
             os.close(writing)
 
     def answer(self) -> tuple[int, bytes]:
-        """Exit status and standard output, once git has ended; to be called once."""
+        """Exit status and standard output, once git has ended."""
+        if self._answer is None:
+            self._answer = self._wait()
+        return self._answer
+
+    def _wait(self) -> tuple[int, bytes]:
         if self._program is not None:
             output = self._program.communicate()[0]
             return self._program.returncode, output

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from diffai.comparison.models import Input
     from diffai.comparison.result import ModelDiff
+    from diffai.config.quick_git import Question
     from diffai.formats.base import Limits
+    from diffai.git.remember import RememberedCall
 
 _ZERO = "0" * 40
 _ABBREV = 7
@@ -66,30 +68,54 @@ def _run(argv: list[str]) -> None:
         argv[0], argv[7] if len(argv) == 9 else argv[0], argv[1], argv[2], argv[3], argv[4], argv[5], argv[6],
         argv[8] if len(argv) == 9 else "",
     )  # fmt: skip
-    asked = ask_environment()  # git answers while the next modules are loaded
+    asked = ask_environment()  # git answers while the bytes are read
     pointer = is_pointer_name(change.old_path) and is_pointer_name(change.new_path)
+    call = None if pointer or not _is_about_bytes(change) else _remembered(change, asked)
+    known = call.get() if call is not None else None
+    if known is not None:
+        sys.stdout.write(known)
+        return
     if pointer:
         from diffai.git.dvc_driver import pointer_diff, with_object_name
 
         change = with_object_name(change)
     else:
-        import diffai.comparison.result
-        import diffai.git.remember  # noqa: F401
+        import diffai.comparison.result  # noqa: F401
     environment = read_environment(asked)
-    _print(_header(change, environment))
+    header = _header(change, environment)
     if environment.complaint:
-        _print(
-            [
-                paint(
-                    f"! diffai: {escape(environment.complaint, longest=500)}; defaults are used", "!", environment.color
-                )
-            ]
-        )
+        complaint = f"! diffai: {escape(environment.complaint, longest=500)}; defaults are used"
+        header.append(paint(complaint, "!", environment.color))
+    _print(header)
     sys.stdout.flush()  # the file's name stands before heavy work starts
     if pointer and not (change.old_absent and change.new_absent) and not _is_special(change):
         _print(pointer_diff(change, environment))
-        return
-    _body(change, environment)
+    elif call is not None:
+        body = _compared_body(change, environment, call)
+        if body:
+            call.put("\n".join([*header, *body, ""]), environment.settings.cache_size)
+    else:
+        _body(change, environment)
+
+
+def _is_about_bytes(change: Change) -> bool:
+    """Whether what is printed depends on the bytes of both files, and on nothing that lies beside them."""
+    both_absent = change.old_absent and change.new_absent
+    return not (both_absent or _is_special(change) or change.old_path.endswith(".index.json"))
+
+
+def _remembered(change: Change, asked: Question | None) -> RememberedCall:
+    from diffai.git.remember import RememberedCall
+
+    words = (
+        "driver", change.old_path, change.new_path, change.old_hex, change.old_mode, change.new_hex, change.new_mode,
+        change.note,
+    )  # fmt: skip
+    files = [
+        os.devnull if absent else file
+        for absent, file in ((change.old_absent, change.old_file), (change.new_absent, change.new_file))
+    ]
+    return RememberedCall("pair", words, files, asked)
 
 
 def _is_special(change: Change) -> bool:
@@ -123,40 +149,50 @@ def _header(change: Change, environment: GitEnvironment) -> list[str]:
 
 
 def _body(change: Change, environment: GitEnvironment) -> None:
+    """What there is to say of what has no bytes of its own, or more than its own."""
     if change.old_absent and change.new_absent:
         _print(["  (neither side has this file)"])
         return
     if _is_special(change):
         _plain(change, environment)
         return
-    if change.old_path.endswith(".index.json"):
-        from diffai.git.shard_index import index_diff
+    from diffai.git.shard_index import index_diff
 
-        _print(index_diff(change, environment))
-        return
-    from diffai.git.remember import RememberedDiff
+    _print(index_diff(change, environment))
 
-    files = (
-        ("" if change.old_absent else change.old_file, change.old_path),
-        ("" if change.new_absent else change.new_file, change.new_path),
-    )
-    remembered = RememberedDiff(files, environment.compare_options(), environment)
+
+def _compared_body(change: Change, environment: GitEnvironment, call: RememberedCall) -> list[str]:
+    """Print what differs between two models; the lines come back where they may be remembered."""
+    from diffai.cache.places import open_store
+    from diffai.comparison.remembered import RememberedComparison
+    from diffai.git.remember import is_one_file
+
+    suffixes = (os.path.splitext(path)[1].lower() for path in (change.old_path, change.new_path))
+    names = [f"{content} {suffix}" if content else "" for content, suffix in zip(call.contents, suffixes, strict=False)]
+    store = open_store(limit=environment.settings.cache_size if names else 0)
+    remembered = RememberedComparison(store, names, environment.compare_options())
     known = remembered.get()
     if known is not None:
-        _print(_rendered(known, environment))
-        return
+        lines = _rendered(known, environment)
+        _print(lines)
+        return lines
     limits = environment.limits()
     old = _open(change.old_file, change.old_path, change.old_absent, limits)
     new = _open(change.new_file, change.new_path, change.new_absent, limits)
     try:
         if not any(_is_model(side) for side in (old, new)):
             _plain(change, environment)
-            return
+            return []
         diff = _compared(old, new, environment)
-        _print(_rendered(diff, environment))
-        remembered.put(diff)
+        lines = _rendered(diff, environment)
+        _print(lines)
         if any(side.state is not None and not isinstance(side.state, Absent) for side in (old, new)):
             _print(_sizes(change))
+            return []
+        if not call.unchanged or any(s.checkpoint is not None and not is_one_file(s.checkpoint) for s in (old, new)):
+            return []
+        remembered.put(diff)
+        return lines
     finally:
         for side in (old, new):
             if side.checkpoint is not None:

@@ -101,9 +101,9 @@ class Change:
         return self.new_file == os.devnull or self.new_mode == "."
 
 
-def ask_environment(cwd: str = ".") -> Question | None:
+def ask_environment() -> Question | None:
     """Ask git for its configuration, in one call; it answers while the caller loads what it needs next."""
-    return ask_git(cwd, _PATTERN)
+    return ask_git(os.curdir, _PATTERN)
 
 
 def read_environment(asked: Question | None, cwd: str = ".") -> GitEnvironment:

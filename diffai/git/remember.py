@@ -1,127 +1,174 @@
-"""What was computed for the same bytes before, by content: a second ``git log -p`` does no arithmetic.
+"""What one call of git's printed for the same bytes before: a second ``git log -p`` does no arithmetic.
 
-Keys are made of the bytes that git handed over (or of the object that a pointer among them led to), never of an
-object name that may be a pointer's. A hit loads no numpy.
+A call depends on its arguments, the bytes of its files, git's configuration, the configuration files of the clone and
+the terminal. All of these are in the key as they are, unread: nothing has to be loaded to look, and nothing can be
+forgotten. Keys are made of the bytes that git handed over (or of the object that a pointer among them led to), never
+of an object name that may be a pointer's.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
-from diffai.cache.places import content_id, open_store
+from diffai.cache.places import content_id, digest_of, open_store
+from diffai.config import FILE_NAME, repository_root
 from diffai.errors import DiffaiError
-from diffai.git.environment import GitEnvironment
-from diffai.model import Absent, State
-from diffai.snapshots.directory import Directory
-from diffai.sources.base import Source
+from diffai.sources.local import LocalFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from diffai.comparison.result import CompareOptions, ModelDiff
-    from diffai.config import Settings
+    from diffai.cache.store import Kind
+    from diffai.config.quick_git import Question
+    from diffai.model import Checkpoint
+
+SCHEMA = 1
+"""Raised when a call prints something else for the same input, within one version of the program."""
+
+_LARGEST_POINTER = 32 * 1024
+_LARGEST_FILE = 1 << 20
+_TERMINAL = ("NO_COLOR", "TERM", "COLUMNS", "GIT_PAGER_IN_USE", "LANG", "LC_ALL", "LC_CTYPE")
+_AT_ONCE = 8 << 20
+"""Bytes that are read while git is asked whether they may be."""
+_UNREAD = (b"diffai.shapeonly\n", b"diffai.maxbytes\n")
+"""Settings by which files are not to be read to the end, not even for their names."""
 
 
-class RememberedDiff:
-    """The place of one comparison in the cache; ``get`` and ``put`` do nothing where there is none.
+class RememberedCall:
+    """The place of one call in the cache.
 
     Args:
-        files: for both sides the file that git handed over and its path; "" for a side that is absent.
-        options: of the comparison.
-        environment: of this call.
+        kind: what it speaks of.
+        words: its arguments, without the names of temporary files.
+        files: the files that git handed over.
+        asked: the question for git's configuration.
+
+    Attributes:
+        contents: a name for the bytes behind each file, "" where there are none; empty where none were named.
     """
 
-    def __init__(self, files: Sequence[tuple[str, str]], options: CompareOptions, environment: GitEnvironment) -> None:
-        settings = environment.settings
-        self._store = open_store(limit=settings.cache_size)
+    def __init__(self, kind: Kind, words: Sequence[str], files: Sequence[str], asked: Question | None) -> None:
+        self._kind = kind
+        self._files = files
+        self._store = open_store()
         self._key: tuple[str, ...] = ()
-        self._identities: list[str] = []
-        if not self._store.limit or settings.shape_only:
+        self._states: list[str] = []
+        self.contents: list[str] = []
+        if not self._store.limit:
             return
-        names = []
-        for file, path in files:
-            name, identity = _content(file, path, settings) if file else ("-", "")
-            if not name:
-                return
-            names.append(name)
-            self._identities.append(identity)
-        self._key = ("diff", *names, repr(options))
+        sizes = [_size_of(file) for file in files]
+        at_once = sum(sizes) <= _AT_ONCE  # git answers in the meantime
+        contents = [self._content(file) for file in files] if at_once else []
+        configuration = _configuration()
+        status, answer = asked.answer() if asked is not None else (0, b"")
+        if status not in (0, 1) or any(key in answer for key in _UNREAD) or configuration is None:
+            return
+        self.contents = contents or [self._content(file) for file in files]
+        if all(self.contents):
+            settings = answer.decode("utf-8", "surrogateescape")
+            self._key = (str(SCHEMA), *words, *self.contents, settings, *configuration, *_terminal())
 
-    def get(self) -> ModelDiff | None:
-        """The comparison, as it was computed before; None where it was not."""
-        kept = self._store.get("pair", *self._key) if self._key else None
-        if kept is None:
-            return None
-        from diffai.cache.codec import decode
-        from diffai.comparison.result import ModelDiff
+    def get(self) -> str | None:
+        """What it printed; None where that is not known."""
+        kept = self._store.get_bytes(self._kind, *self._key) if self._key else None
+        return kept.decode("utf-8", "surrogatepass") if kept is not None else None
 
+    def put(self, text: str, limit: int) -> None:
+        """Remember what it printed, where it depended on nothing else than these files.
+
+        Args:
+            text: all of it.
+            limit: bytes that the cache may hold; 0 = it is switched off.
+        """
+        if self._key and limit and self.unchanged:
+            self._store.limit = limit
+            self._store.put_bytes(self._kind, *self._key, content=text.encode("utf-8", "surrogatepass"))
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the files are still those that were named; else other bytes may have been read since."""
         try:
-            diff = decode(kept)
-        except ValueError:
-            return None
-        return diff if isinstance(diff, ModelDiff) else None
+            return self._states == [_state_of(file) for file in self._files]
+        except OSError:
+            return False
 
-    def put(self, diff: ModelDiff) -> None:
-        """Remember a comparison of two checkpoints; states are not remembered, they may change."""
-        states = [side.state for side in (diff.old, diff.new) if side.state is not None]
-        if not self._key or any(not isinstance(state, Absent) for state in states):
-            return
-        if [diff.old.identity, diff.new.identity] != self._identities:
-            return  # a file was changed after its digest was taken: these are figures of other bytes
-        from diffai.cache.codec import encode
-        from diffai.frozen import replace
+    def _content(self, file: str) -> str:
+        """A name for the bytes behind a file; "" where there are none."""
+        if file == os.devnull:
+            self._states.append("")
+            return "-"
+        try:
+            self._states.append(_state_of(file))
+            if _size_of(file) > _LARGEST_POINTER:
+                source = LocalFile(file)
+                try:
+                    return f"xxh3:{digest_of(source)}:{source.size}"
+                finally:
+                    source.close()
+            return _behind_pointer(file)
+        except (DiffaiError, OSError):
+            return ""
 
-        old, new = (replace(side, identity="") for side in (diff.old, diff.new))
-        self._store.put("pair", *self._key, value=encode(replace(diff, old=old, new=new)))
+
+def is_one_file(checkpoint: Checkpoint) -> bool:
+    """Whether all of a model is in the file that git handed over; what lies beside it is named by nothing."""
+    return not any(spec.file for spec in checkpoint.tensors.values())
 
 
-def _content(file: str, path: str, settings: Settings) -> tuple[str, str]:
-    """A name for the bytes behind a file, and what the open file was; "" where there are none or too many to read."""
+def _size_of(file: str) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return os.path.getsize(file)
+    except OSError:
+        return 0
+
+
+def _state_of(file: str) -> str:
+    """Changes when the file does."""
+    if file == os.devnull:
+        return ""
+    status = os.stat(file)
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _behind_pointer(file: str) -> str:
+    """A name for the content of a small file, or of the object that it points to; "" where that is not here."""
+    from diffai.model import State
+    from diffai.snapshots.directory import Directory
     from diffai.snapshots.resolve import open_file
 
-    try:
-        source = open_file(file, path=path)
-    except DiffaiError:
-        return "", ""
+    source = open_file(file, path="")
     if isinstance(source, (State, Directory)):
-        return "", ""
+        return ""
     try:
-        return named_content(source, path or file, settings), source.identity
-    except DiffaiError:
-        return "", ""
+        return content_id(source)
     finally:
         source.close()
 
 
-def named_content(source: Source, path: str, settings: Settings) -> str:
-    """Content and suffix (which decides where content says nothing); "" where the bytes are not to be read.
+def _configuration() -> list[str] | None:
+    """The configuration files of the clone that may count here, as they are; None where one is out of proportion."""
+    root = repository_root(os.curdir)
+    found, folder = [], os.path.abspath(os.curdir)
+    while root is not None:
+        for name in (FILE_NAME, "pyproject.toml"):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    data = file.read(_LARGEST_FILE + 1)
+                if len(data) > _LARGEST_FILE:
+                    return None
+                found.append(f"{path} {os.path.islink(path)} {data.decode('utf-8', 'surrogateescape')}")
+        if folder in (root, os.path.dirname(folder)):
+            break
+        folder = os.path.dirname(folder)
+    return found
 
-    Raises:
-        SourceError: they cannot be read.
-    """
-    if settings.max_bytes and source.size > settings.max_bytes:
-        return ""
-    return f"{content_id(source)} {os.path.splitext(path)[1].lower()}"
 
-
-class RememberedText:
-    """The place of one model's text in the cache."""
-
-    def __init__(self, source: Source, path: str, schema: int, environment: GitEnvironment) -> None:
-        settings = environment.settings
-        self._store = open_store(limit=settings.cache_size)
-        self._key: tuple[str, ...] = ()
-        if self._store.limit and not settings.shape_only:
-            name = named_content(source, path, settings)
-            if name:
-                self._key = ("textconv", str(schema), name)
-
-    def get(self) -> list[str] | None:
-        """Its lines; None where they are not known."""
-        kept = self._store.get("side", *self._key) if self._key else None
-        return kept if isinstance(kept, list) and all(isinstance(line, str) for line in kept) else None
-
-    def put(self, lines: Sequence[str]) -> None:
-        """Remember them."""
-        if self._key:
-            self._store.put("side", *self._key, value=list(lines))
+def _terminal() -> list[str]:
+    """What decides over colour and width."""
+    known = [f"{name}={os.environ[name]}" for name in _TERMINAL if name in os.environ]
+    if sys.stdout is not None and sys.stdout.isatty():
+        known.append(f"{os.get_terminal_size(sys.stdout.fileno())}")
+    return known

@@ -8,20 +8,19 @@ from __future__ import annotations
 import os
 import sys
 
-from diffai.cache.places import digest_of
-from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import GitEnvironment, ask_environment, read_environment
-from diffai.model import Checkpoint, LfsPointer, NotAModel, State
-from diffai.snapshots.directory import Directory
+from diffai.git.remember import RememberedCall, is_one_file
 from diffai.stores.dvc.names import is_pointer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from diffai.model import Checkpoint, State
     from diffai.sources.base import Source
 
 _TEXT_LIMIT = 50_000_000
+_INDEX_SUFFIX = ".index.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # git must live, and two unequal files must stay unequal
         if os.environ.get("DIFFAI_DEBUG"):
             raise
+        from diffai.errors import DiffaiError
         from diffai.views.style import escape
 
         text = f"diffai: {type(error).__name__}: {error}" if not isinstance(error, DiffaiError) else f"diffai: {error}"
@@ -51,23 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(path: str) -> None:
-    asked = ask_environment()  # git answers while the next modules are loaded
-    import diffai.git.remember  # noqa: F401
-    from diffai.snapshots.resolve import open_file
+    asked = ask_environment()  # git answers while the bytes are read
+    name = os.path.basename(path)
+    special = is_pointer_name(name) or name.endswith(_INDEX_SUFFIX)
+    call = None if special else RememberedCall("side", ("textconv", os.path.splitext(name)[1].lower()), (path,), asked)
+    known = call.get() if call is not None else None
+    if known is not None:
+        sys.stdout.write(known)
+        return
+    from diffai.model import State
+    from diffai.snapshots.directory import Directory
 
     environment = read_environment(asked)
-    if is_pointer_name(os.path.basename(path)) and _print_text(path):
-        from diffai.git.dvc_text import pointer_text
-
-        _print(pointer_text(path, environment, checkpoint_text))
+    if special and _printed_without_model(path, environment):
         return
-    if path.endswith(".index.json"):
-        from diffai.git.shard_index import index_text, read_weight_map
+    from diffai.snapshots.resolve import open_file
 
-        weights = read_weight_map(path)
-        if weights is not None:
-            _print(index_text(weights))
-            return
     found = open_file(path, path="")
     if isinstance(found, Directory):  # only a DVC pointer stands for one, and those were told apart by name
         _print([f"diffai: {_fingerprint(path)}"])
@@ -76,41 +75,54 @@ def _run(path: str) -> None:
         _print_state(path, found)
         return
     try:
-        _print_source(path, found, environment)
+        text, alone = _source_text(path, found, environment)
     finally:
         found.close()
+    sys.stdout.write(text)
+    if text and alone and call is not None:
+        call.put(text, environment.settings.cache_size)
 
 
-def _print_source(path: str, source: Source, environment: GitEnvironment) -> None:
+def _printed_without_model(path: str, environment: GitEnvironment) -> bool:
+    """Whether a DVC pointer or a shard index was printed, which say what they say without a tensor's value."""
+    if is_pointer_name(os.path.basename(path)) and _print_text(path):
+        from diffai.git.dvc_text import pointer_text
+
+        _print(pointer_text(path, environment, checkpoint_text))
+        return True
+    from diffai.git.shard_index import index_text, read_weight_map
+
+    weights = read_weight_map(path) if path.endswith(_INDEX_SUFFIX) else None
+    if weights is not None:
+        _print(index_text(weights))
+    return weights is not None
+
+
+def _source_text(path: str, source: Source, environment: GitEnvironment) -> tuple[str, bool]:
+    """The text of a model, and whether this file is all of it; "" where it is none and was printed as what it is."""
+    from diffai.cache.places import digest_of
+    from diffai.errors import FormatError
     from diffai.formats.registry import open_checkpoint
-    from diffai.git.remember import RememberedText
+    from diffai.model import NotAModel
     from diffai.models.inputs import unreadable
     from diffai.views.state import describe_state
-    from diffai.views.textconv import SCHEMA
 
-    remembered = RememberedText(source, path, SCHEMA, environment)
-    known = remembered.get()
-    if known is not None:
-        _print(known)
-        return
     try:
         checkpoint = open_checkpoint(source, environment.limits())
     except FormatError as error:
         state = unreadable(error)
-        if isinstance(state, NotAModel) and _print_text(path):
-            return
-        _print([f"diffai: {describe_state(state)}, {source.size} bytes, xxh3:{digest_of(source)}"])
-        return
+        if not (isinstance(state, NotAModel) and _print_text(path)):
+            _print([f"diffai: {describe_state(state)}, {source.size} bytes, xxh3:{digest_of(source)}"])
+        return "", False
     try:
-        lines = checkpoint_text(checkpoint, source, environment)
-        _print(lines)
-        remembered.put(lines)
+        return "\n".join([*checkpoint_text(checkpoint, source, environment), ""]), is_one_file(checkpoint)
     finally:
         checkpoint.close()
 
 
 def checkpoint_text(checkpoint: Checkpoint, source: Source, environment: GitEnvironment) -> list[str]:
     """The text of one model: what it is, metadata, and a line a tensor."""
+    from diffai.cache.places import digest_of
     from diffai.model import TensorSummary
     from diffai.views import textconv
 
@@ -130,6 +142,7 @@ def checkpoint_text(checkpoint: Checkpoint, source: Source, environment: GitEnvi
 
 def _print_state(path: str, state: State) -> None:
     """An unresolved pointer is printed verbatim, plus its state."""
+    from diffai.model import LfsPointer, NotAModel
     from diffai.views.state import describe_state
 
     if not _print_text(path):
@@ -160,6 +173,8 @@ def _print_text(path: str) -> bool:
 
 def _fingerprint(path: str) -> str:
     """Size and digest of a file, or why there is none."""
+    from diffai.cache.places import digest_of
+    from diffai.errors import SourceError
     from diffai.sources.local import LocalFile
 
     try:

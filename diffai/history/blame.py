@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from diffai.cache.codec import RecordedCheckpoint, record
 from diffai.cache.store import Store
+from diffai.comparison.codec import RecordedCheckpoint, record
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import pair_tensors
 from diffai.errors import SourceError

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from diffai.cache.codec import decode, encode
 from diffai.cache.store import Store
+from diffai.comparison.codec import decode, encode
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diffai.cache.codec import RecordedCheckpoint, decode_summaries, encode_summaries
 from diffai.cache.store import Store
+from diffai.comparison.codec import RecordedCheckpoint, decode_summaries, encode_summaries
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Pairing, pair_tensors

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from diffai.cache.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.cache.store import Store
+from diffai.comparison.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits

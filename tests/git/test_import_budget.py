@@ -63,7 +63,7 @@ def test_a_comparison_loads_numpy_and_little_else(files: Repo) -> None:
     assert "a.weight" in text
     assert "numpy" in modules and modules.isdisjoint(HEAVY - run(files, "import numpy")[1])
     assert not any(name.startswith("diffai.formats.torch") for name in modules)
-    assert own(modules) <= 59
+    assert own(modules) <= 66
 
 
 def test_a_comparison_seen_before_is_only_printed(files: Repo) -> None:
@@ -83,6 +83,18 @@ def test_a_text_seen_before_is_only_printed(files: Repo) -> None:
     assert modules.isdisjoint(HEAVY | NUMPYS)
 
 
+@pytest.mark.parametrize("verb", ["driver", "textconv"])
+def test_a_call_seen_before_is_looked_up_by_its_bytes_alone(files: Repo, verb: str) -> None:
+    """Nothing is parsed and nothing decoded: no settings, no JSON, no pointers, no formats."""
+    files.write({"large": save({"a": np.arange(20_000, dtype="f4")})})  # more than any pointer has
+    call = ("large",) if verb == "textconv" else sides("large", "large", "m.safetensors")
+    first, _ = loaded(files, verb, *call)
+    text, modules = loaded(files, verb, *call)
+    assert text == first
+    assert modules.isdisjoint(HEAVY | NUMPYS | {"json"})
+    assert own(modules) <= (22 if verb == "textconv" else 28)
+
+
 @pytest.mark.parametrize("pulled", [True, False])
 def test_a_pointer_to_no_model_needs_neither_pyyaml_nor_numpy(files: Repo, pulled: bool) -> None:
     dvc, pointers = DvcRepo(files), []
@@ -96,7 +108,7 @@ def test_a_pointer_to_no_model_needs_neither_pyyaml_nor_numpy(files: Repo, pulle
     if not pulled:  # git is asked whether it keeps the file, by way of subprocess
         unneeded -= {"subprocess", "threading"}
     assert modules.isdisjoint(unneeded)
-    assert own(modules) <= 47
+    assert own(modules) <= 50
 
 
 def test_headers_alone_need_no_numpy(files: Repo) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffai.api import compare
-from diffai.cache.codec import (
+from diffai.comparison.codec import (
     decode,
     decode_checkpoint,
     decode_summaries,

@@ -1,0 +1,58 @@
+"""A comparison of two contents, remembered: what was compared once is not read again, by whoever asks.
+
+The key is all that a comparison depends on: both contents by name, the options, and what the program reads (its
+version, by way of the store). Labels and paths are no part of it; the caller puts its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffai.cache.store import Store
+from diffai.frozen import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.result import CompareOptions, ModelDiff
+
+
+class RememberedComparison:
+    """The place of one comparison in the cache; ``get`` and ``put`` do nothing where a content has no name.
+
+    Args:
+        store: the cache.
+        contents: names that only these bytes have, of both sides; "" = not known, ``-`` = there is nothing.
+        options: of the comparison; how many threads did it changes nothing.
+    """
+
+    def __init__(self, store: Store, contents: Sequence[str], options: CompareOptions) -> None:
+        self._store = store
+        self._key: tuple[str, ...] = ()
+        if store.limit and all(contents):
+            self._key = ("diff", *contents, repr(replace(options, threads=0)))
+
+    def get(self) -> ModelDiff | None:
+        """The comparison, as it was computed before, its sides without identity; None where it was not."""
+        kept = self._store.get("pair", *self._key) if self._key else None
+        if kept is None:
+            return None
+        from diffai.comparison.codec import decode
+        from diffai.comparison.result import ModelDiff
+
+        try:
+            diff = decode(kept)
+        except ValueError:
+            return None
+        return diff if isinstance(diff, ModelDiff) else None
+
+    def put(self, diff: ModelDiff) -> None:
+        """Remember a comparison of two checkpoints; states are not remembered, they may change."""
+        from diffai.model import Absent
+
+        states = [side.state for side in (diff.old, diff.new) if side.state is not None]
+        if not self._key or any(not isinstance(state, Absent) for state in states):
+            return
+        from diffai.comparison.codec import encode
+
+        old, new = (replace(side, identity="") for side in (diff.old, diff.new))
+        self._store.put("pair", *self._key, value=encode(replace(diff, old=old, new=new)))
