@@ -127,6 +127,21 @@ class StoredCheckpoint(Checkpoint):
         nbytes = byte_count(values, count)
         self._specs[name] = TensorSpec(name, dtype, shape, nbytes, -1, 0, role, values, "", encoding)
 
+    def place_bytes(self, name: str, dtype: str, shape: tuple[int, ...], region: Region, nbytes: int) -> None:
+        """Add a tensor whose values the format does not define: ``nbytes`` bytes of ``region``, compared as bytes.
+
+        Raises:
+            FormatError: as :meth:`place`.
+
+        """
+        self._checked(name, shape)
+        if nbytes > region.size:
+            raise FormatError(f"needs {nbytes:,} bytes, {region.size:,} are there", tensor=name, format=self.format)
+        kind = DType(dtype, 1)
+        view = View(region, 0, kind, (nbytes,), (1,), True)
+        self._views[name] = view
+        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, view.file_offset)
+
     def _checked(self, name: str, shape: tuple[int, ...]) -> None:
         if name in self._specs:
             raise FormatError("stands twice", tensor=name, format=self.format)

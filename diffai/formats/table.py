@@ -57,6 +57,7 @@ FORMATS = (
     Row("sharded", "sharded safetensors or PyTorch (index JSON, or a directory of shards)", "diffai.models.sharded",
         firsts=b"{ \t\r\n\xef", suffixes=(".index.json",),
         globs=("*.safetensors.index.json", "*.bin.index.json"), folder=True),
+    Row("gguf", "GGUF", "diffai.formats.gguf", magics=((0, b"GGUF"),), suffixes=(".gguf",), globs=("*.gguf",)),
     Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",)),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
@@ -66,8 +67,6 @@ FORMATS = (
 
 #: Formats that are models and are not read yet, by suffix and by what they are called: reported, never passed over.
 NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((".onnx",), "ONNX"),
-    ((".gguf",), "GGUF"),
     ((".ggml",), "GGML"),
     ((".h5", ".hdf5", ".keras"), "HDF5 or Keras"),
     ((".pb",), "TensorFlow (SavedModel or graph)"),

@@ -55,7 +55,6 @@ def hdf5() -> bytes:
 MODELS: dict[str, tuple[bytes, str, str]] = {
     "npz": (npz(), "m.bin", "NumPy (.npz)"),
     "npy": (npy(), "m", "NumPy (.npy)"),
-    "gguf": (b"GGUF\x03\0\0\0" + bytes(20), "m.safetensors", "GGUF"),
     "ggml": (b"lmgg" + bytes(20), "m.bin", "GGML"),
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
     "hdf5": (hdf5(), "m.h5", "HDF5 (Keras, MATLAB 7.3)"),
@@ -215,7 +214,7 @@ def test_an_ordinary_pickle_is_not_loaded() -> None:
 
 def test_corpus_singles(corpus: Path) -> None:
     expected = {
-        "npz/mel_filters.npz": "NumPy (.npz)", "gguf/ggml-vocab-bert-bge.gguf": "GGUF",
+        "npz/mel_filters.npz": "NumPy (.npz)",
     }  # fmt: skip
     for name, title in expected.items():
         with pytest.raises(UnsupportedFormatError, match=title.replace("(", r"\(").replace(")", r"\)")):
