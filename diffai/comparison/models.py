@@ -24,7 +24,7 @@ from diffai.comparison.result import (
 from diffai.comparison.tensors import classify, count
 from diffai.errors import UsageError
 from diffai.frozen import replace
-from diffai.model import Absent, Checkpoint, PairFigures, Scalar, TensorSpec, TensorSummary
+from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, Scalar, TensorSpec, TensorSummary
 from diffai.models.inputs import Input
 
 __all__ = ["SHAPES_ONLY", "Input", "Progress", "Values", "compare_models"]
@@ -76,7 +76,8 @@ def compare_models(
     if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in (old, new)) or (
         old.checkpoint is None and new.checkpoint is None
     ):
-        return ModelDiff(*sides, options)  # nothing can be said of the tensors: no invented "removed"
+        # Nothing can be said of the tensors: no invented "removed".
+        return ModelDiff(*sides, options, same_bytes=_same_bytes(old, new))
     work = _Comparison(old, new, options, progress, values)
     tensors = work.run(left_specs, right_specs)
     facets = _Facets(old.checkpoint or Checkpoint(), new.checkpoint or Checkpoint(), selection)
@@ -88,8 +89,26 @@ def compare_models(
     left_out = (*selection.left_out(), *work.left_out)
     return ModelDiff(
         *sides, options, tensors, metadata, training, left_out, count(tensors), classes, graph, facts,
-        facets.parts(), tuple(facets.not_expressible),
+        facets.parts(), tuple(facets.not_expressible), True if old.identity and old.identity == new.identity else None,
     )  # fmt: skip
+
+
+def _same_bytes(old: Input, new: Input) -> bool | None:
+    """Whether two sides of which at least one could not be read have the same bytes; None where that is not known."""
+    if old.identity and old.identity == new.identity:
+        return True
+    if isinstance(old.state, LfsPointer) and isinstance(new.state, LfsPointer):
+        return old.state.oid == new.state.oid
+    if old.size >= 0 and new.size >= 0 and old.size != new.size:
+        return False
+    if not (old.path and new.path):
+        return None
+    import filecmp
+
+    try:
+        return filecmp.cmp(old.path, new.path, shallow=False)
+    except OSError:
+        return None
 
 
 def one_role(old: Specs, new: Specs) -> tuple[Specs, Specs]:

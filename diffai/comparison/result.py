@@ -227,6 +227,7 @@ class ModelDiff:
         facts: figures that follow from the content and differ; never a difference by themselves.
         parts: parts that repeat, where any side has them and they are not all identical.
         not_expressible: facets that one side says something of and the other side's format cannot hold.
+        same_bytes: whether both files have the same bytes; None where that was not looked at.
     """
 
     old: Side
@@ -242,6 +243,7 @@ class ModelDiff:
     facts: tuple[ValueChange, ...] = ()
     parts: tuple[PartsChange, ...] = ()
     not_expressible: tuple[str, ...] = ()
+    same_bytes: bool | None = None
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:
@@ -258,11 +260,35 @@ class ModelDiff:
 
     @property
     def differs(self) -> bool:
-        """Whether there is any difference at all (a side without checkpoint counts as one)."""
+        """Whether there is any difference, or there may be one in a side that could not be read."""
         if self.old.state is not None or self.new.state is not None:
-            return self.old.state != self.new.state
+            return self.equal is not True
         texts = self.metadata or self.training or self.classes or self.graph
         return bool(texts) or any(change.differs for change in self.tensors)
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether both sides are equal: the same bytes, or all was compared and nothing differs.
+
+        None where that is not known: a side with other bytes could not be read, or values were not compared.
+        """
+        from diffai.model import Absent
+
+        if self.same_bytes:
+            return True
+        old, new = self.old.state, self.new.state
+        if isinstance(old, Absent) or isinstance(new, Absent):
+            return old == new
+        if old is not None or new is not None:
+            return None
+        if self.differs:
+            return False
+        return None if self.totals.uncompared or self.totals.training.uncompared else True
+
+    @property
+    def unread(self) -> bool:
+        """Whether it is not known if both are equal although this was asked: something could not be read."""
+        return self.equal is None and not (self.comparable and self.options.shape_only)
 
     @property
     def structure_changes(self) -> int:
@@ -282,6 +308,25 @@ class FileChange:
     diff: ModelDiff | None = None
     reason: str = ""
 
+    @property
+    def equal(self) -> bool | None:
+        """As :attr:`ModelDiff.equal`; a file on one side only is a difference."""
+        if self.status in ("added", "removed"):
+            return False
+        return self.diff.equal if self.diff is not None else None
+
+    @property
+    def unread(self) -> bool:
+        """Whether it could not be read, though the bytes leave that open."""
+        from diffai.model import Absent
+
+        if self.diff is None:
+            return self.status == "unreadable"
+        if self.status in ("added", "removed"):
+            sides = (self.diff.old.state, self.diff.new.state)
+            return any(state is not None and not isinstance(state, Absent) for state in sides)
+        return self.diff.unread
+
 
 @frozen
 class DirectoryDiff:
@@ -300,13 +345,26 @@ class DirectoryDiff:
 
     @property
     def differs(self) -> bool:
-        """Whether any model file differs, or is on one side only."""
-        return any(f.diff.differs if f.diff else True for f in self.files)
+        """Whether any file differs or is on one side only, or may differ and could not be read."""
+        return any(self.other_files[1:]) or any(f.diff.differs if f.diff else True for f in self.files)
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether both directories are equal; as :attr:`ModelDiff.equal`, and the bytes decide of other files."""
+        known = [f.equal for f in self.files]
+        if any(self.other_files[1:]) or False in known:
+            return False
+        return None if None in known else True
+
+    @property
+    def unread(self) -> bool:
+        """Whether a file could not be read, on either side or alone."""
+        return any(f.unread for f in self.files)
 
     @property
     def unreadable(self) -> int:
-        """Number of pairs that could not be read."""
-        return sum(1 for f in self.files if f.status == "unreadable")
+        """Number of files, on either side or alone, that could not be read."""
+        return sum(f.unread for f in self.files)
 
     def __iter__(self) -> Iterator[FileChange]:
         return iter(self.files)

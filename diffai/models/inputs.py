@@ -24,7 +24,8 @@ Model = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, o
 class Input:
     """One side as it was opened: exactly one of ``checkpoint`` and ``state`` is set.
 
-    ``identity``: equal identities mean equal bytes; "" = unknown.
+    ``identity``: equal identities mean equal bytes; "" = unknown. ``path``: a real file that holds exactly the bytes of
+    a side that could not be read; "" = there is none.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Input:
     state: State | None = None
     size: int = -1
     identity: str = ""
+    path: str = ""
 
 
 def open_input(model: Any, limits: Limits = Limits(), input_format: str = "", *, label: str = "") -> Input:
@@ -97,7 +99,7 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
         return Input(label, state=error.state, size=source.size)
     except FormatError as error:
         source.close()
-        return Input(label, state=unreadable(error), size=source.size)
+        return Input(label, state=unreadable(error), size=source.size, identity=source.identity, path=source.path)
     return Input(label, checkpoint, size=source.size, identity=source.identity)
 
 

@@ -34,7 +34,7 @@ def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) 
     return {
         "schema": SCHEMA,
         "kind": "model",
-        "equal": not diff.differs,
+        "equal": diff.equal,
         "old": _side(diff.old),
         "new": _side(diff.new),
         "options": _options(diff),
@@ -65,7 +65,7 @@ def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
     return {
         "schema": SCHEMA,
         "kind": "directory",
-        "equal": not diff.differs,
+        "equal": diff.equal,
         "old": {"label": values.text(diff.old)},
         "new": {"label": values.text(diff.new)},
         "comparison": comparison,
@@ -76,7 +76,7 @@ def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
         "not_compared": [
             *({"what": n.what, "count": n.count, "reason": values.text(n.reason)} for n in diff.left_out),
             *({"what": values.text(f.path), "count": 1, "reason": values.text(f.reason)}
-              for f in diff.files if f.status == "unreadable"),
+              for f in diff.files if f.unread),
         ],
     }  # fmt: skip
 

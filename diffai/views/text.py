@@ -70,8 +70,9 @@ def _states(diff: ModelDiff, options: TextOptions) -> list[str]:
             lines.append(f"  {which}: {describe_state(side.state)}")
         else:
             lines.append(paint(f"! {which}: {_labelled(side, side.state)}", "!", options.color))
-    lines.append(paint("! not compared", "!", options.color))
-    return lines
+    if diff.equal:
+        return [*lines, "No differences found (the same bytes, though not readable)"]
+    return [*lines, paint("! not compared", "!", options.color)]
 
 
 def _labelled(side: Side, state: State) -> str:

@@ -33,7 +33,9 @@ def test_identical_tensors_are_part_of_the_base(moved: str) -> None:
     old = arrays(1)
     new = old | {moved: old[moved] * np.float32(1.5)}
     size = size_between(old, new)
-    assert size.relative_l2 == pytest.approx(np.linalg.norm(flat(new) - flat(old)) / np.linalg.norm(flat(old)), rel=1e-6)
+    assert size.relative_l2 == pytest.approx(
+        np.linalg.norm(flat(new) - flat(old)) / np.linalg.norm(flat(old)), rel=1e-6
+    )
     cosine = flat(old) @ flat(new) / np.linalg.norm(flat(old)) / np.linalg.norm(flat(new))
     assert size.cosine == pytest.approx(cosine, rel=1e-6)
     assert size.parameters == size.parameters_new == len(flat(new))
@@ -47,7 +49,9 @@ def test_it_is_not_known_where_the_rest_was_not_asked_for() -> None:
 
 def test_all_changed_needs_no_asking() -> None:
     old = arrays(2)
-    assert size_between(old, {n: v * 2 for n, v in old.items()}, CompareOptions()).relative_l2 == pytest.approx(1, rel=1e-6)
+    assert size_between(old, {n: v * 2 for n, v in old.items()}, CompareOptions()).relative_l2 == pytest.approx(
+        1, rel=1e-6
+    )
 
 
 def test_buffers_take_no_part() -> None:
