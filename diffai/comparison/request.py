@@ -10,20 +10,14 @@ from diffai.comparison.directories import compare_directories, compare_files, li
 from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
+from diffai.comparison.tracked_paths import ChangedFile, changed_files
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
 from diffai.models.inputs import as_input, open_input, unreadable
 from diffai.models.names import is_model_name, is_shard, model_key
-from diffai.repository.changed import (
-    INDEX,
-    WORK_TREE,
-    ChangedFile,
-    changed_files,
-    exists_at,
-    split_revisions,
-    top_of_work_tree,
-)
+from diffai.repository.disk import top_of_work_tree
+from diffai.repository.revisions import INDEX, WORK_TREE, split_revisions
 from diffai.repository.runner import Repository
 from diffai.stores.dvc.names import is_pointer_name
 
@@ -102,8 +96,8 @@ def compare_revisions(
     names = _spoken(words, old, new)
     view = _Revisions(repository, old, new, limits, names)
     for path in paths:
-        on_disk = os.path.lexists(path) if new == WORK_TREE else exists_at(repository, new, path)
-        if not on_disk and not exists_at(repository, old, path) and not view.tracks(path):
+        on_disk = os.path.lexists(path) if new == WORK_TREE else view.has(new, path)
+        if not on_disk and not view.has(old, path) and not view.tracks(path):
             raise SourceError(f"{path}: neither revision has this path")
     pairs = view.models(changed_files(repository, old, new, paths), include, exclude)
     if len(paths) == 1 and not pairs:
@@ -168,6 +162,12 @@ class _Revisions:
         """A path of the user as one from the top of the work tree."""
         return os.path.relpath(os.path.abspath(path), self._top) if self._top else path
 
+    def has(self, commit: str, path: str) -> bool:
+        """Whether a commit, or the index, has a path of the user as a file or a folder."""
+        from diffai.snapshots.snapshot import snapshot_of
+
+        return snapshot_of(self._repository, commit).tree.entry(self.relative(path).replace(os.sep, "/")) is not None
+
     def is_named(self, file: FileChange, path: str) -> bool:
         """Whether a path of the user is that of this one model, and not of a directory or pointer that holds others."""
         name = self.relative(path).replace(os.sep, "/")
@@ -208,7 +208,7 @@ class _Revisions:
     def behind_path(self, path: str, options: CompareOptions, progress: Progress | None) -> list[FileChange]:
         """The changes of a path that git does not have and DVC does: of one model, or of a directory."""
         sides = (self._old, self._new or INDEX)
-        if any(exists_at(self._repository, side, path) for side in sides):
+        if any(self.has(side, path) for side in sides):
             return []
         from diffai.comparison.tracked_paths import compare_tracked_folder
 

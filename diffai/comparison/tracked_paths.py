@@ -12,15 +12,31 @@ from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange
 from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, pair_outs
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import frozen
 from diffai.models.names import is_model_name, model_key
-from diffai.repository.changed import INDEX, WORK_TREE, ChangedFile
+from diffai.repository.revisions import INDEX, WORK_TREE
 from diffai.repository.runner import Repository
+from diffai.repository.trees import changed_paths
 from diffai.snapshots.resolve import open_source, sentence
 from diffai.stores.dvc.items import DvcDirectory, DvcItem, entries_of, items_of
 from diffai.stores.dvc.names import is_pointer_name
 from diffai.stores.dvc.pointers import DvcTextError, parse_dvc_file
 from diffai.stores.dvc.tracked import DvcHistory, Tracked, find_in_work_tree, open_in_work_tree, work_tree_text
 from diffai.stores.dvc.workspace import as_on_disk
+
+
+@frozen
+class ChangedFile:
+    """One changed path, relative to the top of the work tree; "" on the side where there is no file."""
+
+    old_path: str
+    new_path: str
+
+
+def changed_files(repository: Repository, old: str, new: str, paths: Sequence[str]) -> list[ChangedFile]:
+    """See :func:`diffai.repository.trees.changed_paths`."""
+    found = changed_paths(repository, old, new, paths)
+    return [ChangedFile(c.old.name if c.old else "", c.new.name if c.new else "") for c in found]
 
 
 def compare_tracked_folder(

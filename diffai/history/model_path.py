@@ -12,7 +12,7 @@ from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
 from diffai.models.names import find_models, model_key
 from diffai.repository.runner import Repository
-from diffai.repository.trees import Tree
+from diffai.repository.trees import CommitTree
 
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".npz", ".onnx", ".gguf", ".h5", ".keras")
 _SHARDED = (".safetensors", ".bin", ".pt", ".pth")
@@ -142,10 +142,10 @@ def _tips(repository: Repository, chosen: Range) -> list[str]:
     return names or [repository.commit("HEAD")]
 
 
-def _tip(repository: Repository, chosen: Range) -> Tree | None:
+def _tip(repository: Repository, chosen: Range) -> CommitTree | None:
     """The tree of the first revision; None before the first commit."""
     tips = _tips(repository, chosen)
-    return Tree(repository, repository.tree(tips[0]), tips[0]) if tips else None
+    return CommitTree(repository, repository.tree(tips[0]), tips[0]) if tips else None
 
 
 def near_models(repository: Repository, chosen: Range, path: str) -> str:

@@ -12,7 +12,7 @@ from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.walk import Commit
 from diffai.model import Absent
 from diffai.models.inputs import as_input, open_input
-from diffai.repository.changed import top_of_work_tree
+from diffai.repository.disk import top_of_work_tree
 from diffai.repository.runner import GitError, Repository
 from diffai.snapshots.directory import Directory
 from diffai.snapshots.resolve import Opened

@@ -38,6 +38,9 @@ _SET = {
     "GIT_ALLOW_PROTOCOL": "",
 }
 
+SAFE_OPTIONS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""Stand between ``git`` and its command: whatever a clone's configuration names, no program of it is started."""
+
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
@@ -79,7 +82,7 @@ def git_config(key: str, *, git_dir: str) -> str:
     """A path-like value of git's configuration for the repository ``git_dir``; "" when it is not set."""
     import subprocess
 
-    command = ["git", "--git-dir", git_dir, "config", "--type=path", "--get", key]
+    command = ["git", *SAFE_OPTIONS, "--git-dir", git_dir, "config", "--type=path", "--get", key]
     try:
         done = subprocess.run(
             command, capture_output=True, stdin=subprocess.DEVNULL, env=git_environment(), check=False
@@ -119,7 +122,7 @@ class Repository:
 
         try:
             done = subprocess.run(
-                ["git", *arguments], cwd=self.directory or None, env=dict(self.environment()),
+                ["git", *SAFE_OPTIONS, *arguments], cwd=self.directory or None, env=dict(self.environment()),
                 input=data, capture_output=True, check=False,
             )  # fmt: skip
         except OSError as error:

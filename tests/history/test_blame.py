@@ -83,12 +83,14 @@ def test_which_blobs_are_read(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> No
         commits.append(commit(repo, weights, f"{step}", day=step + 1))
     names = {repo.rev_parse(f"{name}:model.safetensors"): name for name in commits}
     from diffai.history import digests
-    from diffai.repository import blobs as git
+    from diffai.repository import objects
 
     opened: list[str] = []
     digested: list[str] = []
-    ask, digest = git.BlobStream._ask, digests.digest_version
-    monkeypatch.setattr(git.BlobStream, "_ask", lambda self, oid: (opened.append(names[oid]), ask(self, oid))[1])
+    take, digest = objects.ObjectReader.take, digests.digest_version
+    monkeypatch.setattr(
+        objects.ObjectReader, "take", lambda self, oid, label: (opened.append(names[oid]), take(self, oid, label))[1]
+    )
 
     def recorded(versions: Any, version: Any, store: Any, **options: Any) -> Any:
         digested.append(version.commit)

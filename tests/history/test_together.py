@@ -21,6 +21,7 @@ from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
 from diffai.history.model_path import ModelPath
 from diffai.repository import blobs as git_source
+from diffai.repository import objects
 from diffai.repository.runner import Repository
 from diffai.sources import spool as spool_source
 
@@ -38,20 +39,29 @@ class Watched:
         watched = self
 
         class Stream(streams):  # type: ignore[misc, valid-type]
-            def __init__(self, repository: Repository, oid: str, label: str) -> None:
-                super().__init__(repository, oid, label)
-                self.oid = oid
-                watched.sizes[oid] = self.size
+            def __init__(self, git: Any, size: int, label: str) -> None:
+                super().__init__(git, size, label)
+                self.oid = git.oid
+                watched.sizes[self.oid] = size
 
             def readinto(self, buffer: Any) -> int:
                 got = super().readinto(buffer)
                 watched.read[self.oid] += got
                 return got
 
+        take = objects.ObjectReader.take
+
+        def taken(reader: Any, oid: str, label: str) -> Any:
+            facts, git = take(reader, oid, label)
+            git.oid = facts.oid
+            return facts, git
+
         def copied(stream: Any, size: int, limit: int, label: str) -> int:
             watched.copies.append(label)
             return copy(stream, size, limit, label)
 
+        monkeypatch.setattr(objects, "SMALL", -1)  # so that small ones stream as well
+        monkeypatch.setattr(objects.ObjectReader, "take", taken)
         monkeypatch.setattr(git_source, "BlobStream", Stream)
         monkeypatch.setattr(git_source, "spool_stream", copied)
         monkeypatch.setattr(spool_source, "spool_stream", copied)

@@ -12,7 +12,8 @@ from gitrepo import Repo
 
 from diffai.errors import LimitError, SourceError
 from diffai.repository import runner as git_program
-from diffai.repository.blobs import BlobStream, GitBlob, MissingObjectError
+from diffai.repository.blobs import GitBlob, open_stream
+from diffai.repository.objects import MissingObjectError
 from diffai.repository.runner import GitError, Repository, git_environment, words_of
 
 DATA = random.Random(1).randbytes(3_000_000)
@@ -144,7 +145,7 @@ def test_no_blob(here: Repo) -> None:
     with pytest.raises(SourceError, match="is a tree, not a file"):
         blob(here, "HEAD^{tree}")
     with pytest.raises(MissingObjectError):
-        BlobStream(Repository(), "0" * 40, "x")
+        open_stream(Repository(), "0" * 40, "x")
 
 
 def test_a_large_packed_blob_is_not_inflated_for_its_header(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +154,7 @@ def test_a_large_packed_blob_is_not_inflated_for_its_header(repo: Repo, monkeypa
     monkeypatch.chdir(repo.top)
     source = blob(repo, "HEAD:zeros")
     assert source.read(0, 100) == bytes(100)
-    status = Path(f"/proc/{source._stream._process.pid}/status").read_text()
+    status = Path(f"/proc/{source._stream._git.process.pid}/status").read_text()
     memory = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     source.close()
     assert memory < 32_000, "kilobytes"
@@ -191,7 +192,7 @@ def test_git_is_missing(here: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GitError, match="git is not installed"):
         Repository().commit("HEAD")
     with pytest.raises(GitError, match="git is not installed"):
-        BlobStream(Repository(), "0" * 40, "x")
+        open_stream(Repository(), "0" * 40, "x")
     assert git_program.git_config("lfs.storage", git_dir=".git") == ""
 
 
