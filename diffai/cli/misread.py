@@ -75,7 +75,7 @@ def _revisions_say(words: Sequence[str], revisions: Sequence[str], repository: R
 def _changed_models(revisions: Sequence[str], repository: Repository) -> list[str]:
     """Models that differ between the revisions (or one and the work tree), as seen from the current folder."""
     from diffai.formats.table import named_like_a_model
-    from diffai.repository.changed import changed_files, split_revisions, top_of_work_tree
+    from diffai.repository.revisions import changed_files, split_revisions, top_of_work_tree
 
     try:
         old, new = split_revisions(revisions, repository)
