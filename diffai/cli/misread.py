@@ -75,11 +75,13 @@ def _revisions_say(words: Sequence[str], revisions: Sequence[str], repository: R
 def _changed_models(revisions: Sequence[str], repository: Repository) -> list[str]:
     """Models that differ between the revisions (or one and the work tree), as seen from the current folder."""
     from diffai.formats.table import named_like_a_model
-    from diffai.repository.revisions import changed_files, split_revisions, top_of_work_tree
+    from diffai.repository.disk import top_of_work_tree
+    from diffai.repository.revisions import split_revisions
+    from diffai.repository.trees import changed_paths
 
     try:
         old, new = split_revisions(revisions, repository)
-        changed = [file.new_path or file.old_path for file in changed_files(repository, old, new, ())]
+        changed = [file.path for file in changed_paths(repository, old, new)]
         top = top_of_work_tree(repository)
     except SourceError:
         return []
