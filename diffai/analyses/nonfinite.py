@@ -77,13 +77,13 @@ def counts(change: TensorChange) -> tuple[NonFinite, NonFinite] | None:
 def event(change: TensorChange) -> Event | None:
     """What happened in one tensor; None where nothing did, or where values were not looked at.
 
-    An added tensor has an event only as a parameter: a buffer, such as an attention mask of -Inf, is made so. Of a
-    removed one nothing is left that could be told.
+    An added attention mask, of zeros and -Inf, is made so, and added training state is no part of the model. Of a
+    removed tensor nothing is left that could be told.
     """
     both = counts(change)
     if both is None or both[0] == both[1] or change.new is None:
         return None
-    if change.old is None and not (change.is_parameter and not _is_mask(change.new_summary)):
+    if change.old is None and (change.role == "training" or _is_mask(change.new_summary)):
         return None
     return Event(change, _kind(*both), *both)
 

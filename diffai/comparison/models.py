@@ -328,6 +328,8 @@ class _Comparison:
         if not self._options.update_size or self._values is not None:
             return changes
         lacking = [i for i, c in enumerate(changes) if c.is_parameter and c.figures == _IDENTICAL]
+        if not lacking:
+            return changes
         for i, summary in zip(
             lacking, self._summarise(self._new, [_spec(changes[i].new) for i in lacking], digest=False), strict=True
         ):

@@ -111,7 +111,7 @@ def _structure_at_head(repository: Repository, path: str, request: Request) -> s
             return ""
         before = side if side.checkpoint is not None else replace(side, state=Absent())
         nothing = replace(before, checkpoint=None, state=Absent())
-        return structure_change(compare_models(before, nothing, HEADERS)).old
+        return structure_change(compare_models(before, nothing, HEADERS), before.checkpoint, None).old
     finally:
         sides.closing(side)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from diffai.gate import sides
@@ -46,6 +46,7 @@ def run_gate(request: Request) -> GateReport:
     judge_one = _Gate(repository, request, found, policy, "warn" if hooked else "fail")
     models = expand_pointers(units, found.old, found.new, wanted)
     verdicts = tuple(verdict for unit in models if (verdict := judge_one.verdict(unit)) is not None)
+    notes += _loosened(verdicts)
     compare = f"diffai {found.old.word('{path}')} {found.new.word('{path}')}"
     if not found.staged:
         compare = f"diffai {_cut(found.old.tree)} {_cut(found.new.tree)} -- {{path}}"
@@ -66,6 +67,19 @@ def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
     file = policy.source.removesuffix(" (not tracked)").rpartition(":")[2] or ".diffai.toml"
     commands["policy"] = file if found.staged else f"{file} (that of {found.policy.label} counts)"
     return commands
+
+
+def _loosened(verdicts: Iterable[Verdict]) -> list[str]:
+    """What passes only because the policy is looser than the built-in one, rule by rule."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        for rule, origin in dict.fromkeys((v.rule, v.origin) for v in verdict.allowed):
+            found.setdefault((rule, origin), []).append(verdict.path)
+    return [
+        f"allowed by {origin}, though not by default: {rule} in "
+        f"{paths[0] if len(paths) == 1 else plural(len(paths), 'model')}"
+        for (rule, origin), paths in found.items()
+    ]
 
 
 def _without_merged(repository: Repository, units: Sequence[Unit]) -> tuple[list[Unit], int]:

@@ -17,13 +17,21 @@ from diffai.model import Absent, LfsPointer, NotPulled, State, Unreadable
 from diffai.policy.judging import Case, judge, judge_size
 from diffai.policy.rules import Effective
 from diffai.policy.structure import structure_change
-from diffai.policy.verdicts import Verdict, Violation
+from diffai.policy.verdicts import FileStatus, Verdict, Violation
 from diffai.views.state import describe_state
 from diffai.views.style import plural
 
 # A gate answers by the policy alone: no tolerance, no ignored names, whatever [compare] in a clone says.
 HEADERS = CompareOptions(shape_only=True, find_renames=True, statistics="none")
 VALUES = CompareOptions(statistics="all")
+
+
+def _options(policy: Effective, request: Request, status: FileStatus) -> CompareOptions:
+    """What must be compared to judge by this policy."""
+    values = (policy.needs_values or request.full) and status != "deleted"
+    size = policy.values["max_update"] is not None and values
+    return replace(VALUES if values else HEADERS, threads=request.threads, update_size=size)
+
 
 
 @frozen
@@ -104,20 +112,23 @@ def judge_sides(
         blank = replace(blank, status="added", old_path="")
     before = Input(old.label, state=Absent()) if old.checkpoint is None else old
     after = new if new.checkpoint is not None else Input(new.label, state=Absent())
-    options = VALUES if (policy.needs_values or request.full) and blank.status != "deleted" else HEADERS
     try:
-        diff = compare_models(before, after, replace(options, threads=request.threads), request.progress)
+        diff = compare_models(before, after, _options(policy, request, blank.status), request.progress)
     except SourceError as error:
         return replace(blank, not_judged=str(error), must_judge=True)
     metadata = new.checkpoint.metadata if new.checkpoint is not None else {}
-    violations = judge(Case(diff, blank.status, metadata, alone=alone), policy)
-    verdict = replace(blank, diff=diff, violations=violations)
+    found = judge(Case(diff, blank.status, metadata, alone=alone), policy)
+    verdict = replace(
+        blank, diff=diff, violations=found.violations, allowed=found.allowed, not_judged="; ".join(found.unjudged)
+    )
     if alone:
         assert old.state is not None
         foreign = _explicit(policy) if isinstance(old.state, Unreadable) else blank.must_judge
         reason = f"only the new side was judged, not the change; the old side: {describe_state(old.state)}"
+        reason = "; ".join([reason, *found.unjudged])
         return replace(verdict, not_judged=reason, missing=old.state, must_judge=foreign)
-    return _with_approval(replace(verdict, structure=structure_change(diff)), approve)
+    change = structure_change(diff, before.checkpoint, after.checkpoint)
+    return _with_approval(replace(verdict, structure=change), approve)
 
 
 def _with_approval(verdict: Verdict, approve: Approve) -> Verdict:
@@ -136,7 +147,7 @@ def _with_approval(verdict: Verdict, approve: Approve) -> Verdict:
 def _deleted_unseen(blank: Verdict, state: State, policy: Effective) -> Verdict:
     """A deleted pointer: that it is gone can be judged without its bytes, unless tensors in it are guarded."""
     nothing = compare_models(Input("", state=Absent()), Input("", state=Absent()))
-    violations = judge(Case(nothing, "deleted", {}), policy)
+    violations = judge(Case(nothing, "deleted", {}), policy).violations
     if not (policy.frozen or policy.protected):
         return replace(blank, violations=violations)
     reason = f"whether it held frozen or protected tensors: {describe_state(state)}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
+from diffai.analyses import nonfinite
+from diffai.analyses.update import shares, update_size
 from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
 from diffai.frozen import frozen
 from diffai.globs import name_matches
-from diffai.model import Absent, Problem, Scalar, Statistics
-from diffai.policy.rules import Amount, Effective
+from diffai.model import Absent, Problem, Scalar
+from diffai.policy.rules import DEFAULTS, Amount, Effective, Level
 from diffai.policy.verdicts import FileStatus, Violation
 
+_EVENT = {"appeared": "", "changed kind": " (of another kind before)", "more": " (more than before)"}
 _PAST = {"added": "added", "removed": "removed", "reshaped": "reshaped", "renamed": "renamed"}
 
 
@@ -32,11 +34,28 @@ class Case:
     alone: bool = False
 
 
-def judge(case: Case, policy: Effective) -> tuple[Violation, ...]:
-    """Every rule that the change breaks, forbidden ones first."""
+@frozen
+class Judgement:
+    """What the policy says of a case.
+
+    Attributes:
+        violations: every rule that the change breaks, forbidden ones first.
+        allowed: rules of the built-in policy that it would break, had the policy not loosened them.
+        unjudged: rules that could not be judged, and why.
+    """
+
+    violations: tuple[Violation, ...] = ()
+    allowed: tuple[Violation, ...] = ()
+    unjudged: tuple[str, ...] = ()
+
+
+def judge(case: Case, policy: Effective) -> Judgement:
+    """Judge one comparison."""
     work = _Judge(case, policy)
     found = [*work.of_file(), *work.of_change(), *work.of_new_side()]
-    return tuple(sorted(found, key=lambda violation: violation.level != "forbid"))
+    broken = sorted((v for v in found if v.level != "allow"), key=lambda violation: violation.level != "forbid")
+    allowed = tuple(v for v in found if v.level == "allow" and DEFAULTS[v.rule] not in ("allow", False))
+    return Judgement(tuple(broken), allowed, tuple(work.unjudged()))
 
 
 def judge_size(size: int, policy: Effective) -> tuple[Violation, ...]:
@@ -58,7 +77,7 @@ class _Judge:
     def of_file(self) -> Iterable[Violation]:
         status = self.case.status
         level = self.policy.level(f"models.{status}") if status != "changed" else "allow"
-        if level != "allow":
+        if status != "changed":
             old = self.diff.old
             size = f" ({old.tensors:,} tensors, {old.parameters:,} parameters)" if status == "deleted" else ""
             yield self._violation(f"models.{status}", f"model {status}{size}", level, approvable=status == "deleted")
@@ -77,6 +96,7 @@ class _Judge:
         yield from self._metadata()
         yield from self._parameters()
         yield from self._relative_l2()
+        yield from self._update()
 
     def _frozen(self) -> Iterable[Violation]:
         globs = self.policy.frozen
@@ -102,28 +122,30 @@ class _Judge:
 
     def _structure(self) -> Iterable[Violation]:
         for kind, word in _PAST.items():
-            level = self.policy.level(f"structure.{kind}")
-            broken = [c for c in self.diff.tensors if kind in c.status and c.spec.role == "weight"]
-            if broken and level != "allow":
-                yield self._violation(
-                    f"structure.{kind}", f"{_tensors(broken)} {word}", level, changes=broken, approvable=True
-                )
+            broken = [c for c in self.diff.tensors if kind in c.status and c.role == "weight"]
+            if broken:
+                yield self._at_level(f"structure.{kind}", f"{_tensors(broken)} {word}", changes=broken)
+        if self.diff.classes:
+            text = f"{_counted(len(self.diff.classes), 'class', 'classes')} changed"
+            yield self._at_level("structure.classes", text, values=self.diff.classes)
+        if self.diff.graph:
+            text = f"{_counted(len(self.diff.graph), 'entry', 'entries')} of the graph changed"
+            yield self._at_level("structure.graph", text, values=self.diff.graph)
 
     def _dtype(self) -> Iterable[Violation]:
-        level = self.policy.level("dtype")
-        broken = [c for c in self.diff.tensors if "cast" in c.status and c.spec.role == "weight"]
-        if broken and level != "allow":
+        broken = [c for c in self.diff.tensors if "cast" in c.status and c.role == "weight"]
+        if broken:
             kinds = sorted({f"{c.old.dtype} to {c.new.dtype}" for c in broken if c.old and c.new})
             text = f"{_tensors(broken)} cast ({', '.join(kinds[:3])}{', ...' if len(kinds) > 3 else ''})"
-            yield self._violation("dtype", text, level, changes=broken, approvable=True)
+            yield self._at_level("dtype", text, changes=broken)
 
     def _metadata(self) -> Iterable[Violation]:
         for kind in ("added", "removed", "changed"):
-            level = self.policy.level(f"metadata.{kind}")
             broken = [v for v in self.diff.metadata if v.status == kind]
-            if broken and level != "allow":
-                count = f"{len(broken)} metadata key{'' if len(broken) == 1 else 's'} {kind}"
-                yield self._violation(f"metadata.{kind}", count, level, values=broken)
+            if broken:
+                count = f"{_counted(len(broken), 'metadata key', 'metadata keys')} {kind}"
+                rule = f"metadata.{kind}"
+                yield self._violation(rule, count, self.policy.level(rule), values=broken)
 
     def _parameters(self) -> Iterable[Violation]:
         limit: Amount | None = self.policy.values["max_param_change"]
@@ -142,22 +164,63 @@ class _Judge:
 
     def _relative_l2(self) -> Iterable[Violation]:
         limit = self.policy.values["max_relative_l2"]
-        totals = self.diff.totals
-        if limit is None or not totals.changed:
+        if limit is None:
             return
-        moved = [c for c in self.diff.tensors if "changed" in c.status and c.spec.is_parameter]
-        if not moved:
-            return
-        if totals.changed_relative_l2 is None:
-            if not any(c.figures and c.figures.delta and c.figures.delta.l2 > 0 for c in moved):
-                return
+        broken = self._non_finite("max_relative_l2", limit)
+        if broken is not None:
+            yield broken
+        moved = [c for c in self.diff.tensors if "changed" in c.status and c.is_parameter]
+        size = self.diff.totals.changed_relative_l2
+        if size is None:
+            moved = [c for c in moved if c.figures and c.figures.delta and c.figures.delta.l2 > 0]
             text = f"the changed values were all zero, so that max_relative_l2 = {limit:g} cannot hold"
-        elif totals.changed_relative_l2 > limit:
-            size = f"relative L2 of the changed tensors {totals.changed_relative_l2:.4g}"
-            text = f"{size} is more than max_relative_l2 = {limit:g}"
+        elif size > limit:
+            text = f"relative L2 of the changed tensors {size:.4g} is more than max_relative_l2 = {limit:g}"
         else:
             return
-        yield self._violation("max_relative_l2", text, changes=_strongest(moved)[:5])
+        if moved:
+            yield self._violation("max_relative_l2", text, changes=_strongest(moved)[:5])
+
+    def _update(self) -> Iterable[Violation]:
+        limit = self.policy.values["max_update"]
+        if limit is None:
+            return
+        broken = self._non_finite("max_update", limit)
+        if broken is not None:
+            yield broken
+        size = update_size(self.diff)
+        if size.relative_l2 is None and not size.reason and size.update:
+            text = f"the parameters were all zero, so that max_update = {limit:g} cannot hold"
+        elif size.relative_l2 is not None and size.relative_l2 > limit:
+            text = f"update size {size.relative_l2:.4g} is more than max_update = {limit:g}"
+        else:
+            return
+        yield self._violation("max_update", text, changes=[change for change, _ in shares(self.diff)[:5]])
+
+    def _non_finite(self, rule: str, limit: float) -> Violation | None:
+        """No size of an update can be told of a parameter that became NaN or infinite, so it breaks every limit."""
+        broken = [e.change for e in nonfinite.worse(self.diff) if e.parameter and e.change.old is not None]
+        if not broken:
+            return None
+        text = f"{_tensors(broken)} with values that became NaN or infinite, so that {rule} = {limit:g} cannot hold"
+        return self._violation(rule, text, changes=broken)
+
+    def unjudged(self) -> Iterable[str]:
+        """Rules that the comparison leaves open, with the reason."""
+        if isinstance(self.diff.new.state, Absent):
+            return
+        unread = [c for c in self.diff.tensors if c.status == ("uncompared",) and c.reason]
+        if unread and self.policy.needs_values:
+            yield f"the values of {_tensors(unread)} were not compared: {unread[0].reason}"
+        limit = self.policy.values["max_update"]
+        if limit is None or not self.pair or unread:
+            return
+        size = update_size(self.diff)
+        most = max(self.diff.old.parameters, self.diff.new.parameters)
+        if size.reason:
+            yield f"max_update = {limit:g}: {size.reason}"
+        elif 2 * size.parameters < most:
+            yield f"max_update = {limit:g}: {size.parameters:,} of {most:,} parameters have a partner of the same shape"
 
     # -- the new side by itself
 
@@ -176,36 +239,45 @@ class _Judge:
             yield self._violation("require_metadata", f"metadata lacks {keys}")
 
     def _nonfinite(self) -> Iterable[Violation]:
-        if not self.policy.values["forbid_nan"]:
+        found = nonfinite.worse(self.diff)
+        if not found:
             return
-        broken = [c for c in self.diff.tensors if _became_nonfinite(c)]
-        if broken:
-            nan = sum(_counts(_new_statistics(c))[0] for c in broken)
-            inf = sum(_counts(_new_statistics(c))[1] for c in broken)
-            parts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (inf, "Inf")) if count]
-            text = f"{' and '.join(parts)} in {broken[0].name if len(broken) == 1 else _tensors(broken)}"
-            yield self._violation("forbid_nan", text, changes=broken)
+        level: Level = "forbid" if self.policy.values["forbid_nan"] else "allow"
+        parts = []
+        for kind, some in nonfinite.groups(found):
+            nan, inf = sum(e.new.nan for e in some), sum(e.new.pos_inf + e.new.neg_inf for e in some)
+            counts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (inf, "Inf")) if count]
+            where = some[0].change.name if len(some) == 1 else _tensors([e.change for e in some])
+            parts.append(f"{' and '.join(counts)} in {where}{_EVENT[kind]}")
+        yield self._violation("forbid_nan", "; ".join(parts), level, changes=[e.change for e in found])
 
     def _pickles(self) -> Iterable[Violation]:
-        if not self.policy.values["forbid_unsafe_pickle"]:
-            return
+        level: Level = "forbid" if self.policy.values["forbid_unsafe_pickle"] else "allow"
         unsafe = [problem for problem in self.diff.new.problems if problem.severity == "error"]
         for problem in unsafe[:5]:
-            yield self._violation("forbid_unsafe_pickle", _described(problem))
+            yield self._violation("forbid_unsafe_pickle", _described(problem), level)
+        if len(unsafe) > 5:
+            yield self._violation("forbid_unsafe_pickle", f"and {len(unsafe) - 5:,} more such problems", level)
+
+    def _at_level(
+        self, rule: str, message: str, *, changes: Iterable[TensorChange] = (), values: Iterable[ValueChange] = ()
+    ) -> Violation:
+        """A change of structure, at the level that the policy gives it."""
+        level = self.policy.level(rule)
+        return self._violation(rule, message, level, changes=changes, values=values, approvable=True)
 
     def _violation(
         self,
         rule: str,
         message: str,
-        level: Literal["warn", "forbid", "allow"] = "forbid",
+        level: Level = "forbid",
         *,
         changes: Iterable[TensorChange] = (),
         values: Iterable[ValueChange] = (),
         approvable: bool = False,
     ) -> Violation:
-        strength: Literal["warn", "forbid"] = "warn" if level == "warn" else "forbid"
         return Violation(
-            rule, strength, message, self.policy.origin(rule), tuple(changes), tuple(values), approvable=approvable
+            rule, level, message, self.policy.origin(rule), tuple(changes), tuple(values), approvable=approvable
         )
 
 
@@ -220,34 +292,11 @@ def _strongest(changes: Iterable[TensorChange]) -> list[TensorChange]:
 
 
 def _tensors(changes: list[TensorChange]) -> str:
-    return f"{len(changes):,} tensor{'' if len(changes) == 1 else 's'}"
+    return _counted(len(changes), "tensor", "tensors")
 
 
-def _counts(statistics: Statistics | None) -> tuple[int, int]:
-    """(NaN, infinities)."""
-    if statistics is None:
-        return 0, 0
-    return statistics.nan_count, statistics.pos_inf_count + statistics.neg_inf_count
-
-
-def _new_statistics(change: TensorChange) -> Statistics | None:
-    if change.figures is not None and change.figures.new_statistics is not None:
-        return change.figures.new_statistics
-    return change.new_summary.statistics if change.new_summary else None
-
-
-def _old_statistics(change: TensorChange) -> Statistics | None:
-    if change.figures is not None and change.figures.old_statistics is not None:
-        return change.figures.old_statistics
-    return change.old_summary.statistics if change.old_summary else None
-
-
-def _became_nonfinite(change: TensorChange) -> bool:
-    """Whether the new side has more NaN or more infinities than the old one had: what was there before may stay."""
-    if change.new is None:
-        return False
-    new, old = _counts(_new_statistics(change)), _counts(_old_statistics(change))
-    return new[0] > old[0] or new[1] > old[1]
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _described(problem: Problem) -> str:

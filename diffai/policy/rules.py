@@ -15,7 +15,7 @@ LEVELS: tuple[Level, ...] = ("allow", "warn", "forbid")
 
 #: Keys whose value is one level, or a table with a level for each of these kinds.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "structure": ("added", "removed", "reshaped", "renamed"),
+    "structure": ("added", "removed", "reshaped", "renamed", "classes", "graph"),
     "metadata": ("added", "removed", "changed"),
     "models": ("added", "deleted", "renamed"),
 }
@@ -30,6 +30,7 @@ KEYS: Mapping[str, str] = {
     "protected": "globs",
     "max_param_change": "amount",
     "max_relative_l2": "number",
+    "max_update": "number",
     "max_size": "size",
     "forbid_nan": "bool",
     "forbid_unsafe_pickle": "bool",
@@ -45,8 +46,8 @@ DEFAULTS: Mapping[str, Any] = {
     **{f"metadata.{kind}": "allow" for kind in KINDS["metadata"]},
     "models.added": "allow", "models.deleted": "warn", "models.renamed": "allow",
     "dtype": "allow", "frozen": (), "protected": (), "max_param_change": None, "max_relative_l2": None,
-    "max_size": None, "forbid_nan": True, "forbid_unsafe_pickle": True, "require_safetensors": False,
-    "require_metadata": (), "on_missing": None,
+    "max_update": None, "max_size": None, "forbid_nan": True, "forbid_unsafe_pickle": True,
+    "require_safetensors": False, "require_metadata": (), "on_missing": None,
 }  # fmt: skip
 
 
@@ -135,7 +136,8 @@ class Effective:
     @property
     def needs_values(self) -> bool:
         """Whether it can only be judged by reading the values of tensors, not headers alone."""
-        return bool(self.values["forbid_nan"] or self.frozen or self.values["max_relative_l2"] is not None)
+        limits = (self.values["max_relative_l2"], self.values["max_update"])
+        return bool(self.values["forbid_nan"] or self.frozen or limits != (None, None))
 
 
 def on_missing(effective: Effective, default: OnMissing) -> OnMissing:

@@ -21,7 +21,8 @@ class Violation:
 
     Attributes:
         rule: the key of the policy, such as ``structure.reshaped``.
-        level: ``forbid`` refuses, ``warn`` is only said.
+        level: ``forbid`` refuses, ``warn`` is only said, ``allow`` is what the policy lets pass though the built-in
+            one does not.
         message: what happened, with figures: ``2 tensors reshaped``.
         origin: where the rule is written; ``default`` for the built-in policy.
         changes: the tensors it is about, strongest first.
@@ -31,7 +32,7 @@ class Violation:
     """
 
     rule: str
-    level: Literal["warn", "forbid"]
+    level: Literal["warn", "forbid", "allow"]
     message: str
     origin: str = "default"
     changes: tuple[TensorChange, ...] = ()
@@ -49,6 +50,7 @@ class Verdict:
         old_path: where it stood before; differs from ``path`` for a renamed model, "" for an added one.
         diff: the comparison; None where it could not be made.
         violations: broken rules, forbidden ones first.
+        allowed: what the built-in policy would have refused or warned of, and this one allows.
         not_judged: why a part or all of it could not be judged; "" = all of it was.
         missing: the state behind ``not_judged``, where an object is not here.
         must_judge: whether not judging it is an error (``on_missing = "fail"``).
@@ -64,6 +66,7 @@ class Verdict:
     old_path: str = ""
     diff: ModelDiff | None = None
     violations: tuple[Violation, ...] = ()
+    allowed: tuple[Violation, ...] = ()
     not_judged: str = ""
     missing: State | None = None
     must_judge: bool = False

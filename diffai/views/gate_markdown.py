@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from shlex import quote
 
 from diffai.policy.verdicts import GateReport, Verdict, Violation
-from diffai.views.gate_text import headline, origin_text
+from diffai.views.gate_text import PREFIXES, headline, origin_text
+from diffai.views.lines import value_line
 from diffai.views.markdown import code, model_lines, plain, tensor_table
 from diffai.views.style import plural
 
@@ -135,7 +136,13 @@ def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[st
 def _violation(violation: Violation) -> list[str]:
     done = "approved" if violation.approved else origin_text(violation)
     lines = [f"- `{violation.rule}`: {plain(violation.message)} ({plain(done)})"]
-    if violation.approved or not violation.changes:
+    if violation.approved:
+        return lines
+    prefix = PREFIXES.get(violation.rule, "__metadata__.")
+    lines += [f"  - {code(value_line(value, prefix))}" for value in violation.values[:_MOST_TENSORS]]
+    hidden = len(violation.values) - _MOST_TENSORS
+    lines += [f"  - … and {hidden:,} more"] if hidden > 0 else []
+    if not violation.changes:
         return lines
     table = tensor_table(violation.changes[:_MOST_TENSORS])[:-1]
     lines += ["", *(f"  {line}" for line in table)]

@@ -48,6 +48,7 @@ def _model(verdict: Verdict) -> dict[str, Json]:
         "status": verdict.status,
         "outcome": verdict.outcome,
         "violations": [_violation(violation) for violation in verdict.violations],
+        "allowed": [_violation(violation) for violation in verdict.allowed],
         "not_judged": values.text(verdict.not_judged) or None,
         "state": describe_state(verdict.missing) if verdict.missing is not None else None,
         "approval": values.text(verdict.approval) or None,
@@ -66,7 +67,8 @@ def _violation(violation: Violation) -> dict[str, Json]:
         "approvable": violation.approvable,
         "approved": violation.approved,
         "tensors": [values.text(change.name) for change in violation.changes],
-        "metadata": [values.text(value.key) for value in violation.values],
+        "metadata": [values.text(value.key) for value in violation.values if violation.rule.startswith("metadata.")],
+        "values": [values.text(value.key) for value in violation.values if violation.rule.startswith("structure.")],
     }
 
 

@@ -9,6 +9,8 @@ from diffai.views.lines import symbol, tensor_line, value_line
 from diffai.views.style import escape, paint, plural
 
 _MOST_TENSORS = 5
+#: How the values of a rule are called, where they are not metadata.
+PREFIXES = {"structure.classes": "class ", "structure.graph": ""}
 _MOST_MODELS = 50
 _WORDS = {
     "pass": "passes", "warn": "passes, with warnings", "approved": "passes, approved",
@@ -84,7 +86,8 @@ def _violation(violation: Violation, color: bool) -> list[str]:
     if violation.approved:
         return lines
     lines += [paint(f"      {tensor_line(c)}", symbol(c), color) for c in violation.changes[:_MOST_TENSORS]]
-    lines += [f"      {value_line(value, '__metadata__.')}" for value in violation.values[:_MOST_TENSORS]]
+    prefix = PREFIXES.get(violation.rule, "__metadata__.")
+    lines += [f"      {value_line(value, prefix)}" for value in violation.values[:_MOST_TENSORS]]
     hidden = max(len(violation.changes), len(violation.values)) - _MOST_TENSORS
     if hidden > 0:
         lines.append(f"      ... and {hidden:,} more")

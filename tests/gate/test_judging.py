@@ -9,13 +9,14 @@ import pytest
 
 from diffai import api
 from diffai.comparison.models import Input, compare_models
-from diffai.comparison.result import CompareOptions
+from diffai.comparison.result import CompareOptions, ValueChange
+from diffai.frozen import replace
 from diffai.model import Absent
 from diffai.models.inputs import open_input
-from diffai.policy.judging import Case, judge, judge_size
+from diffai.policy.judging import Case, Judgement, judge, judge_size
 from diffai.policy.reading import parse_policy
 from diffai.policy.rules import Policy
-from diffai.policy.structure import fingerprint, structure_change
+from diffai.policy.structure import StructureChange, fingerprint, structure_change
 
 OLD = {"enc.w": np.arange(8, dtype="f4").reshape(2, 4), "head.w": np.ones((3, 2), "f4"), "head.b": np.ones(3, "f4")}
 
@@ -24,8 +25,8 @@ def verdict(policy: str, new: dict[str, Any] | None, old: dict[str, Any] | None 
     """Violations by rule."""
     parsed = parse_policy(policy.encode(), "p", ()) or Policy()
     sides = [open_input(side) if side is not None else Input("", state=Absent()) for side in (old or OLD, new)]
-    diff = compare_models(*sides, CompareOptions())
-    found = judge(Case(diff, case.pop("status", "changed"), {}, **case), parsed.for_path("m.safetensors"))
+    diff = compare_models(*sides, CompareOptions(update_size=True))
+    found = judge(Case(diff, case.pop("status", "changed"), {}, **case), parsed.for_path("m.safetensors")).violations
     return {v.rule: v for v in found}
 
 
@@ -94,7 +95,7 @@ def test_parameter_change_absolute_and_percent() -> None:
 def test_relative_l2_of_the_whole_update() -> None:
     moved = changed(enc_w=OLD["enc.w"] * np.float32(1.5))
     assert verdict("[gate]\nmax_relative_l2 = 0.5", moved) == {}
-    assert "relative L2 of the changed tensors 0.5 is more than" in verdict("[gate]\nmax_relative_l2 = 0.4", moved)["max_relative_l2"].message
+    assert "relative L2 of the changed tensors 0.5 is more than" in str(verdict("[gate]\nmax_relative_l2 = 0.4", moved)["max_relative_l2"])
     zero = {"w": np.zeros(3, "f4")}
     broken = verdict("[gate]\nmax_relative_l2 = 9", {"w": np.ones(3, "f4")}, zero)
     assert "all zero" in broken["max_relative_l2"].message
@@ -116,8 +117,8 @@ def test_a_new_model_is_judged_by_itself() -> None:
     policy += "require_safetensors = true"
     parsed = parse_policy(policy.encode(), "p", ())
     assert parsed is not None
-    diff = compare_models(Input("", state=Absent()), open_input(bad), CompareOptions())
-    found = judge(Case(diff, "added", {}), parsed.for_path("m"))
+    diff = compare_models(Input("", state=Absent()), open_input(bad), CompareOptions(update_size=True))
+    found = judge(Case(diff, "added", {}), parsed.for_path("m")).violations
     assert {v.rule for v in found} == {
         "models.added", "forbid_nan", "require_metadata", "max_size", "require_safetensors",
     }  # fmt: skip
@@ -142,7 +143,7 @@ def test_metadata_levels() -> None:
     diff = api.compare(old, new)
     policy = parse_policy(b'[gate]\nmetadata = {removed = "forbid", changed = "warn"}', "p", ())
     assert policy is not None
-    found = judge(Case(diff, "changed", {"epoch": "2"}), policy.for_path("m"))
+    found = judge(Case(diff, "changed", {"epoch": "2"}), policy.for_path("m")).violations
     assert [(v.rule, v.level, v.values[0].key) for v in found] == [
         ("metadata.removed", "forbid", "license"), ("metadata.changed", "warn", "epoch"),
     ]  # fmt: skip
@@ -156,11 +157,105 @@ def test_size_of_a_pointer() -> None:
 
 
 def test_the_fingerprint_is_of_the_structure_alone() -> None:
-    a = structure_change(api.compare(OLD, changed(head_w=np.zeros((3, 2), "f4"))))
+    def fingerprints(new: dict[str, Any]) -> StructureChange:
+        sides = [open_input(OLD), open_input(new)]
+        return structure_change(compare_models(*sides), *(side.checkpoint for side in sides))
+
+    a = fingerprints(changed(head_w=np.zeros((3, 2), "f4")))
     assert a.old == a.new and a.old.startswith("sha256:")
-    b = structure_change(api.compare(OLD, changed(head_w=np.zeros((2, 3), "f4"))))
+    b = fingerprints(changed(head_w=np.zeros((2, 3), "f4")))
     assert b.old == a.old != b.new
-    c = structure_change(api.compare(OLD, changed(head_w=np.zeros((3, 2), "f2"))))
+    c = fingerprints(changed(head_w=np.zeros((3, 2), "f2")))
     assert c.new not in (a.old, b.new)
     specs = api.open_checkpoint(OLD).tensors
     assert fingerprint(specs.values()) == fingerprint(reversed(list(specs.values()))) == a.old
+    assert fingerprint(specs.values(), {"1": "Tanh"}) not in (a.old, fingerprint(specs.values(), {}, {"1": "Tanh"}))
+
+
+def test_the_size_of_an_update_is_over_all_parameters() -> None:
+    moved = changed(enc_w=OLD["enc.w"] * np.float32(1.5))  # the rest of 9 elements of 1 is part of the norm
+    size = 0.5 * float(np.linalg.norm(OLD["enc.w"]))
+    size /= float(np.hypot(np.linalg.norm(OLD["enc.w"]), 3))
+    assert verdict(f"[gate]\nmax_update = {size + 1e-6}", moved) == {}
+    broken = verdict(f"[gate]\nmax_update = {size - 1e-6}", moved)["max_update"]
+    assert broken.message.startswith("update size 0.4") and [c.name for c in broken.changes] == ["enc.w"]
+    assert "all zero" in verdict("[gate]\nmax_update = 9", {"w": np.ones(3, "f4")}, {"w": np.zeros(3, "f4")})["max_update"].message
+    assert verdict("[gate]\nmax_update = 0", OLD) == {}
+
+
+def test_buffers_are_no_part_of_an_update() -> None:
+    old = {**OLD, "bn.running_mean": np.zeros(2, "f4"), "bn.num_batches_tracked": np.array(1)}
+    new = {**OLD, "bn.running_mean": np.ones(2, "f4"), "bn.num_batches_tracked": np.array(5000)}
+    assert verdict("[gate]\nmax_update = 0.001\nmax_relative_l2 = 0.001", new, old) == {}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rule", ["max_update", "max_relative_l2"])
+def test_a_parameter_that_becomes_non_finite_breaks_every_limit(rule: str, value: float) -> None:
+    lost = changed(enc_w=np.full_like(OLD["enc.w"], value))
+    broken = verdict(f"[gate]\nforbid_nan = false\n{rule} = 1e30", lost)
+    assert list(broken) == [rule] and "became NaN or infinite" in broken[rule].message
+    one = OLD["enc.w"].copy()
+    one[1, 1] = value
+    assert list(verdict(f"[gate]\nforbid_nan = false\n{rule} = 1e30", changed(enc_w=one))) == [rule]
+    assert verdict(f"[gate]\n{rule} = 1e30", {**OLD, "enc.w": one}, {**OLD, "enc.w": one}) == {}
+
+
+def test_nan_that_becomes_inf_is_refused_and_what_heals_is_not() -> None:
+    nan, inf = OLD["enc.w"].copy(), OLD["enc.w"].copy()
+    nan[0, 0], inf[0, 0] = np.nan, np.inf
+    message = verdict("", changed(enc_w=inf), changed(enc_w=nan))["forbid_nan"].message
+    assert message == "1 Inf in enc.w (of another kind before)"
+    assert verdict("", OLD, changed(enc_w=nan)) == {}
+    more = nan.copy()
+    more[1, 1] = np.nan
+    assert "2 NaN in enc.w (more than before)" in verdict("", changed(enc_w=more), changed(enc_w=nan))["forbid_nan"].message
+    assert verdict("", changed(enc_w=nan), changed(enc_w=more)) == {}
+    moved = OLD["enc.w"].copy()
+    moved[1, 1] = np.nan
+    assert verdict("", changed(enc_w=moved), changed(enc_w=nan)) == {}
+
+
+def test_a_new_model_with_nan_in_a_buffer_is_refused_and_a_mask_is_not() -> None:
+    buffer = {**OLD, "bn.running_mean": np.array([np.nan, 1], "f4")}
+    assert "forbid_nan" in verdict("", buffer, status="added") and "forbid_nan" in verdict("", buffer)
+    mask = {**OLD, "attn.mask": np.array([[0, -np.inf], [0, 0]], "f4")}
+    assert "forbid_nan" not in verdict("", mask)
+
+
+def judgement(policy: str, new: dict[str, Any], old: dict[str, Any]) -> Judgement:
+    parsed = parse_policy(policy.encode(), "p", ())
+    assert parsed is not None
+    diff = compare_models(open_input(old), open_input(new), CompareOptions(update_size=True))
+    return judge(Case(diff, "changed", {}), parsed.for_path("m"))
+
+
+def test_what_the_policy_loosens_is_named() -> None:
+    bad = changed(enc_w=np.full_like(OLD["enc.w"], np.nan), head_x=np.ones(1, "f4"))
+    found = judgement("[gate]\nforbid_nan = false\nstructure = {added = 'allow'}\nmetadata = 'allow'", bad, OLD)
+    assert found.violations == ()
+    assert [(v.rule, v.level, v.origin) for v in found.allowed] == [
+        ("structure.added", "allow", "p:3"), ("forbid_nan", "allow", "p:2"),
+    ]  # fmt: skip
+    assert judgement("[gate]\nforbid_nan = false", changed(head_w=np.zeros((3, 2), "f4")), OLD).allowed == ()
+
+
+def test_an_update_of_a_minority_of_the_parameters_is_not_judged() -> None:
+    wide = changed(enc_w=np.ones((2, 40), "f4"))
+    policy = "[gate]\nstructure = 'allow'\nmax_update = 0.5"
+    assert judgement(policy, wide, OLD).unjudged == (
+        "max_update = 0.5: 9 of 89 parameters have a partner of the same shape",)  # fmt: skip
+    assert judgement(policy, {"y": np.ones(3, "f4")}, {"x": np.zeros((2, 5), "f4")}).unjudged
+    assert judgement(policy, OLD, OLD).unjudged == ()
+
+
+def test_classes_and_graph_are_structure() -> None:
+    plain = api.compare(OLD, OLD)
+    change = ValueChange("Sequential.1", "changed", "torch.nn.Tanh", "torch.nn.Sigmoid")
+    for facet, rule in (("classes", "structure.classes"), ("graph", "structure.graph")):
+        diff = replace(plain, **{facet: (change,)})
+        broken = judge(Case(diff, "changed", {}), Policy().for_path("m")).violations
+        assert [(v.rule, v.level, v.approvable, v.values) for v in broken] == [(rule, "forbid", True, (change,))]
+        policy = parse_policy(f"[gate]\nstructure = {{{facet} = 'warn'}}".encode(), "p", ())
+        assert policy is not None
+        assert [v.level for v in judge(Case(diff, "changed", {}), policy.for_path("m")).violations] == ["warn"]
