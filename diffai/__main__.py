@@ -6,6 +6,8 @@ import gc
 import os
 import sys
 
+from diffai.startup import exit_on_interrupt, open_standard_streams, raise_on_interrupt
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -16,6 +18,8 @@ _TIDYING = frozenset(("dvc", "fsspec", "torch", "matplotlib"))
 
 def main() -> None:
     """Run the program and exit."""
+    exit_on_interrupt()
+    open_standard_streams()
     gc.set_threshold(50_000, 50, 50)  # many small immutable objects, few cycles: looking for them costs a fifth
     # The threads that OpenBLAS starts when numpy is loaded cost a quarter of loading it, and nothing here uses them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,10 +30,12 @@ def main() -> None:
     if word == "git-driver":
         from diffai.git import driver
 
+        raise_on_interrupt()
         _end(driver.main(argv[1:]))
     if word == "textconv":
         from diffai.git import textconv
 
+        raise_on_interrupt()
         _end(textconv.main(argv[1:]))
     if word == "gate":  # most commits change no model, and that is known before anything else is loaded
         from diffai.gate import quick
@@ -41,9 +47,9 @@ def main() -> None:
         from diffai.cli.main import main as run
 
         status = run(argv)
-    except KeyboardInterrupt:  # while modules were loaded, or again while the first ^C was answered
+    except KeyboardInterrupt:  # again, while the first ^C was answered
         sys.stderr.write("diffai: interrupted\n")
-        _end(130)
+        status = 130
     _end(status)
 
 
@@ -60,6 +66,7 @@ def _leave_numpys_docs() -> None:
 
 def _end(status: int) -> NoReturn:
     """Exit without taking the interpreter apart, which takes a tenth of the time of loading numpy."""
+    exit_on_interrupt()
     if not _TIDYING.isdisjoint(sys.modules):
         raise SystemExit(status)
     try:

@@ -11,6 +11,7 @@ import click
 
 from diffai.errors import EXIT_INTERRUPTED, EXIT_TROUBLE, DiffaiError
 from diffai.frozen import frozen
+from diffai.startup import raise_on_interrupt
 
 # Every command is diffai.cli.<module>:command, imported when it is called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -49,6 +50,7 @@ class _Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"diffai.cli.{COMMANDS[cmd_name][0]}").command
+        raise_on_interrupt()
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -134,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{(error.strerror or str(error)).lower()}", EXIT_TROUBLE)
     except MemoryError:
         return _fail("out of memory", EXIT_TROUBLE)
+    except ImportError as error:  # a library of ours that is not whole, or for which there is no memory
+        return _fail("interrupted", EXIT_INTERRUPTED) if _interrupted(error) else _not_loaded(error)
     except Exception as error:  # the one place where an unexpected error ends: versions and traceback for an issue
         return _fail("interrupted", EXIT_INTERRUPTED) if _interrupted(error) else _unexpected()
 
@@ -165,6 +169,15 @@ def _interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _not_loaded(error: ImportError) -> int:
+    """What could not be loaded and why: the first of the chain knows, the later ones explain at length."""
+    first: BaseException = error
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    reason = (str(first).strip() or type(first).__name__).splitlines()[0]
+    return _fail(f"cannot load {error.name or 'a library'}: {reason}", EXIT_TROUBLE)
 
 
 def _unexpected() -> int:
