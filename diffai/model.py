@@ -111,7 +111,8 @@ class TensorSpec:
 class Problem:
     """Something wrong or unsafe in a file that could still be opened, or one reason why it could not.
 
-    ``code`` is stable and documented (``ST04``, ``PT02``); ``offset`` is -1 where there is no place.
+    ``code`` is stable and documented (``ST04``, ``PT02``); ``offset`` is -1 where there is no place. Of a global that a
+    pickle names, ``name`` is ``module.name`` exactly, and ``use`` the worst that would be done with it on loading.
     """
 
     code: str
@@ -119,6 +120,8 @@ class Problem:
     message: str
     tensor: str = ""
     offset: int = -1
+    name: str = ""
+    use: Literal["", "import", "construct", "walk"] = ""
 
 
 class Checkpoint:
@@ -148,6 +151,7 @@ class Checkpoint:
         not_expressible: facets that this format cannot hold: of ``metadata``, ``training``, ``classes``, ``graph``,
             ``ties``, ``requires_grad``. Their absence is not a difference.
         problems: what is unsafe or odd, though readable: pickle globals, ...
+        safety: the verdict on its pickles, by exact names and what is done with them; "" where it has none.
     """
 
     format: str = ""
@@ -161,6 +165,7 @@ class Checkpoint:
     parts: Mapping[str, tuple[str, ...]] = {}
     not_expressible: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
+    safety: Literal["", "safe", "builds classes", "unsafe"] = ""
 
     @property
     def random_access(self) -> bool:

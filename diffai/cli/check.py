@@ -20,6 +20,8 @@ from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, Us
 )
 @click.option("--bad", default="", metavar="CHECK", help="What is bad: nonfinite, structure, update>X, changed:GLOB.")
 @click.option("--against", default="HEAD", metavar="REV", help="With --bad: the good version to compare with.")
+@click.option("--allow-global", "allow_globals", multiple=True, metavar="NAME",
+              help="A class that a pickle may import and construct, such as mypkg.model.Net. Repeatable.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
 @click.option(
     "--input-format", metavar="FORMAT", default="", help="Read as this format, whatever the content looks like."
@@ -62,6 +64,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
             result = check_file(
                 word, limits_for(settings), input_format=input_format,
                 values=not given["structure_only"], threads=settings.threads,
+                allow_globals=frozenset(given["allow_globals"]),
             )  # fmt: skip
         except DiffaiError as error:
             click.echo(f"diffai: {error}", err=True)

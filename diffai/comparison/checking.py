@@ -15,7 +15,8 @@ class CheckResult:
     """What is wrong with one file.
 
     ``state`` is set when it is no model at all, or is not here; then nothing was checked. ``valued`` tells whether
-    the values were looked at for NaN and infinities.
+    the values were looked at for NaN and infinities. ``safety`` is the verdict on pickles ("" = it has none):
+    ``safe``, ``builds classes`` or ``unsafe``.
     """
 
     label: str
@@ -25,6 +26,7 @@ class CheckResult:
     problems: tuple[Problem, ...] = ()
     state: State | None = None
     valued: bool = False
+    safety: str = ""
 
     @property
     def errors(self) -> int:
@@ -33,24 +35,28 @@ class CheckResult:
 
 
 def check_file(
-    word: str, limits: Limits, *, input_format: str = "", values: bool = True, threads: int = 0
-) -> CheckResult:
+    word: str, limits: Limits, *, input_format: str = "", values: bool = True, threads: int = 0,
+    allow_globals: frozenset[str] = frozenset(),
+) -> CheckResult:  # fmt: skip
     """All problems of one file.
 
     Structure is checked without opening; values are looked at only when the structure is sound.
+
+    Names in ``allow_globals`` may be imported and constructed; see :func:`diffai.formats.safety.with_allowed`.
 
     Raises:
         SourceError: it does not exist or cannot be read.
 
     """
     from diffai.formats.registry import check
+    from diffai.formats.safety import unsafe, with_allowed
     from diffai.snapshots.resolve import open_source
 
     source = open_source(word)
     if isinstance(source, State):
         return CheckResult(word, state=source)
     try:
-        problems = check(source, limits, input_format)
+        problems = with_allowed(check(source, limits, input_format), allow_globals)
     except UnsupportedFormatError as error:
         return CheckResult(word, state=NotAModel(error.reason))
     except FormatError as error:
@@ -67,13 +73,18 @@ def check_file(
         return CheckResult(word, size=size, problems=problems)
     checkpoint = side.checkpoint
     found = list(problems)
+    safety = checkpoint.safety
+    if safety == "unsafe" and not unsafe(problems):
+        safety = "builds classes"
     try:
         if values:
             found += _nonfinite(checkpoint, threads)
-        return CheckResult(word, checkpoint.format, size, len(checkpoint.tensors), tuple(found), valued=values)
+        return CheckResult(
+            word, checkpoint.format, size, len(checkpoint.tensors), tuple(found), valued=values, safety=safety
+        )
     except DiffaiError as error:
         found.append(Problem("", "error", str(error)))
-        return CheckResult(word, checkpoint.format, size, len(checkpoint.tensors), tuple(found))
+        return CheckResult(word, checkpoint.format, size, len(checkpoint.tensors), tuple(found), safety=safety)
     finally:
         checkpoint.close()
 

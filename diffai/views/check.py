@@ -10,6 +10,13 @@ from diffai.views.values import Json
 
 SCHEMA = "diffai.check/1"
 
+# What each verdict on pickles proves, in one sentence.
+_PROVED = {
+    "safe": "its pickles name only the constructors that torch.load(weights_only=True) and numpy need",
+    "builds classes": "loading it imports and builds the classes below, enumerated or permitted by name, and no others",
+    "unsafe": "loading it, except by torch.load(weights_only=True), may run whatever its author chose",
+}
+
 
 def check_text(result: CheckResult, *, color: bool = False, verbose: bool = False) -> list[str]:
     """One line when all is well, else a heading and one line a problem."""
@@ -19,14 +26,15 @@ def check_text(result: CheckResult, *, color: bool = False, verbose: bool = Fals
     what = ", ".join(part for part in (result.format, plural(result.tensors, "tensor")) if part)
     if result.size >= 0:
         what += f", {size(result.size)}"
+    proof = [f"  {result.safety}: {_PROVED[result.safety]}"] if result.safety else []
     if not result.problems:
         scope = "structure, pickle safety, NaN/Inf" if result.valued else "structure and pickle safety; values not read"
-        return [paint(f"{label}: ok", "+", color) + f" ({what}; checked {scope})"]
+        return [paint(f"{label}: ok", "+", color) + f" ({what}; checked {scope})", *proof]
     verdict = plural(result.errors, "error") if result.errors else "ok"
     warnings = len(result.problems) - result.errors
     if warnings:
         verdict += f", {plural(warnings, 'warning')}"
-    lines = [paint(f"{label}: {verdict}", "!" if result.errors else "#", color) + f" ({what})"]
+    lines = [paint(f"{label}: {verdict}", "!" if result.errors else "#", color) + f" ({what})", *proof]
     for problem in result.problems:
         where = f" at offset {problem.offset}" if problem.offset >= 0 else ""
         tensor = f"{escape(problem.tensor)}: " if problem.tensor else ""
@@ -49,6 +57,7 @@ def check_report(results: list[CheckResult]) -> dict[str, Json]:
                 "state": "checked" if r.state is None else type(r.state).__name__,
                 "reason": "" if r.state is None else describe_state(r.state),
                 "values_checked": r.valued,
+                "safety": r.safety,
                 "problems": [values.problem(p) for p in r.problems],
             }
             for r in results

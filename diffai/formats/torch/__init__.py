@@ -18,8 +18,8 @@ PT12 a limit was reached; the message names its key
 PT13 legacy or tar container damaged
 PT14 compressed data damaged, or of another size than it claims
 PT15 container of another kind: old TorchScript, torch.package, torch.export, joblib
-PT20 a dangerous global is named or called by the pickle (never run)
-PT21 a global of custom code (inert)
+PT20 unsafe: a global outside the enumerated names, or something else done with one (never run)
+PT21 builds a class that is enumerated (inert here)
 PT22 bytes follow the end
 PT23 two tensors of one name, or a prefix that had to stay
 PT24 tensor without values (meta device)
@@ -119,7 +119,8 @@ def _opened(
         document = _second_try(source, limits, document, error)
         checkpoint = TorchCheckpoint(source, spool, document.format)
         checkpoint.fill(document, limits, collected)
-    if document.format == "pickle" and not (checkpoint.tensors or document.dangerous or collected):
+    checkpoint.safety = document.safety
+    if document.format == "pickle" and not (checkpoint.tensors or document.unsafe or collected):
         raise UnsupportedFormatError("a pickle without tensors or arrays", code="PT01", format="pickle")
     return checkpoint
 
@@ -144,7 +145,7 @@ def _second_try(source: Source, limits: Limits, document: Document, error: Forma
     """Torch's own restricted loader, where that is allowed, could help, and nothing dangerous was met."""
     from diffai.formats.torch import fallback
 
-    if error.code not in fallback.HELPED or document.dangerous:
+    if error.code not in fallback.HELPED or document.unsafe:
         raise error
     if not limits.allow_torch or not fallback.available():
         raise fallback.with_hint(error)

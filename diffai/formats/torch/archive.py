@@ -90,6 +90,7 @@ class _Reader:
         machine = Machine(
             region, 0, self._budget, CONSTRUCTORS, self._spool, lambda ident: self._storage(ident, folder)
         )
+        machine.script = document.format == "torchscript"
         try:
             value = machine.run()
         except FormatError as error:
@@ -121,7 +122,7 @@ class _Reader:
     def _storage(self, identifier: object, folder: str) -> object:
         """``('storage', type, key, location, elements)``."""
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
-            raise FormatError("pickle refers to something that is no storage", code="PT06", format=NAME)
+            raise FormatError("pickle refers to something that is no storage", code="PT20", format=NAME)
         _, kind, key, _, elements = identifier[:5]
         if not isinstance(key, str) or type(elements) is not int or elements < 0:
             raise FormatError("pickle refers to a storage without key or size", code="PT06", format=NAME)

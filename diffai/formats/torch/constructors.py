@@ -254,18 +254,20 @@ def _path(machine: Machine, args: Args) -> object:
 
 def _reconstructor(machine: Machine, args: Args) -> object:
     kind, base, state = args
+    if isinstance(base, Global) and base.full != "builtins.object":
+        machine.judge(base, "reduce", 1)  # its __new__ and __init__ are called with the state
     if isinstance(base, Global) and base.full in ("builtins.dict", "builtins.list", "builtins.tuple"):
-        return machine.call(kind, () if state is None else (state,))
-    return machine.call(kind, ())
+        return machine.call(kind, () if state is None else (state,), "new")
+    return machine.call(kind, (), "new")
 
 
 def _newobj(machine: Machine, args: Args) -> object:
-    return machine.call(args[0], tuple(args[1:]))
+    return machine.call(args[0], tuple(args[1:]), "new")
 
 
 def _newobj_ex(machine: Machine, args: Args) -> object:
     kind, inner, _keywords = args
-    return machine.call(kind, inner)
+    return machine.call(kind, inner, "new")
 
 
 CONSTRUCTORS: dict[str, Constructor] = {

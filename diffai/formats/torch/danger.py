@@ -1,98 +1,100 @@
-"""Which globals a pickle may name: harmless, unknown (inert custom code), or dangerous.
+"""Which globals a pickle may name, by exact (module, name) and by what is done with it. Nothing here is a pattern.
 
-The list of dangerous names follows what picklescan and fickling look for, and known ways round them
-(attribute chains such as ``torch.serialization`` + ``os.system``).
+Three verdicts. *safe*: the constructors that ``torch.load(weights_only=True)`` and numpy need, each of which runs no
+code of the file's choice. *class*: public names of known libraries, enumerated in ``classes.json`` with the operations
+permitted on each; loading imports the library and builds the object. *unsafe*: every other name, and every other
+operation. Attribute walks (a dotted name), calls of what a call made, and BUILD onto a name are unsafe always.
+
+To permit one more class, add it to ``classes.json``: operations are ``import`` (mentioned; always included), ``new``
+(NEWOBJ), ``build`` (BUILD of its instances), ``reduce/A-B`` (called with A to B arguments).
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
-DANGEROUS_MODULES = frozenset(
-    ("os", "posix", "nt", "ntpath", "posixpath", "subprocess", "sys", "socket", "shutil", "importlib", "imp", "runpy",
-     "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "ctypes", "_ctypes", "cffi",
-     "pty", "tty", "webbrowser", "code", "codeop", "codecs", "bdb", "pdb", "timeit", "cProfile", "profile", "trace",
-     "doctest", "asyncio", "multiprocessing", "concurrent", "threading", "_thread", "signal", "urllib", "urllib2",
-     "urllib3", "requests", "httpx", "aiohttp", "http", "httplib", "ftplib", "smtplib", "telnetlib", "poplib",
-     "imaplib", "nntplib", "socketserver", "ssl", "xmlrpc", "pip", "setuptools", "distutils", "_distutils_hack",
-     "pkg_resources", "pkgutil", "zipimport", "ensurepip", "venv", "idlelib", "pydoc", "lib2to3", "test", "unittest",
-     "commands", "popen2", "platform", "inspect", "linecache", "types", "gc", "site", "sitecustomize", "tempfile",
-     "fileinput", "mmap", "fcntl", "winreg", "_winreg", "_osx_support", "_pyrepl",
-     "execnet", "paramiko", "fabric", "sh", "IPython")
-)  # fmt: skip
+from diffai.formats.torch.objects import DTYPES, STORAGE_DTYPES
 
-_OPERATOR = ("attrgetter", "methodcaller", "itemgetter")
-DANGEROUS_NAMES = frozenset(
-    (
-        "functools.partial", "functools.partialmethod", "functools.reduce", "itertools.starmap",
-        *(f"{module}.{name}" for module in ("operator", "_operator") for name in _OPERATOR),
-        "_io.FileIO", "_io.open", "_io.open_code", "io.open", "io.FileIO", "io.open_code",
-        "torch.load", "torch.hub.load", "torch.serialization.load", "torch.jit.load", "torch.ops.load_library",
-        "torch.classes.load_library", "torch.storage._load_from_bytes_unsafe", "torch.save",
-        "torch.fx.graph_module.reduce_graph_module", "torch.fx.graph_module.reduce_package_graph_module",
-        "torch.fx.graph_module.reduce_deploy_graph_module", "torch.fx.graph_module._forward_from_src",
-        "torch.jit.unsupported_tensor_ops.execWrapper", "torch._dynamo.guards.GuardBuilder.get",
-        "torch.distributed.rpc.rpc_sync", "torch.multiprocessing.spawn",
-        "numpy.load", "numpy.save", "numpy.loadtxt", "numpy.fromfile", "numpy.memmap", "numpy.genfromtxt",
-        "numpy.testing._private.utils.runstring", "pandas.read_pickle", "pandas.eval",
-        "sqlite3.connect", "sqlite3.dbapi2.connect", "typing._eval_type", "typing.get_type_hints",
-        "dataclasses._create_fn", "logging.config.listen", "copyreg.add_extension", "atexit.register",
-    )
-)  # fmt: skip
-_DANGEROUS_PREFIXES = (
-    "torch.hub.", "torch.package.", "torch.utils.cpp_extension.", "torch.utils.bottleneck.", "torch.utils.collect_env.",
-    "torch.utils.data.datapipes.", "torch._inductor.", "torch._dynamo.", "torch.testing.", "torch.fx.experimental.",
-    "torch.multiprocessing.", "torch.distributed.rpc.", "torch.distributed.run", "torch.distributed.launch",
-    "torch.ops.", "numpy.f2py.", "numpy.distutils.", "numpy.testing.", "numpy.ctypeslib.",
-)  # fmt: skip
-_DANGEROUS_ATTRIBUTES = frozenset(
-    ("system", "popen", "eval", "exec", "compile", "execfile", "__import__", "__globals__", "__builtins__",
-     "__subclasses__", "__getattribute__", "__reduce__", "__reduce_ex__", "__code__", "import_module", "getattr",
-     "setattr", "load_module", "exec_module", "run_path", "runcode", "check_output")
-)  # fmt: skip
-_SAFE_BUILTINS = frozenset(
-    ("set", "frozenset", "dict", "list", "tuple", "slice", "complex", "bytearray", "bytes", "range", "xrange", "str",
-     "unicode", "int", "long", "float", "bool", "object", "type", "print", "Ellipsis", "NotImplemented", "None",
-     "len", "abs", "min", "max", "sum", "round", "sorted")
-)  # fmt: skip
-_SAFE_PREFIXES = (
-    "torch.nn.modules.", "torch.nn.parameter.", "torch.nn.quantized.", "torch.nn.intrinsic.", "torch.nn.qat.",
-    "torch.ao.nn.", "torch.optim.", "torch.nn.functional.", "__torch__.", "torch.jit._pickle.",
-    "torchvision.models.", "numpy.random.", "datetime.", "pathlib.", "collections.", "torch.nn.utils.",
-)  # fmt: skip
-_SAFE_NAMES = frozenset(
-    ("joblib.numpy_pickle.NumpyArrayWrapper",
-     "argparse.Namespace", "decimal.Decimal", "fractions.Fraction", "uuid.UUID", "copyreg._reconstructor",
-     "copyreg.__newobj__", "copyreg.__newobj_ex__", "torch.Generator", "torch.torch_version.TorchVersion",
-     "types.SimpleNamespace", "numpy.ma.core._mareconstruct", "numpy.ma.core.MaskedArray", "enum.Enum",
-     "torch.Tensor", "torch._tensor.Tensor", "torch.tensor.Tensor")
-)  # fmt: skip
+Verdict = Literal["safe", "class", "unsafe"]
+Operation = Literal["reduce", "new", "build"]
+Use = Literal["import", "construct", "walk"]
 
-_MODULES_AS_ATTRIBUTES = frozenset(
-    ("os", "posix", "nt", "sys", "_sys", "subprocess", "builtins", "importlib", "shutil", "socket", "ctypes", "pickle")
-)
+_TORCH_UTILS = (
+    "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor", "_rebuild_parameter",
+    "_rebuild_parameter_with_state", "_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor",
+    "_rebuild_device_tensor_from_numpy", "_rebuild_device_tensor_from_cpu_tensor", "_rebuild_xla_tensor",
+    "_rebuild_meta_tensor_no_storage", "_rebuild_wrapper_subclass",
+)  # fmt: skip
+_SCHEMES = ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric",
+            "per_channel_affine_float_qparams", "strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr",
+            "sparse_bsc", "jagged")  # fmt: skip
+_TENSORS = ("FloatTensor", "DoubleTensor", "HalfTensor", "BFloat16Tensor", "CharTensor", "ByteTensor", "ShortTensor",
+            "IntTensor", "LongTensor", "BoolTensor")  # fmt: skip
+_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+_NUMPY_DTYPES = ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float16", "Float32",
+                 "Float64", "Complex64", "Complex128", "LongDouble", "Str", "Bytes", "Object", "Void")  # fmt: skip
 
-Verdict = Literal["safe", "unknown", "dangerous"]
+SAFE: frozenset[tuple[str, str]] = frozenset((
+    *(("torch._utils", name) for name in _TORCH_UTILS),
+    *(("torch", name) for name in (*DTYPES, *STORAGE_DTYPES, *_SCHEMES, *_TENSORS)),
+    *(("torch.cuda", name) for name in (*STORAGE_DTYPES, *_TENSORS)),
+    *(("torch.storage", name) for name in ("TypedStorage", "_TypedStorage", "UntypedStorage", "_UntypedStorage")),
+    ("torch.storage", "_load_from_bytes"),  # torch.load of bytes: they are judged like a file
+    ("torch", "UntypedStorage"), ("torch", "Tensor"), ("torch._tensor", "Tensor"), ("torch.tensor", "Tensor"),
+    ("torch", "Size"), ("torch", "device"), ("torch.serialization", "_get_layout"),
+    ("torch._tensor", "_rebuild_from_type"), ("torch._tensor", "_rebuild_from_type_v2"),
+    ("torch.tensor", "_rebuild_from_type"),
+    ("torch.nn.parameter", "Parameter"), ("torch.nn.parameter", "Buffer"),
+    ("torch.nn.parameter", "UninitializedParameter"), ("torch.nn.parameter", "UninitializedBuffer"),
+    ("torch.nn", "Parameter"), ("torch.nn", "Buffer"),
+    ("torch.autograd.variable", "Variable"),
+    *(("torch.jit._pickle", name) for name in ("build_intlist", "build_doublelist", "build_boollist",
+                                               "build_tensorlist", "restore_type_tag", "build_tensor_from_id")),
+    ("collections", "OrderedDict"), ("collections", "Counter"),
+    ("builtins", "set"), ("builtins", "complex"), ("builtins", "bytearray"),
+    ("copyreg", "_reconstructor"), ("copyreg", "__newobj__"), ("copyreg", "__newobj_ex__"),  # what they call is judged
+    ("_codecs", "encode"),
+    ("numpy", "dtype"), ("numpy", "ndarray"),
+    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
+    ("numpy.multiarray", "_reconstruct"), ("numpy.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    *(("numpy.dtypes", f"{name}DType") for name in _NUMPY_DTYPES), ("numpy.dtypes", "dtype"),
+    *(("ml_dtypes", name) for name in _ML_DTYPES),
+))  # fmt: skip
 
 
-def judge(module: str, name: str) -> Verdict:
+@lru_cache(1)
+def classes() -> dict[tuple[str, str], tuple[str, ...]]:
+    """The operations permitted on each enumerated class, by (module, name)."""
+    import json
+    import os
+
+    with open(os.path.join(os.path.dirname(__file__), "classes.json"), encoding="utf-8") as file:
+        table = json.load(file)
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for operations, modules in table.items():
+        for module, names in modules.items():
+            for name in names.split():
+                found[module, name] = (*found.get((module, name), ()), *operations.split())
+    return found
+
+
+def of_name(module: str, name: str) -> Verdict:
     """What naming ``module.name`` in a pickle means for whoever would load it with plain pickle."""
-    root = module.partition(".")[0]
-    full = f"{module}.{name}"
-    if full in _SAFE_NAMES:
+    if (module, name) in SAFE:
         return "safe"
-    if root in ("builtins", "__builtin__"):
-        return "safe" if name in _SAFE_BUILTINS else "dangerous"
-    attributes = name.split(".")
-    if (
-        root in DANGEROUS_MODULES
-        or full in DANGEROUS_NAMES
-        or full.startswith(_DANGEROUS_PREFIXES)
-        or not _DANGEROUS_ATTRIBUTES.isdisjoint(attributes)
-        or not _MODULES_AS_ATTRIBUTES.isdisjoint(attributes)
-        or not DANGEROUS_MODULES.isdisjoint(attributes[:-1])
-    ):
-        return "dangerous"
-    if len(attributes) == 1 and full.startswith(_SAFE_PREFIXES):
+    return "class" if (module, name) in classes() else "unsafe"
+
+
+def of_operation(module: str, name: str, operation: Operation, arguments: int) -> Verdict:
+    """The same for calling it with so many ``arguments``, making an instance of it, or giving one its state."""
+    if (module, name) in SAFE:
         return "safe"
-    return "unknown"
+    for permitted in classes().get((module, name), ()):
+        word, _, arity = permitted.partition("/")
+        if word == operation:
+            low, _, high = arity.partition("-")
+            if not arity or int(low) <= arguments <= int(high):
+                return "class"
+    return "unsafe"

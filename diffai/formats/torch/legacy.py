@@ -143,11 +143,11 @@ class LegacyReader:
 
     def _persistent(self, identifier: object) -> object:
         if not isinstance(identifier, tuple) or not identifier:
-            raise FormatError("pickle refers to something that is no storage", code="PT06", format=NAME)
+            raise FormatError("pickle refers to something that is no storage", code="PT20", format=NAME)
         if identifier[0] == "module" and len(identifier) >= 2:
             return identifier[1]
         if identifier[0] != "storage" or len(identifier) < 5:
-            raise FormatError("pickle refers to something that is no storage", code="PT06", format=NAME)
+            raise FormatError("pickle refers to something that is no storage", code="PT20", format=NAME)
         _, kind, key, _, elements = identifier[:5]
         storage = self._storage(str(key) if isinstance(key, (str, int)) else "", kind, elements)
         view = identifier[5] if len(identifier) > 5 else None

@@ -11,6 +11,7 @@ from diffai.errors import FormatError
 from diffai.formats.torch.members import extend, set_items
 from diffai.formats.torch.objects import (
     Array,
+    Global,
     LongBytes,
     LongText,
     NumpyDType,
@@ -333,12 +334,12 @@ def _inst(m: Machine) -> None:
     module = m.line().decode("utf-8")
     function = m.find(module, m.line().decode("utf-8"))
     items = m.pop_mark()
-    m.stack.append(m.call(function, tuple(items)))
+    m.stack.append(m.call(function, tuple(items), "reduce" if items else "new"))
 
 
 def _obj(m: Machine) -> None:
     items = m.pop_mark()
-    m.stack.append(m.call(items[0], tuple(items[1:])))
+    m.stack.append(m.call(items[0], tuple(items[1:]), "reduce" if items[1:] else "new"))
 
 
 def _reduce(m: Machine) -> None:
@@ -346,11 +347,16 @@ def _reduce(m: Machine) -> None:
     m.stack[-1] = m.call(m.stack[-1], args)
 
 
+def _newobj(m: Machine) -> None:
+    args = m.stack.pop()
+    m.stack[-1] = m.call(m.stack[-1], args, "new")
+
+
 def _newobj_ex(m: Machine) -> None:
     function, args, keywords = m.stack[-3:]
     if type(args) is not tuple:
         raise ValueError
-    made = m.call(function, args)
+    made = m.call(function, args, "new")
     if type(made) is Stub and keywords:
         made.args = (*args, keywords)
     m.stack[-3:] = [made]
@@ -361,13 +367,17 @@ def _build(m: Machine) -> None:
     target = m.stack[-1]
     if type(target) is Stub or type(target) is Tensor:
         target.state = state
+        if type(target) is Stub:
+            m.judge(target.of, "build")
+    elif type(target) is Global:
+        m.walk(target)  # attributes of a class, function or module are set
     elif type(target) is Array or type(target) is NumpyDType:
         setter = m.constructors["state of an array" if type(target) is Array else "state of a dtype"]
         setter(m, (target, state))
 
 
 def _ext(m: Machine) -> None:
-    raise FormatError("pickle uses extension codes, whose meaning is not in the file", code="PT10", offset=m.where())
+    raise FormatError("pickle uses extension codes, whose meaning is not in the file", code="PT20", offset=m.where())
 
 
 def _persid(m: Machine) -> None:
@@ -380,7 +390,7 @@ def _binpersid(m: Machine) -> None:
 
 def _load(m: Machine, identifier: object) -> object:
     if m.persistent is None:
-        raise FormatError("pickle refers to objects outside itself", code="PT10", offset=m.where())
+        raise FormatError("pickle refers to objects outside itself", code="PT20", offset=m.where())
     return m.persistent(identifier)
 
 
@@ -408,7 +418,7 @@ _OPCODES: dict[bytes, Callable[[Machine], None]] = {
     b"d": _dict, b"\x91": _frozenset, b"a": _append, b"e": _appends,
     b"\x90": _appends, b"s": _setitem, b"u": _setitems,
     b"c": _global, b"\x93": _stack_global, b"i": _inst, b"o": _obj,
-    b"R": _reduce, b"\x81": _reduce, b"\x92": _newobj_ex, b"b": _build,
+    b"R": _reduce, b"\x81": _newobj, b"\x92": _newobj_ex, b"b": _build,
     b"\x82": _ext, b"\x83": _ext, b"\x84": _ext,
     b"P": _persid, b"Q": _binpersid,
 }  # fmt: skip

@@ -25,14 +25,14 @@ _DAMAGE = (RecursionError, IndexError, KeyError, ValueError, TypeError, Overflow
 
 
 class GlobalUse:
-    """Where a global outside the allow-list was named first, and whether it would have been called."""
+    """Where a global that is not safe was named first, the verdict on it, and the worst that is done with it."""
 
-    __slots__ = ("called", "offset", "verdict")
+    __slots__ = ("offset", "use", "verdict")
 
-    def __init__(self, verdict: danger.Verdict, offset: int) -> None:
+    def __init__(self, verdict: danger.Verdict, use: danger.Use, offset: int) -> None:
         self.verdict = verdict
+        self.use = use
         self.offset = offset
-        self.called = False
 
 
 class Machine:
@@ -49,7 +49,8 @@ class Machine:
     Attributes:
         end: offset behind the STOP opcode, after :meth:`run`.
         nested: this pickle lies in a byte string of another one.
-        uses: globals outside the allow-list, by (module, name), in the order they were met.
+        script: this pickle is TorchScript's, whose types below ``__torch__`` are no Python.
+        uses: globals that are not safe, by (module, name), in the order they were met.
 
     """
 
@@ -69,6 +70,7 @@ class Machine:
         self.budget = budget
         self._max_bytes = budget.limits.max_header
         self.nested = False
+        self.script = False
         self.window = WINDOW
         self.constructors = constructors
         self.persistent = persistent
@@ -184,17 +186,17 @@ class Machine:
             return "pickle ends before its STOP opcode"
         return f"pickle is damaged ({type(error).__name__} at or before this byte)"
 
-    def call(self, function: object, args: object) -> object:
-        """What calling ``function`` gives: our constructor's result, or a Stub."""
+    def call(self, function: object, args: object, how: danger.Operation = "reduce") -> object:
+        """What calling ``function`` (or making an instance of it) gives: our constructor's result, or a Stub."""
         if type(args) is not tuple:
             raise FormatError("pickle calls a global with something that is no tuple", code="PT05", offset=self.where())
         if type(function) is Stub:
+            self.walk(function.of)
             return Stub(function.of, (function, *args))
         if type(function) is not Global:
             raise FormatError("pickle calls something that is no global", code="PT05", offset=self.where())
-        use = self.uses.get((function.module, function.name))
-        if use is not None:
-            use.called = True
+        if (function.module, function.name) in self.uses:
+            self.judge(function, how, len(args))
         constructor = self.constructors.get(function.full)
         if constructor is None:
             return Stub(function, args)
@@ -216,11 +218,29 @@ class Machine:
             if module_now.startswith("numpy.core."):
                 module_now = "numpy._core." + module_now[11:]
             found = self._globals[module, name] = Global(module_now, name)
-            if found.full not in self.constructors:
-                verdict = danger.judge(module_now, name)
-                if verdict != "safe":
-                    self.uses[module_now, name] = GlobalUse(verdict, self.where())
+            if self.script and module_now.startswith("__torch__"):
+                return found  # a type that the archive's own TorchScript code defines; Python never sees it
+            verdict = danger.of_name(module_now, name)
+            if verdict != "safe" and (module_now, name) not in self.uses:
+                use: danger.Use = "walk" if "." in name and verdict == "unsafe" else "import"
+                self.uses[module_now, name] = GlobalUse(verdict, use, self.where())
         return found
+
+    def judge(self, function: Global, how: danger.Operation, arguments: int = 0) -> None:
+        """Remember that this is done with a global."""
+        use = self.uses.get((function.module, function.name))
+        if use is None:
+            return
+        if use.use == "import":
+            use.use = "construct"
+        if use.verdict == "class":
+            use.verdict = danger.of_operation(function.module, function.name, how, arguments)
+
+    def walk(self, function: Global) -> None:
+        """Remember that a name is used for more than importing and constructing, which nothing permits."""
+        key = function.module, function.name
+        use = self.uses.setdefault(key, GlobalUse("unsafe", "walk", self.where()))
+        use.verdict, use.use = "unsafe", "walk"
 
     def has_named(self, module: str, name: str) -> bool:
         """Whether the pickle named this global."""
@@ -243,4 +263,4 @@ class Machine:
 
 
 # Modules whose Python 2 names are still met.
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core"}
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core", "UserDict": "collections"}

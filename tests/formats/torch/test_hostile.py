@@ -20,6 +20,7 @@ from torch_files import DATA, checked, everything, global_, legacy, opened, stat
 from diffai.errors import DiffaiError, FormatError, LimitError
 from diffai.formats import torch as reader
 from diffai.formats.base import Limits
+from diffai.formats.safety import with_allowed
 from diffai.formats.torch.constructors import CONSTRUCTORS
 from diffai.formats.torch.opcodes import OPCODE_BYTES
 
@@ -100,7 +101,10 @@ def test_custom_classes_are_inert_and_said_once() -> None:
     net = global_("mymodels", "Net") + b")\x81}(" + text("w") + WEIGHT + text("n") + b"K\x05ub"
     data = containers(state({"a": net, "b": net}))["zip"]
     checkpoint = opened(data)
-    assert [p.message for p in checkpoint.problems] == ["pickle calls mymodels.Net, which is custom code (inert here)"]
+    assert [p.message for p in checkpoint.problems] == ["pickle calls mymodels.Net (not run)"]
+    assert checkpoint.safety == "unsafe"
+    permitted = with_allowed(checkpoint.problems, frozenset(("mymodels.Net",)))
+    assert [(p.code, p.severity) for p in permitted] == [("PT21", "warning")]
     assert list(checkpoint.tensors) == ["a.w", "b.w"]
     assert checkpoint.training == {"a.n": 5, "b.n": 5}
 
@@ -181,7 +185,7 @@ def test_damaged_opcodes(ops: bytes) -> None:
     for data in containers(b"\x80\x02" + ops + b".").values():
         with pytest.raises(FormatError) as caught:
             opened(data)
-        assert caught.value.code in ("PT05", "PT06", "PT10"), caught.value
+        assert caught.value.code in ("PT05", "PT06", "PT10", "PT20"), caught.value
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,9 @@ def test_whole_module_has_the_names_of_its_state_dict() -> None:
     module, bare = (opened((DATA / file).read_bytes()) for file in ("module.pt", "zip.pt"))
     assert list(module.tensors) == list(bare.tensors)
     assert module.training["0.kernel_size.0"] == 2
-    assert not module.problems  # classes of torch.nn are known, though never loaded
+    assert [problem.code for problem in module.problems] == ["PT21"]  # classes of torch.nn are known, though never loaded
+    assert module.safety == "builds classes"
+    assert "torch.nn.modules.linear.Linear" in module.problems[0].message
 
 
 def test_views_dtypes_and_ties() -> None:
