@@ -325,12 +325,44 @@ class Absent:
 
 
 @frozen
+class FetchCommand:
+    """A program that would bring objects, as data; nothing here runs it.
+
+    Attributes:
+        store: what keeps the objects and has to be installed: ``git``, ``git-lfs``, ``git-annex``, ``dvc``.
+        arguments: the program and its first arguments, to be run at the top of the work tree.
+        targets: what is brought; commands that differ in nothing else can be one.
+        revisions: of which commits, behind ``arguments``; empty where the store does not ask.
+        option: what stands before the targets; "" where nothing does.
+        joined: ``,`` where the targets are one argument, ``each`` where each takes a run of its own.
+        environment: variables that are set for it.
+    """
+
+    store: Literal["git", "git-lfs", "git-annex", "dvc"]
+    arguments: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    revisions: tuple[str, ...] = ()
+    option: str = ""
+    joined: Literal["", ",", "each"] = ""
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def runs(self) -> tuple[tuple[str, ...], ...]:
+        """The words of each process that it takes."""
+        before = (*self.arguments, *self.revisions, *((self.option,) if self.option else ()))
+        if self.joined == "each":
+            return tuple((*before, target) for target in self.targets)
+        return ((*before, *((",".join(self.targets),) if self.joined else self.targets)),)
+
+
+@frozen
 class LfsPointer:
-    """A git-LFS pointer whose object is not in the local store. ``size`` in bytes; ``path`` to name in the hint."""
+    """A git-LFS pointer whose object is not in the local store. ``size`` in bytes; ``path`` from the top."""
 
     oid: str
     size: int
     path: str = ""
+    fetch: tuple[FetchCommand, ...] = ()
 
 
 @frozen
@@ -343,11 +375,11 @@ class DvcPointer:
 
 @frozen
 class NotPulled:
-    """The object is known but not here (annex, DVC, partial clone); ``command`` brings it."""
+    """Objects are known but not here (annex, DVC, partial clone, shards); ``fetch`` brings them, as far as known."""
 
     what: str
     size: int = -1
-    command: str = ""
+    fetch: tuple[FetchCommand, ...] = ()
 
 
 @frozen

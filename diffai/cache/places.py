@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from diffai.cache.store import DEFAULT_LIMIT, Store
-from diffai.stores.lfs import GitPlace, find_repository
+from diffai.repository.place import GitPlace, find_repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ def command(action: str) -> int:
     """
     from diffai.cache.places import open_store
     from diffai.cli.options import settings_for
-    from diffai.stores.lfs import find_repository
+    from diffai.repository.place import find_repository
     from diffai.views.style import escape, plural, size
 
     place = find_repository()

@@ -7,7 +7,7 @@ from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, Problem, State
 from diffai.models.inputs import open_input
-from diffai.snapshots.directory import Directory
+from diffai.sources.directory import Directory
 
 
 @frozen

@@ -19,7 +19,7 @@ from diffai.models.names import is_model_name, is_shard, model_key
 from diffai.repository.disk import top_of_work_tree
 from diffai.repository.revisions import INDEX, WORK_TREE, split_revisions
 from diffai.repository.runner import Repository
-from diffai.stores.dvc.names import is_pointer_name
+from diffai.stores.dvc import is_pointer_name
 
 
 def compare_words(

@@ -18,8 +18,7 @@ from diffai.frozen import frozen, replace, slotted
 from diffai.model import Absent, NotAModel, State, Unreadable
 from diffai.models.inputs import as_input, unreadable
 from diffai.models.names import is_model_name, is_shard, model_key
-from diffai.snapshots.directory import Directory
-from diffai.snapshots.resolve import Opened
+from diffai.sources.directory import Directory
 from diffai.stores.dvc.items import (
     DvcDirectory,
     DvcItem,
@@ -31,6 +30,7 @@ from diffai.stores.dvc.items import (
     open_item,
 )
 from diffai.stores.dvc.pointers import DvcEntry, DvcImport, DvcTextError
+from diffai.stores.store import Opened
 
 Entries = Mapping[str, tuple[DvcEntry, ...]]
 

@@ -18,8 +18,9 @@ from diffai.repository.revisions import INDEX, WORK_TREE
 from diffai.repository.runner import Repository
 from diffai.repository.trees import changed_paths
 from diffai.snapshots.resolve import open_source, sentence
+from diffai.sources.directory import UnresolvedError
+from diffai.stores.dvc import is_pointer_name
 from diffai.stores.dvc.items import DvcDirectory, DvcItem, entries_of, items_of
-from diffai.stores.dvc.names import is_pointer_name
 from diffai.stores.dvc.pointers import DvcTextError, parse_dvc_file
 from diffai.stores.dvc.tracked import DvcHistory, Tracked, find_in_work_tree, open_in_work_tree, work_tree_text
 from diffai.stores.dvc.workspace import as_on_disk
@@ -71,8 +72,9 @@ def compare_tracked_folder(
         from diffai.model import NotPulled
 
         missing = next((state for state in change.state if isinstance(state, NotPulled)), None)
-        reason = f"{missing.what} is not here; bring it with: {missing.command}" if missing else "cannot be compared"
-        raise SourceError(f"{path}: {reason}")
+        if missing is not None:
+            raise UnresolvedError(f"{path}: {sentence(missing)}", missing)
+        raise SourceError(f"{path}: cannot be compared")
     return change.files
 
 

@@ -24,6 +24,7 @@ from diffai.stores.dvc.pointers import (
     uncached_paths,
 )
 from diffai.stores.dvc.tracked import DvcHistory
+from diffai.stores.store import command_line
 
 STATES = ("added", "deleted", "renamed", "modified", "not in cache")
 _KEYS = ("added", "deleted", "modified", "renamed", "not in cache")
@@ -125,7 +126,7 @@ def diff_revisions(a: str, b: str, targets: Sequence[str], directory: str = "") 
     lists = _compare(old.items, new.items)
     missing = [
         f"{item.label}/: its list of files at {rev} is not here, so which files changed is not known; "
-        f"bring it with: {item.command}"
+        f"bring it with: {command_line(item.fetch)}"
         for rev, side, other in ((a, old, new), (b, new, old))
         for item in side.unlisted
         if any(e.path == _shown(item, place) for name in ("added", "deleted", "modified") for e in lists[name])
@@ -353,7 +354,7 @@ def _missing_lists(lists: Mapping[str, tuple[Entry, ...]], hashed: bool) -> Iter
             if item is not None and entries_of(item) is None and not _is_here(item):
                 yield (
                     f"{entry.path}: its list of files on the {which} side is not here, so which files changed is not "
-                    f"known; bring it with: {item.command}"
+                    f"known; bring it with: {command_line(item.fetch)}"
                 )
 
 

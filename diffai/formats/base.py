@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from diffai.config.keys import Settings
-    from diffai.snapshots.directory import Directory
+    from diffai.sources.directory import Directory
 else:
     Protocol = object
 

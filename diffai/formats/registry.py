@@ -13,8 +13,8 @@ from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats.base import FolderFormat, Format, Limits
 from diffai.formats.table import FORMATS, Row, not_read_by_name
 from diffai.model import Checkpoint, Problem
-from diffai.snapshots.directory import Directory
 from diffai.sources.base import Source
+from diffai.sources.directory import Directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from diffai.gate.units import Unit
 from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State, Unreadable
 from diffai.models.inputs import as_input, unreadable
 from diffai.repository.runner import Repository
-from diffai.snapshots.resolve import Opened
 from diffai.stores.dvc.items import DvcItem, open_item
+from diffai.stores.store import Opened
 
 
 class Opener:

@@ -12,7 +12,7 @@ import sys
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import Change, GitEnvironment, ask_environment, quote_path, read_environment
 from diffai.model import Absent, NotAModel
-from diffai.stores.dvc.names import is_pointer_name
+from diffai.stores.dvc import is_pointer_name
 from diffai.views.style import escape, paint
 
 TYPE_CHECKING = False

@@ -14,11 +14,11 @@ from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
 from diffai.git.environment import Change, GitEnvironment
 from diffai.git.plain import ask_plain, plain_diff
+from diffai.repository.place import GitPlace, find_repository
 from diffai.repository.runner import GitError, Repository
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
 from diffai.stores.dvc.items import DvcItem, Fetch, items_of
 from diffai.stores.dvc.pointers import MAX_POINTER_BYTES, DvcFile, parse_dvc_file
-from diffai.stores.lfs import GitPlace, find_repository
 from diffai.views.style import escape, paint, plural
 
 TYPE_CHECKING = False

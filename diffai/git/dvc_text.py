@@ -11,7 +11,7 @@ from diffai.git.dvc_driver import beside, git_place, place_of, read
 from diffai.git.environment import GitEnvironment
 from diffai.model import State
 from diffai.repository.runner import GitError, Repository
-from diffai.snapshots.directory import Directory
+from diffai.sources.directory import Directory
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
 from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of, open_item
 from diffai.stores.dvc.pointers import parse_dvc_file
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from diffai.model import Checkpoint
+    from diffai.repository.place import GitPlace
     from diffai.sources.base import Source
-    from diffai.stores.lfs import GitPlace
 
     TextOf = Callable[[Checkpoint, Source, GitEnvironment], list[str]]
 

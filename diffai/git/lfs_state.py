@@ -11,7 +11,7 @@ from diffai.frozen import frozen
 from diffai.git.call import ask
 from diffai.git.scopes import Repository
 from diffai.git.survey import ModelFile
-from diffai.stores.pointers import LFS_MAX_BYTES, LfsText, parse_lfs
+from diffai.stores.lfs import MAX_BYTES, LfsText, parse_lfs
 
 Presence = Literal["here", "missing", "not a pointer"]
 
@@ -99,7 +99,7 @@ def _pointers(oids: Sequence[str], cwd: str) -> dict[str, LfsText]:
     small = [
         words[0].decode("ascii")
         for words in (line.split() for line in sizes.splitlines())
-        if len(words) == 2 and words[1].isdigit() and int(words[1]) < LFS_MAX_BYTES
+        if len(words) == 2 and words[1].isdigit() and int(words[1]) < MAX_BYTES
     ]
     output = ask("cat-file", "--batch=%(objectname) %(objectsize)", cwd=cwd, stdin=_lines(small)).output
     found: dict[str, LfsText] = {}
@@ -141,10 +141,10 @@ def _is_object(store: str, pointer: LfsText) -> bool:
 
 def _is_pointer(path: str) -> bool:
     try:
-        if not os.path.isfile(path) or os.path.getsize(path) >= LFS_MAX_BYTES:
+        if not os.path.isfile(path) or os.path.getsize(path) >= MAX_BYTES:
             return False
         with open(path, "rb") as file:
-            return parse_lfs(file.read(LFS_MAX_BYTES)) is not None
+            return parse_lfs(file.read(MAX_BYTES)) is not None
     except OSError:
         return False
 

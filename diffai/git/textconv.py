@@ -10,7 +10,7 @@ import sys
 
 from diffai.git.environment import GitEnvironment, ask_environment, read_environment
 from diffai.git.remember import RememberedCall, is_one_file
-from diffai.stores.dvc.names import is_pointer_name
+from diffai.stores.dvc import is_pointer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _run(path: str) -> None:
         sys.stdout.write(known)
         return
     from diffai.model import State
-    from diffai.snapshots.directory import Directory
+    from diffai.sources.directory import Directory
 
     environment = read_environment(asked)
     if special and _printed_without_model(path, environment):

@@ -20,13 +20,15 @@ from diffai.history.work_files import WorkFiles
 from diffai.model import NotPulled, State
 from diffai.models.inputs import as_input, unreadable
 from diffai.repository.runner import Repository
-from diffai.snapshots.directory import Directory
-from diffai.stores.pointers import AnnexText, LfsText, parse_pointer
+from diffai.sources.directory import Directory
+from diffai.stores.annex import AnnexText
+from diffai.stores.lfs import LfsText
+from diffai.stores.table import recognise
 
 if TYPE_CHECKING:
-    from diffai.snapshots.resolve import Opened
     from diffai.sources.base import Source
     from diffai.stores.dvc.tracked import DvcHistory
+    from diffai.stores.store import Opened
 
 _LINK = "120000"
 _MOST_HEADERS = 8  # a version is asked for when it is new, and again when it is old
@@ -148,7 +150,7 @@ class Versions:
     def _content(self, part: Part) -> tuple[Holder, str, int]:
         """Holder, content name and size of one file of a tree."""
         blob = self._blobs[part.oid]
-        pointer = parse_pointer(blob.text, blob.size, posixpath.basename(part.path)) if blob.text else None
+        pointer = recognise(blob.text, blob.size, posixpath.basename(part.path)) if blob.text else None
         if isinstance(pointer, LfsText):
             return "git-lfs", f"sha256:{pointer.oid}", pointer.size
         if isinstance(pointer, AnnexText):
@@ -315,7 +317,7 @@ class Versions:
             local = self._work_files.same(part, version.size)
             if local is not None:
                 return local
-        return open_blob("", part.oid, part.path, label=label)
+        return open_blob("", part.oid, part.path, label=label, revision=version.commit)
 
     def _tracked(self, version: Version, label: str) -> Opened:
         """The object behind a DVC pointer; one git process answers for all versions."""

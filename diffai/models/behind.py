@@ -10,7 +10,7 @@ from diffai.comparison.names import natural_key
 from diffai.errors import SourceError
 from diffai.model import DvcPointer
 from diffai.models.names import is_model_name, is_shard, model_key
-from diffai.stores.dvc.names import is_pointer_name
+from diffai.stores.dvc import is_pointer_name
 
 
 def models_behind(word: str) -> list[str]:
@@ -46,7 +46,7 @@ def _from_here(path: str, rev: str) -> str:
     """A path from the top of the repository as a word has it: with a revision it is, without it is a file's."""
     if rev:
         return path
-    from diffai.stores.lfs import find_repository
+    from diffai.repository.place import find_repository
 
     place = find_repository()
     return os.path.relpath(os.path.join(place.top, path)) if place is not None and place.top else path

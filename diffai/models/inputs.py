@@ -9,8 +9,8 @@ from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, State, Unreadable
-from diffai.snapshots.resolve import Opened
 from diffai.sources.base import Source
+from diffai.stores.store import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _open_word(word: str, limits: Limits, input_format: str, label: str) -> Inpu
 
 def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: str) -> Input:
     """An input out of what a resolver found: bytes, a directory (of shards), or a state."""
-    from diffai.snapshots.directory import Directory, UnresolvedError
+    from diffai.sources.directory import Directory, UnresolvedError
 
     if isinstance(found, State):
         return Input(label, state=found)
@@ -89,7 +89,7 @@ def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: st
 def open_source_input(source: Source, limits: Limits, input_format: str = "", *, label: str = "") -> Input:
     """Open bytes as a checkpoint; content that is no readable model becomes a state."""
     from diffai.formats.registry import open_checkpoint
-    from diffai.snapshots.directory import UnresolvedError
+    from diffai.sources.directory import UnresolvedError
 
     label = label or source.label
     try:
@@ -106,7 +106,7 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
 def unreadable(error: FormatError | SourceError) -> State:
     """The state that an error at opening is."""
     from diffai.formats.registry import NotAModelError
-    from diffai.snapshots.directory import UnresolvedError
+    from diffai.sources.directory import UnresolvedError
 
     if isinstance(error, UnresolvedError):
         return error.state

@@ -38,9 +38,9 @@ from diffai.formats.strict_json import MalformedError, Repeated, load
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
 from diffai.models.shard_pool import ShardPool
-from diffai.snapshots.directory import Directory, UnresolvedError, checked_name
 from diffai.snapshots.resolve import local_directory
 from diffai.sources.base import Source
+from diffai.sources.directory import Directory, UnresolvedError, checked_name
 
 NAME = "sharded"
 

@@ -10,7 +10,7 @@ import os
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.stores.lfs import GitPlace, find_repository
+from diffai.repository.place import GitPlace, find_repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

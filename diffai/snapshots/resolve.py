@@ -1,7 +1,6 @@
 """What holds the bytes of a path, in the work tree or at a commit: plain files and blobs, or the object of a pointer.
 
-A pointer whose object is not here is a state, never a download. Another kind of pointer joins by one function in
-``_FOLLOW`` below.
+A pointer whose object is not here is a state, never a download.
 """
 
 from __future__ import annotations
@@ -13,19 +12,16 @@ import stat
 from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.frozen import frozen
 from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
-from diffai.snapshots.directory import Directory, LocalDirectory, UnresolvedError, checked_name
+from diffai.repository.place import GitPlace, find_repository
 from diffai.sources.base import Source
+from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError, checked_name
 from diffai.sources.local import LocalFile
-from diffai.stores.dvc.names import MAX_POINTER_BYTES, is_pointer_name
-from diffai.stores.lfs import GitPlace, find_object, find_repository
-from diffai.stores.pointers import HEAD_BYTES, AnnexText, DvcText, LfsText, PointerText, parse_annex, parse_pointer
+from diffai.stores.annex import not_here, parse_annex
+from diffai.stores.store import Opened, PointerAt, command_line
+from diffai.stores.table import HEAD_BYTES, follow, pointer_limit, recognise
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
-_POINTER_MAX_BYTES = 32 * 1024
-
-Opened = Source | Directory | State
 
 
 def open_source(word: str) -> Opened:
@@ -166,49 +162,13 @@ class WorkFile(LocalFile):
         return found
 
 
-class StoredObject(LocalFile):
-    """A file of an object store (git-LFS, git-annex) that stands for a path.
-
-    Args:
-        path: the object's own file.
-        oid: its sha256.
-        label: how the user names what it stands for.
-        sibling: opens the files beside what it stands for.
-
-    """
-
-    def __init__(self, path: str, oid: str, *, label: str, sibling: Callable[[str], Source]) -> None:
-        super().__init__(path, label=label)
-        self._sibling = sibling
-        self._oid = oid
-
-    @property
-    def identity(self) -> str:
-        """The content's own name."""
-        return f"sha256:{self._oid}"
-
-    def sibling(self, name: str) -> LocalFile:
-        """As the path it stands for."""
-        found: LocalFile = self._sibling(name)  # type: ignore[assignment]
-        return found
-
-
-class AnnexObject(StoredObject):
-    """An object of git-annex's store; ``oid`` is "" where its key does not name its content for certain."""
-
-    @property
-    def identity(self) -> str:
-        """The content's own name, else that of the file as it is now."""
-        return StoredObject.identity.fget(self) if self._oid else LocalFile.identity.fget(self)  # type: ignore[attr-defined, no-any-return]
-
-
 def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Opened:
     """A local file; a pointer text is followed."""
     source = WorkFile(file)
     if source.size > pointer_limit(file):
         return source
     try:
-        pointer = parse_pointer(source.read(0, HEAD_BYTES), source.size, os.path.basename(file))
+        pointer = recognise(source.read(0, HEAD_BYTES), source.size, os.path.basename(file))
     except BaseException:
         source.close()
         raise
@@ -220,16 +180,13 @@ def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> O
     return follow(pointer, PointerAt(path or _inside(file, found), file, found, source.sibling, data))
 
 
-def pointer_limit(name: str) -> int:
-    """Bytes above which a file of this name is not looked at as a pointer; a ``dvc.lock`` can be long."""
-    return MAX_POINTER_BYTES if is_pointer_name(name) else _POINTER_MAX_BYTES
-
-
 def _inside(file: str, place: GitPlace | None) -> str:
     """A file's path relative to the top of its work tree; its name where there is none."""
     if place is None or not place.top:
         return os.path.basename(file)
     inside = os.path.relpath(os.path.realpath(file), os.path.realpath(place.top))
+    if inside == os.curdir:
+        return ""
     return os.path.basename(file) if inside.startswith(os.pardir) else inside.replace(os.sep, "/")
 
 
@@ -240,89 +197,27 @@ def _broken_link(path: str) -> State | None:
     except OSError:
         return None
     annex = parse_annex(target)
-    return _annex_state(annex, path) if annex else None
-
-
-# ---------------------------------------------------------------- pointers
-
-
-@frozen
-class PointerAt:
-    """Where a pointer was met.
-
-    Attributes:
-        path: in the repository, for the command of a hint.
-        label: how the user names it.
-        place: the repository whose stores are searched.
-        sibling: opens the files beside it.
-        data: its whole text.
-
-    """
-
-    path: str
-    label: str
-    place: GitPlace | None
-    sibling: Callable[[str], Source]
-    data: bytes = b""
-
-
-def follow(pointer: PointerText, at: PointerAt) -> Opened:
-    """The bytes that a pointer stands for, or the state that says why they are not here."""
-    return _FOLLOW[type(pointer)](pointer, at)
-
-
-def _follow_lfs(pointer: PointerText, at: PointerAt) -> Source | State:
-    assert isinstance(pointer, LfsText)
-    stored = find_object(pointer.oid, pointer.size, at.place)
-    if not stored:
-        return LfsPointer(pointer.oid, pointer.size, at.path)
-    return StoredObject(stored, pointer.oid, label=at.label, sibling=at.sibling)
-
-
-def _follow_annex(pointer: PointerText, at: PointerAt) -> Source | State:
-    assert isinstance(pointer, AnnexText)
-    from diffai.stores.annex import find_key, sha256_of
-
-    stored = find_key(pointer.key, pointer.size, at.place)
-    if not stored:
-        return _annex_state(pointer, at.path)
-    return AnnexObject(stored, sha256_of(pointer.key, stored), label=at.label, sibling=at.sibling)
-
-
-def _annex_state(pointer: AnnexText, path: str) -> State:
-    return NotPulled(f"git-annex object {pointer.key}", pointer.size, f"git annex get -- {_quoted(path)}")
-
-
-def _follow_dvc(pointer: PointerText, at: PointerAt) -> Opened:
-    from diffai.stores.dvc.tracked import follow_pointer
-
-    return follow_pointer(at.data, at.path, at.place, at.label)
-
-
-#: How each kind of pointer is followed: (pointer, where it was met) -> a source, or a state.
-_FOLLOW: dict[type[PointerText], Callable[[PointerText, PointerAt], Opened]] = {
-    LfsText: _follow_lfs,
-    AnnexText: _follow_annex,
-    DvcText: _follow_dvc,
-}
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)
+    if annex is None:
+        return None
+    folder, name = os.path.split(path)
+    place = find_repository(folder or os.curdir)
+    return not_here(annex, posixpath.join(_inside(folder or os.curdir, place), name) if place is not None else name)
 
 
 def sentence(state: State) -> str:
     """A state as the end of an error message."""
     if isinstance(state, LfsPointer):
-        return (f"is a git-LFS pointer; its object ({state.size:,} bytes) is not here"
-                f" (git lfs pull --include {_quoted(state.path)})")  # fmt: skip
+        return f"is a git-LFS pointer; its object ({state.size:,} bytes) is not here{_hint(state)}"
     if isinstance(state, NotPulled):
-        return f"{state.what} is not here" + (f" ({state.command})" if state.command else "")
+        return f"{state.what} is not here{_hint(state)}"
     if isinstance(state, DvcPointer):
         return "is a DVC pointer with several outputs; name one of them"
     return getattr(state, "reason", "") or getattr(state, "kind", "") or "has no bytes to read"
+
+
+def _hint(state: LfsPointer | NotPulled) -> str:
+    line = command_line(state.fetch)
+    return f" ({line})" if line else ""
 
 
 def joined(folder: str, target: str) -> str:

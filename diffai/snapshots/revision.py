@@ -11,8 +11,9 @@ from diffai.errors import SourceError
 from diffai.model import Absent
 from diffai.repository.runner import GitError, Repository
 from diffai.repository.trees import CommitTree, IndexTree, NoTree, Tree
-from diffai.snapshots.resolve import Opened, joined
+from diffai.snapshots.resolve import joined
 from diffai.snapshots.snapshot import Snapshot
+from diffai.stores.store import Opened
 
 _STAGE = re.compile(r":([0-3]):(.*)", re.DOTALL)
 
@@ -79,7 +80,7 @@ def open_staged(directory: str, path: str) -> Opened:
     return Snapshot(IndexTree(Repository(directory))).open(path, f":{path}")
 
 
-def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Opened:
+def open_blob(directory: str, oid: str, path: str, *, label: str = "", revision: str = "") -> Opened:
     """The blob ``oid``, known to be a file at ``path`` (out of ``git log --raw``); pointers are followed.
 
     Args:
@@ -87,12 +88,13 @@ def open_blob(directory: str, oid: str, path: str, *, label: str = "") -> Opened
         oid: full object name, as git printed it.
         path: in the repository; for hints and messages.
         label: how messages name it; the path by default.
+        revision: a commit that has it there.
 
     Raises:
         SourceError: git fails, or the object is no blob.
 
     """
-    return Snapshot(NoTree(Repository(directory))).open_blob(oid, path, label or path)
+    return Snapshot(NoTree(Repository(directory))).open_blob(oid, path, label or path, revision)
 
 
 def _from_top(repository: Repository, path: str) -> str:

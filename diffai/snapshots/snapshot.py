@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.model import Absent, NotPulled
+from diffai.frozen import replace
+from diffai.model import Absent, FetchCommand, NotPulled
 from diffai.repository.blobs import GitBlob
 from diffai.repository.disk import FolderTree, WorkTree
 from diffai.repository.objects import MissingObjectError
 from diffai.repository.runner import Repository
 from diffai.repository.trees import MOST_LINKS, CommitTree, Entry, IndexTree, Tree
-from diffai.snapshots.directory import Directory, checked_name
-from diffai.snapshots.resolve import Opened, PointerAt, expect_source, follow, joined, open_path, pointer_limit
+from diffai.snapshots.resolve import expect_source, joined, open_path
 from diffai.sources.base import Source
-from diffai.stores.pointers import HEAD_BYTES, parse_pointer
+from diffai.sources.directory import Directory, checked_name
+from diffai.stores.store import Opened, PointerAt
+from diffai.stores.table import HEAD_BYTES, follow, pointer_limit, recognise
 
 
 class Snapshot:
@@ -120,13 +123,21 @@ class Snapshot:
             target = blob.read(0, HEAD_BYTES)
         finally:
             blob.close()
-        pointer = parse_pointer(target, len(target))
+        pointer = recognise(target, len(target))
         if pointer is not None:
-            return follow(pointer, PointerAt(path, label, self.repository.place(), blob.sibling))
+            return follow(pointer, self._pointer_at(path, label, blob.sibling))
         return os.fsdecode(target)
 
-    def open_blob(self, oid: str, path: str, label: str) -> Opened:
-        """The blob ``oid``, known to stand at ``path``, or what the pointer in it stands for."""
+    def _pointer_at(self, path: str, label: str, sibling: Callable[[str], Source]) -> PointerAt:
+        """What a store is given of a pointer that was met at a path."""
+        read = self.tree.read
+        return PointerAt(path, label, self.repository.place(), sibling, revision=self.tree.revision, read=read)
+
+    def open_blob(self, oid: str, path: str, label: str, revision: str = "") -> Opened:
+        """The blob ``oid``, known to stand at ``path``, or what the pointer in it stands for.
+
+        ``revision`` is a commit that has it there, where that is not the tree's.
+        """
         folder = posixpath.dirname(path)
         beside = TreeDirectory(self, folder, label[: len(label) - len(posixpath.basename(path))] or folder)
         try:
@@ -136,7 +147,7 @@ class Snapshot:
         if blob.size > pointer_limit(path):
             return blob
         try:
-            pointer = parse_pointer(blob.read(0, HEAD_BYTES), blob.size, posixpath.basename(path))
+            pointer = recognise(blob.read(0, HEAD_BYTES), blob.size, posixpath.basename(path))
             data = blob.read(0, blob.size) if pointer is not None else b""
         except BaseException:
             blob.close()
@@ -144,7 +155,8 @@ class Snapshot:
         if pointer is None:
             return blob
         blob.close()
-        return follow(pointer, PointerAt(path, label, self.repository.place(), beside.open, data))
+        at = self._pointer_at(path, label, beside.open)
+        return follow(pointer, replace(at, data=data, revision=revision or at.revision))
 
 
 class TreeDirectory(Directory):
@@ -171,7 +183,8 @@ class TreeDirectory(Directory):
 
 def not_here(oid: str, path: str) -> NotPulled:
     """A blob that a partial clone left on the server."""
-    return NotPulled(f"blob {oid[:12]} of {path} (partial clone)", -1, f"git cat-file -e {oid}")
+    command = FetchCommand("git", ("git", "cat-file", "-e"), (oid,), joined="each")
+    return NotPulled(f"blob {oid[:12]} of {path} (partial clone)", -1, (command,))
 
 
 def snapshot_of(repository: Repository, revision: str, label: str = "") -> Snapshot:

@@ -1,6 +1,7 @@
-"""Find the object of a git-LFS pointer in the local store, without git-lfs and without the network.
+"""git-LFS, without git-lfs and without the network: what a pointer says, and where its object lies.
 
-Source: git-lfs ``fs/fs.go``. The store is ``lfs.storage``, else ``lfs`` in the common git directory; objects lie at
+Sources: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md, ``lfs/pointer.go`` there (what git-lfs really
+accepts) and ``fs/fs.go``. The store is ``lfs.storage``, else ``lfs`` in the common git directory; objects lie at
 ``objects/aa/bb/<oid>`` in it and in the ``lfs`` folder beside each alternate object directory.
 """
 
@@ -9,54 +10,71 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from diffai.frozen import frozen
+from diffai.model import FetchCommand, LfsPointer
+from diffai.repository.place import GitPlace
+from diffai.stores.store import PointerAt, StoredObject
 
-_OID = re.compile(r"[0-9a-f]{64}")
+MAX_BYTES = 1024
+"""A pointer is shorter; longer files are never read for one."""
+
+_VERSIONS = frozenset(
+    ("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2")
+)
+# Patterns are kept as text: this module is loaded for every file, and hardly any file is a pointer.
+_EXTENSION = r"ext-\d-\w+"
+_OID = r"[0-9a-f]{64}"
 
 
 @frozen
-class GitPlace:
-    """Where a repository keeps its things.
+class LfsText:
+    """What a pointer says: ``oid`` is a sha256, 64 lower-case hexadecimal digits; ``size`` in bytes."""
 
-    Attributes:
-        git_dir: the git directory of this work tree.
-        common_dir: the one that all its linked work trees share.
-        top: top of the work tree; "" when it has none, or is not known without git.
+    oid: str
+    size: int
 
+
+def recognise(head: bytes, size: int, name: str) -> LfsText | None:
+    """The pointer that a file is; see :class:`diffai.stores.table.Store`."""
+    if head.startswith((b"version ", b"\n", b"\r", b" ")) and size < MAX_BYTES:
+        return parse_lfs(head[:size])
+    return None
+
+
+def parse_lfs(data: bytes) -> LfsText | None:
+    """Parse the whole content of a git-LFS pointer; None when it is none.
+
+    As strict as git-lfs itself: below 1024 bytes, a known version first, then ``ext-`` lines, ``oid`` and
+    ``size`` in this order and nothing else; blank lines and CRLF are let pass.
     """
+    if len(data) >= MAX_BYTES:
+        return None
+    try:
+        lines = [line for line in data.decode("utf-8").strip().splitlines() if line]
+    except UnicodeDecodeError:
+        return None
+    pairs = [line.split(" ", 1) for line in lines]
+    if any(len(pair) != 2 for pair in pairs):
+        return None
+    keys = [key for key, _ in pairs if not re.fullmatch(_EXTENSION, key)]
+    if keys != ["version", "oid", "size"] or pairs[0][0] != "version":
+        return None
+    values = {pair[0]: pair[1] for pair in pairs}
+    kind, _, oid = values["oid"].partition(":")
+    if values["version"] not in _VERSIONS or kind != "sha256" or not re.fullmatch(_OID, oid):
+        return None
+    size = values["size"]
+    return LfsText(oid, int(size)) if re.fullmatch(r"[0-9]{1,19}", size) else None
 
-    git_dir: str
-    common_dir: str
-    top: str = ""
 
-
-def find_repository(start: str = "") -> GitPlace | None:
-    """The repository that holds the directory ``start``, found as git does, without calling git.
-
-    Args:
-        start: a directory; "" is the working directory, for which ``GIT_DIR`` and ``GIT_COMMON_DIR`` count.
-
-    Returns:
-        None when there is no repository.
-
-    """
-    if not start and os.environ.get("GIT_DIR"):
-        git_dir = os.environ["GIT_DIR"]
-        common_dir = os.environ.get("GIT_COMMON_DIR") or _common_dir(git_dir)
-        return GitPlace(git_dir, common_dir, os.environ.get("GIT_WORK_TREE", ""))
-    folder = os.path.realpath(start or os.curdir)
-    while True:
-        dot_git = os.path.join(folder, ".git")
-        git_dir = dot_git if _is_git_dir(dot_git) else _linked(dot_git)
-        if git_dir:
-            return GitPlace(git_dir, _common_dir(git_dir), folder)
-        if _is_git_dir(folder):
-            return GitPlace(folder, _common_dir(folder))
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return None
-        folder = parent
+def open_pointer(pointer: LfsText, at: PointerAt) -> StoredObject | LfsPointer:
+    """The object of a pointer, or the state that says what brings it."""
+    stored = find_object(pointer.oid, pointer.size, at.place)
+    if not stored:
+        return LfsPointer(pointer.oid, pointer.size, at.path, fetch_commands(at))
+    return StoredObject(stored, f"sha256:{pointer.oid}", label=at.label, sibling=at.sibling)
 
 
 def find_object(oid: str, size: int, place: GitPlace | None) -> str:
@@ -66,7 +84,7 @@ def find_object(oid: str, size: int, place: GitPlace | None) -> str:
         ValueError: ``oid`` is not 64 lower-case hexadecimal digits.
 
     """
-    if not _OID.fullmatch(oid):
+    if not re.fullmatch(_OID, oid):
         raise ValueError(f"no sha256: {oid!r}")
     below = os.path.join("objects", oid[:2], oid[2:4], oid)
     for store in _stores(place):
@@ -109,28 +127,96 @@ def _configured_storage(place: GitPlace) -> str:
     return git_config("lfs.storage", git_dir=place.git_dir)
 
 
-def _is_git_dir(path: str) -> bool:
-    """As git decides: HEAD, objects and refs (a linked work tree's has a commondir file instead)."""
-    if not os.path.lexists(os.path.join(path, "HEAD")):
-        return False
-    if os.path.isfile(os.path.join(path, "commondir")):
+# ---------------------------------------------------------------- what brings it
+
+
+def fetch_commands(at: PointerAt) -> tuple[FetchCommand, ...]:
+    """What brings the object of a pointer: of the work tree git-lfs also checks it out; nothing without a remote."""
+    if at.place is None:
+        return ()
+    remote = _remote(at.place.git_dir)
+    if not remote:
+        return ()
+    known = at.revision not in ("", ":")
+    revision = at.revision if known else "" if _is_in_work_tree(at) else _commit_with(at)
+    pattern = (_pattern(at.path),)
+    all_paths = ("--exclude=",) if _excludes(at.place.git_dir) else ()
+    if revision:
+        command = ("git", "lfs", "fetch", *all_paths, remote)
+        return (FetchCommand("git-lfs", command, pattern, (_short(revision),), "-I", ","),)
+    return (FetchCommand("git-lfs", ("git", "lfs", "pull", *all_paths), pattern, (), "-I", ","),)
+
+
+def _short(revision: str) -> str:
+    """An object name as people have it; any other name as it is."""
+    return revision[:12] if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", revision) else revision
+
+
+def _pattern(path: str) -> str:
+    """Exactly this path, from the top, for git-lfs: a comma would end it, and ``?`` stands for any character."""
+    return "/" + re.sub(r"[\\*?\[\],!]", "?", path)
+
+
+@lru_cache(maxsize=16)
+def _configuration(git_dir: str) -> dict[str, str]:
+    """What git's configuration says of remotes, and of paths that git-lfs is not to fetch."""
+    from diffai.repository.runner import GitError, Repository
+
+    keys = r"^(remote\.lfsdefault|branch\..*\.remote|remote\..*\.(lfs)?url|lfs\.fetchexclude)$"
+    try:
+        answer = Repository().ask("--git-dir", git_dir, "config", "-z", "--get-regexp", keys)
+    except GitError:  # none is set
+        return {}
+    pairs = (os.fsdecode(entry).partition("\n") for entry in answer.split(b"\0") if entry)
+    return {key: value for key, _, value in pairs}
+
+
+def _excludes(git_dir: str) -> bool:
+    return bool(_configuration(git_dir).get("lfs.fetchexclude"))
+
+
+def _remote(git_dir: str) -> str:
+    """The remote that git-lfs would take by itself, which has to be named before a revision; "" when there is none."""
+    known = _configuration(git_dir)
+    for key in ("remote.lfsdefault", f"branch.{_branch(git_dir)}.remote"):
+        if known.get(key):
+            return known[key]
+    names = [key[len("remote.") : key.rindex(".")] for key in known if key.endswith("url")]
+    return "origin" if "origin" in names else next(iter(names), "")
+
+
+def _branch(git_dir: str) -> str:
+    head = _text(os.path.join(git_dir, "HEAD")).strip()
+    return head.removeprefix("ref: refs/heads/") if head.startswith("ref: ") else ""
+
+
+def _is_in_work_tree(at: PointerAt) -> bool:
+    """Whether the work tree holds this very pointer at this path, or git's index would put it there."""
+    assert at.place is not None
+    if not at.place.top or not at.data:
         return True
-    return os.path.isdir(os.path.join(path, "objects")) and os.path.isdir(os.path.join(path, "refs"))
+    return _text(os.path.join(at.place.top, at.path)).encode("utf-8", "surrogateescape") == at.data
 
 
-def _linked(dot_git: str) -> str:
-    """Target of a ``.git`` file (linked work tree, submodule); "" when there is none."""
-    text = _text(dot_git)
-    if not text.startswith("gitdir:"):
+def _commit_with(at: PointerAt) -> str:
+    """The newest commit that brought this pointer, where only its text is known (a driver's copy); "" without one."""
+    from diffai.repository.runner import GitError, Repository
+
+    assert at.place is not None
+    repository = Repository(at.place.top)
+    try:
+        oid = repository.ask("hash-object", "--stdin", "--no-filters", data=at.data).decode("ascii").strip()
+        options = ("--all", "HEAD", "-m", "--raw", "--no-abbrev", "--no-renames", "--format=commit %H")
+        answer = repository.ask("log", *options, f"--find-object={oid}", "--", f":(top,literal){at.path}")
+    except GitError:  # no commit yet
         return ""
-    target = os.path.join(os.path.dirname(dot_git), text[len("gitdir:") :].strip())
-    return target if _is_git_dir(target) else ""
-
-
-def _common_dir(git_dir: str) -> str:
-    """The git directory that all linked work trees share."""
-    text = _text(os.path.join(git_dir, "commondir")).strip()
-    return os.path.normpath(os.path.join(git_dir, text)) if text else git_dir
+    commit = ""
+    for line in answer.decode("utf-8", "replace").splitlines():
+        words = line.split()
+        commit = words[1] if words[:1] == ["commit"] else commit
+        if words[3:4] == [oid]:
+            return commit[:12]
+    return ""
 
 
 def _text(path: str) -> str:

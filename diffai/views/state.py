@@ -12,6 +12,7 @@ from diffai.model import (
     TooLarge,
     Unreadable,
 )
+from diffai.stores.store import command_line
 from diffai.views.style import escape, size
 
 
@@ -20,15 +21,13 @@ def describe_state(state: State) -> str:
     match state:
         case Absent():
             return "does not exist"
-        case LfsPointer(oid, count, path):
-            include = f' --include "{escape(path)}"' if path else ""
-            return f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}); bring it with: git lfs pull{include}"
+        case LfsPointer(oid, count):
+            return f"LFS object not downloaded ({size(count)}, sha256:{oid[:12]}){bring_hint(state)}"
         case DvcPointer():
             return "DVC pointer with several outputs; name one of them (REV:path works for each)"
-        case NotPulled(what, count, command):
-            hint = f"; bring it with: {escape(command)}" if command else ""
+        case NotPulled(what, count):
             known = f" ({size(count)})" if count >= 0 else ""
-            return f"{escape(what)} is not here{known}{hint}"
+            return f"{escape(what)} is not here{known}{bring_hint(state)}"
         case Unreadable():
             return describe_unreadable(state)
         case NotAModel(kind):
@@ -36,6 +35,12 @@ def describe_state(state: State) -> str:
         case TooLarge(limit, key):
             return f"over the limit: {escape(limit)} (lift it with {escape(key)})"
     raise AssertionError(state)
+
+
+def bring_hint(state: LfsPointer | NotPulled) -> str:
+    """``; bring it with: git lfs fetch ...``, to be typed at the top of the work tree; "" where nothing is known."""
+    line = command_line(state.fetch)
+    return f"; bring it with: {escape(line, longest=2000)}" if line else ""
 
 
 def describe_unreadable(state: Unreadable) -> str:

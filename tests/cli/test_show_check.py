@@ -42,6 +42,7 @@ def test_show_a_revision_and_errors(repo: Repo) -> None:
     repo.commit({"m.safetensors": GOOD})
     assert "2 tensors" in diffai("show", "HEAD:m.safetensors", cwd=repo.top).stdout
     assert diffai("show", cwd=repo.top).returncode == 2
+    repo.git("remote", "add", "origin", "file:///nowhere")
     repo.write({"bad.safetensors": GOOD[:30], "p.pt": lfs_pointer("ab" * 32, 7)})
     for name, words in (
         ("bad.safetensors", "unreadable safetensors"),

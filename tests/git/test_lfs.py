@@ -57,11 +57,13 @@ def forget_objects(repo: Repo) -> None:
 
 def test_missing_objects_are_a_state_with_size_and_command(repo: Repo) -> None:
     forget_objects(repo)
+    repo.git("remote", "add", "origin", "file:///nowhere")
     done = repo.run("diff", "HEAD~1", "HEAD", env=SKIP)
     assert (done.returncode, done.stderr) == (0, "")
     hint = f"LFS object not downloaded ({len(ONE)} bytes, sha256:"
     assert f"! old: m.safetensors: {hint}" in done.stdout
-    assert 'git lfs pull --include "m.safetensors"' in done.stdout
+    first = repo.rev_parse("HEAD~1")[:12]  # that of the other side is in the work tree
+    assert f"git lfs fetch origin {first} -I /m.safetensors" in done.stdout
     assert "! not compared" in done.stdout
     result = diffai("HEAD~1:m.safetensors", "m.safetensors", cwd=repo.top)
     assert result.returncode == 2

@@ -66,12 +66,13 @@ def test_lfs_is_told_like_git(repo: Repo) -> None:
 def test_a_missing_lfs_object_is_an_entry_and_the_rest_is_told(repo: Repo) -> None:
     repo.lfs_track("*.safetensors")
     run = history(repo, 4)
+    repo.git("remote", "add", "origin", "file:///nowhere")
     oid = repo.git("show", f"{run[2][0]}:model.safetensors").split("sha256:")[1].split()[0]
     (repo.top / f".git/lfs/objects/{oid[:2]}/{oid[2:4]}/{oid}").unlink()
     found = entries(repo, "--", "model.safetensors")
     assert [entry["kind"] for entry in found] == ["added", "changed", "unreadable", "changed"]
     assert found[2]["state"] == "LfsPointer"
-    assert "git lfs pull" in found[2]["reason"]
+    assert f"git lfs fetch origin {run[2][0][:12]} -I /model.safetensors" in found[2]["reason"]
     assert run[1][0][:10] in found[3]["compared_with"]
     rows = expected([run[0][1], run[1][1], run[3][1]])
     assert found[3]["figures"]["relative_l2"] == pytest.approx(rows[2]["relative_l2"], rel=1e-9)

@@ -70,8 +70,8 @@ def test_hash_folders_are_those_of_git_annex() -> None:
 
 
 def test_a_key_that_leads_elsewhere_is_no_key(tmp_path: Path) -> None:
+    from diffai.repository.place import GitPlace
     from diffai.stores.annex import find_key
-    from diffai.stores.lfs import GitPlace
 
     place = GitPlace(str(tmp_path), str(tmp_path))
     for key in ("..", ".", "", "a/../../b"):

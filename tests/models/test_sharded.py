@@ -17,8 +17,8 @@ from diffai.formats.base import Limits
 from diffai.model import Checkpoint, LfsPointer
 from diffai.models import shard_pool, sharded
 from diffai.models.sharded import ShardedCheckpoint
-from diffai.snapshots.directory import UnresolvedError
 from diffai.snapshots.resolve import open_source
+from diffai.sources.directory import UnresolvedError
 
 LIMITS = Limits()
 INDEX = "model.safetensors.index.json"
@@ -307,9 +307,11 @@ def test_shards_in_lfs_and_one_that_was_not_pulled(repo: Repo, monkeypatch: pyte
     assert values(checkpoint) == {"a": b"a...", "b": b"b..."}
     pointer = lfs_pointer("ab" * 32, 4_000_000_000)
     repo.write({name_of(2, 2): pointer})
-    with pytest.raises(UnresolvedError, match="git lfs pull --include") as error:
+    repo.git("remote", "add", "origin", "file:///nowhere")
+    with pytest.raises(UnresolvedError, match=f"git lfs pull -I /{name_of(2, 2)}") as error:
         open_word(INDEX)
-    assert error.value.state == LfsPointer("ab" * 32, 4_000_000_000, name_of(2, 2))
+    assert isinstance(error.value.state, LfsPointer)
+    assert (error.value.state.size, error.value.state.path) == (4_000_000_000, name_of(2, 2))
     assert [p.code for p in sharded.check(open_source(INDEX), LIMITS)] == ["SH04"]  # type: ignore[arg-type]
 
 

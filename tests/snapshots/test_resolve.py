@@ -10,12 +10,13 @@ from gitrepo import Repo, lfs_pointer
 from powerless import powerless
 
 from diffai.errors import SourceError
-from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, Unreadable
+from diffai.model import Absent, DvcPointer, FetchCommand, LfsPointer, NotPulled, Unreadable
 from diffai.repository.blobs import GitBlob
 from diffai.snapshots import resolve
-from diffai.snapshots.directory import Directory, UnresolvedError
-from diffai.snapshots.resolve import StoredObject, WorkFile, open_file, open_path, open_source, resolve_at
+from diffai.snapshots.resolve import WorkFile, open_file, open_path, open_source, resolve_at
 from diffai.snapshots.revision import open_blob, split_word
+from diffai.sources.directory import Directory, UnresolvedError
+from diffai.stores.store import StoredObject, command_line
 
 ONE, TWO = writer.simple(1), writer.simple(2)
 OID = "ab" * 32
@@ -235,7 +236,9 @@ def test_partial_clone(here: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(clone.top)
     oid = here.rev_parse("HEAD:m.safetensors")
     found = open_source("HEAD:m.safetensors")
-    assert found == NotPulled(f"blob {oid[:12]} of m.safetensors (partial clone)", -1, f"git cat-file -e {oid}")
+    assert isinstance(found, NotPulled)
+    assert (found.what, found.size) == (f"blob {oid[:12]} of m.safetensors (partial clone)", -1)
+    assert command_line(found.fetch) == f"git cat-file -e {oid}"
     clone.git("cat-file", "-e", oid)  # the command of the hint
     assert content("HEAD:m.safetensors") == TWO
 
@@ -272,16 +275,19 @@ def test_real_content_in_the_work_tree_is_read_there(lfs: Repo) -> None:
 
 
 def test_missing_lfs_object(lfs: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    lfs.git("remote", "add", "origin", "file:///nowhere")
     shutil.rmtree(lfs.top / ".git" / "lfs")
     found = open_source("HEAD:dir/two.pt")
     assert isinstance(found, LfsPointer)
     assert (found.size, found.path) == (len(TWO), "dir/two.pt")
+    assert command_line(found.fetch) == f"git lfs fetch origin {lfs.rev_parse('HEAD^{tree}')[:12]} -I /dir/two.pt"
     lfs.write({"dir/two.pt": lfs_pointer(OID, 5)})
-    assert open_source("dir/two.pt") == LfsPointer(OID, 5, "dir/two.pt")
+    pull = (FetchCommand("git-lfs", ("git", "lfs", "pull"), ("/dir/two.pt",), option="-I", joined=","),)
+    assert open_source("dir/two.pt") == LfsPointer(OID, 5, "dir/two.pt", pull)
     monkeypatch.chdir(lfs.top / "dir")
-    assert open_source("two.pt") == LfsPointer(OID, 5, "dir/two.pt")
-    assert open_source(str(lfs.top / "dir" / "two.pt")) == LfsPointer(OID, 5, "dir/two.pt")
-    with pytest.raises(UnresolvedError, match=r"git lfs pull --include dir/two\.pt"):
+    assert open_source("two.pt") == LfsPointer(OID, 5, "dir/two.pt", pull)
+    assert open_source(str(lfs.top / "dir" / "two.pt")) == LfsPointer(OID, 5, "dir/two.pt", pull)
+    with pytest.raises(UnresolvedError, match=r"git lfs pull -I /dir/two\.pt"):
         resolve.expect_source(open_source("two.pt"), "two.pt")
 
 
@@ -322,7 +328,11 @@ def test_annex_pointers(here: Repo) -> None:
     here.git("commit", "-q", "-m", "annex")
     for word, path in [("unlocked.pt", "unlocked.pt"), ("HEAD:unlocked.pt", "unlocked.pt"),
                        ("HEAD:sub/locked.pt", "sub/locked.pt"), ("sub/locked.pt", "sub/locked.pt")]:  # fmt: skip
-        assert open_source(word) == NotPulled(f"git-annex object {key}", 104857600, f"git annex get -- {path}")
+        found = open_source(word)
+        assert isinstance(found, NotPulled)
+        assert (found.what, found.size) == (f"git-annex object {key}", 104857600)
+        rest = f"--key={key}" if word.startswith("HEAD") else f"-- {path}"
+        assert command_line(found.fetch) == f"git annex get {rest}"
 
 
 def test_dvc_pointers(here: Repo) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from gitrepo import Repo
 
-from diffai.stores.lfs import GitPlace, find_object, find_repository
+from diffai.repository.place import GitPlace, find_repository
+from diffai.stores.lfs import find_object
 
 CONTENT = b"weights" * 1000
 OID = hashlib.sha256(CONTENT).hexdigest()
@@ -123,7 +124,7 @@ def test_alternates_of_the_environment(lfs_repo: Repo, tmp_path: Path, monkeypat
 
 def test_a_present_object_is_found_without_starting_a_program(lfs_repo: Repo) -> None:
     code = (
-        "import sys\nfrom diffai.stores.lfs import *\n"
+        "import sys\nfrom diffai.stores.lfs import *\nfrom diffai.repository.place import find_repository\n"
         f"assert find_object({OID!r}, {len(CONTENT)}, find_repository({str(lfs_repo.top)!r}))\n"
         "print('subprocess' in sys.modules)\n"
     )

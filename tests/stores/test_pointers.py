@@ -5,7 +5,10 @@ from gitrepo import Repo, lfs_pointer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffai.stores.pointers import AnnexText, DvcText, LfsText, parse_annex, parse_dvc, parse_lfs, parse_pointer
+from diffai.stores.annex import AnnexText, parse_annex
+from diffai.stores.dvc import DvcText, parse_dvc
+from diffai.stores.lfs import LfsText, parse_lfs
+from diffai.stores.table import recognise
 
 OID = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393"
 V1 = "version https://git-lfs.github.com/spec/v1\n"
@@ -45,14 +48,14 @@ BAD = {
 def test_lfs_pointers(case: str) -> None:
     data = GOOD[case].encode()
     assert parse_lfs(data) == LfsText(OID, 12345)
-    assert parse_pointer(data, len(data)) == LfsText(OID, 12345)
+    assert recognise(data, len(data)) == LfsText(OID, 12345)
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_no_lfs_pointers(case: str) -> None:
     data = BAD[case].encode()
     assert parse_lfs(data) is None
-    assert parse_pointer(data, len(data)) is None
+    assert recognise(data, len(data)) is None
 
 
 def test_what_git_lfs_writes(repo: Repo) -> None:
@@ -79,7 +82,7 @@ def test_annex_pointers(text: str, key: str, size: int) -> None:
     assert isinstance(found, AnnexText)
     assert found.key.startswith(key)
     assert found.size == size
-    assert parse_pointer(text.encode(), len(text)) == found
+    assert recognise(text.encode(), len(text)) == found
 
 
 @pytest.mark.parametrize("text", ["/annex/objects/", "/annex/objects/no key", "see /annex/objects/MD5-s1--a", "x", ""])
@@ -98,8 +101,8 @@ def test_no_annex_pointers(text: str) -> None:
 )
 def test_dvc_pointers(text: str) -> None:
     assert parse_dvc(text.encode()) == DvcText()
-    assert parse_pointer(text.encode(), len(text), "m.pt.dvc") == DvcText()
-    assert parse_pointer(text.encode(), len(text), "notes.yaml") is None
+    assert recognise(text.encode(), len(text), "m.pt.dvc") == DvcText()
+    assert recognise(text.encode(), len(text), "notes.yaml") is None
 
 
 @pytest.mark.parametrize("text", ["", "outs: none\n", "outs:\n- path: m.pt\n", "stages:\n  a: b\n"])
@@ -109,7 +112,7 @@ def test_no_dvc_pointers(text: str) -> None:
 
 @given(st.binary(max_size=1500), st.integers(0, 3000), st.sampled_from(["m.pt", "m.dvc"]))
 def test_any_bytes_are_judged_without_error(data: bytes, size: int, name: str) -> None:
-    parse_pointer(data, size, name)
+    recognise(data, size, name)
     parse_lfs(V1.encode() + data)
     parse_annex(b"/annex/objects/" + data)
     parse_dvc(data)

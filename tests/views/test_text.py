@@ -9,7 +9,7 @@ from planted import Arrays, base, changed, noise
 from diffai import api
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import ModelDiff
-from diffai.model import Absent, LfsPointer, NotAModel, Unreadable
+from diffai.model import Absent, FetchCommand, LfsPointer, NotAModel, Unreadable
 from diffai.views.text import TextOptions, render_text
 
 
@@ -150,7 +150,8 @@ def compare_states(old: Input, new: Input) -> ModelDiff:
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (LfsPointer("ab" * 32, 4_100_000_000, "m.pt"), 'LFS object not downloaded (4.1 GB, sha256:abababababab); bring it with: git lfs pull --include "m.pt"'),
+        (LfsPointer("ab" * 32, 4_100_000_000, "m.pt", (FetchCommand("git-lfs", ("git", "lfs", "fetch", "origin"), ("/m.pt",), ("v1",), "-I", ","),)), "LFS object not downloaded (4.1 GB, sha256:abababababab); bring it with: git lfs fetch origin v1 -I /m.pt"),
+        (LfsPointer("ab" * 32, 4_100_000_000, "m.pt"), "LFS object not downloaded (4.1 GB, sha256:abababababab)"),
         (Unreadable("header is cut", "safetensors", "ST02", "", 8), "unreadable safetensors: header is cut at offset 8 (ST02)"),
         (NotAModel("is empty (0 bytes)"), "is empty (0 bytes)"),
     ],

@@ -6,8 +6,8 @@ import os
 from functools import lru_cache
 
 from diffai.errors import SourceError
+from diffai.repository.place import GitPlace
 from diffai.repository.runner import GitError, Repository
-from diffai.stores.lfs import GitPlace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import lru_cache
 
-from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.sources.base import Source
+from diffai.repository.place import GitPlace
 from diffai.sources.local import LocalFile
-from diffai.stores.dvc.config import cache_folders
+from diffai.stores.dvc.config import cache_folders, default_remote, is_configured, read_text
 from diffai.stores.dvc.pointers import MAX_MANIFEST_BYTES, DvcEntry, DvcOut, DvcTextError, parse_manifest
-from diffai.stores.lfs import GitPlace
 
 _BLOCK = 1 << 20
 
@@ -51,6 +50,24 @@ class DvcPlace:
             return ""
         inside = os.path.relpath(os.path.realpath(self.root), os.path.realpath(self.top))
         return "" if inside == os.curdir else inside.replace(os.sep, "/")
+
+
+    @property
+    def default_remote(self) -> str:
+        """The remote that its configuration names as the default now; "" when there is none."""
+        return _default_remote(self.root)
+
+    def lacks_remote(self, remote: str, committed: bytes | None) -> bool:
+        """Whether a commit's ``.dvc/config`` does not have a remote that the one of the work tree has now."""
+        if not self.root or not remote:
+            return False
+        text = read_text(os.path.join(self.root, ".dvc", "config"))
+        return is_configured(remote, text) and not is_configured(remote, (committed or b"").decode("utf-8", "replace"))
+
+
+@lru_cache(maxsize=16)
+def _default_remote(root: str) -> str:
+    return default_remote(os.path.join(root, ".dvc")) if root else ""
 
 
 def find_dvc(
@@ -122,34 +139,6 @@ def read_manifest(out: DvcOut, place: DvcPlace) -> tuple[DvcEntry, ...] | None:
         return parse_manifest(source.read(0, source.size))
     finally:
         source.close()
-
-
-class CachedObject(LocalFile):
-    """An object of a cache, or a file of the work tree, that stands for a path.
-
-    Args:
-        path: the file.
-        md5: its content address; "" where equal addresses need not mean equal bytes (DVC 2's text files).
-        label: how the user names what it stands for; ends in that file's name.
-        sibling: opens the files beside what it stands for.
-
-    """
-
-    def __init__(self, path: str, md5: str, *, label: str, sibling: Callable[[str], Source] | None = None) -> None:
-        super().__init__(path, label=label)
-        self._md5 = md5
-        self._beside = sibling
-
-    @property
-    def identity(self) -> str:
-        """The content's own name."""
-        return f"md5:{self._md5}" if self._md5 else super().identity
-
-    def sibling(self, name: str) -> LocalFile:
-        """A file beside what this stands for, in the same directory of DVC's."""
-        if self._beside is None:
-            raise SourceError(f"{self.label}: the file {name!r} beside it is not in the same DVC pointer")
-        return self._beside(name)  # type: ignore[return-value]
 
 
 def work_tree_file(place: DvcPlace, path: str) -> str:

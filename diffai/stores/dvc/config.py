@@ -51,15 +51,29 @@ def _configured(dvc_dir: str, committed: str | None) -> str:
     return urls.get(local, "") if local else chosen
 
 
+def default_remote(dvc_dir: str) -> str:
+    """The remote that DVC takes when none is named (``core.remote``); "" when there is none."""
+    chosen = ""
+    for text, _ in _levels(dvc_dir, None):
+        chosen = parse_config(text).get("core", {}).get("remote", chosen)
+    return chosen
+
+
+def is_configured(remote: str, text: str) -> bool:
+    """Whether a configuration file has this remote."""
+    return any(name.partition(" ")[2].strip().strip('"') == remote for name in parse_config(text)
+               if name.startswith("remote "))  # fmt: skip
+
+
 def _levels(dvc_dir: str, committed: str | None) -> Iterator[tuple[str, str]]:
     """(text, folder it is relative to) of each configuration file, the weakest first."""
     for folder in (_system_folder(), _global_folder()):
-        yield _read(os.path.join(folder, "config")), folder
+        yield read_text(os.path.join(folder, "config")), folder
     if committed is not None:
         yield committed, ""
     if dvc_dir:
-        yield _read(os.path.join(dvc_dir, "config")), dvc_dir
-        yield _read(os.path.join(dvc_dir, "config.local")), dvc_dir
+        yield read_text(os.path.join(dvc_dir, "config")), dvc_dir
+        yield read_text(os.path.join(dvc_dir, "config.local")), dvc_dir
 
 
 def _system_folder() -> str:
@@ -89,7 +103,7 @@ def _resolved(folder: str, value: str) -> str:
     return os.path.abspath(os.path.join(folder, value)) if folder else ""
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
     """Content of a file; "" when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:

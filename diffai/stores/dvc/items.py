@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
-from diffai.model import NotPulled, State, Unreadable
-from diffai.snapshots.directory import Directory, UnresolvedError, checked_name
+from diffai.model import FetchCommand, NotPulled, State, Unreadable
 from diffai.sources.base import Source
-from diffai.stores.dvc.cache import CachedObject, DvcPlace, find_object, matches, read_manifest, work_tree_file
+from diffai.sources.directory import Directory, UnresolvedError, checked_name
+from diffai.stores.dvc.cache import DvcPlace, find_object, matches, read_manifest, work_tree_file
 from diffai.stores.dvc.pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, model_paths, stage_folder
+from diffai.stores.store import StoredObject, no_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class DvcItem:
         place: the DVC repository; None when there is none.
         entry: the one file meant of a directory; None for the output itself.
         elsewhere: the pointer in the work tree is another one, so that DVC needs to be told to look at all commits.
+        unconfigured: the commit of the pointer does not configure the remote that the work tree configures now.
 
     """
 
@@ -50,6 +52,7 @@ class DvcItem:
     place: DvcPlace | None
     entry: DvcEntry | None = None
     elsewhere: bool = False
+    unconfigured: bool = False
 
     @property
     def label(self) -> str:
@@ -72,30 +75,32 @@ class DvcItem:
         return self.entry.size if self.entry is not None else self.out.size
 
     @property
-    def command(self) -> str:
-        """The ``dvc`` command that brings it into the cache, to be run at the top of the work tree."""
-        return self._command("fetch", *(["--all-commits"] if self.elsewhere else [])) if self.pointer else "dvc fetch"
+    def fetch(self) -> tuple[FetchCommand, ...]:
+        """What brings it into the cache."""
+        place, elsewhere = self.place, ("--all-commits",) if self.elsewhere else ()
+        remote = self.out.remote or (place.default_remote if place is not None else "")
+        chosen = ("-r", remote) if remote and (self.elsewhere or self.out.remote) else ()
+        if not self.pointer:
+            return (FetchCommand("dvc", ("dvc", "fetch", *elsewhere, *chosen)),)
+        # An older commit that does not configure the remote yet is passed over, unless the user's configuration does.
+        known = ("DVC_GLOBAL_CONFIG_DIR", posixpath.join(place.folder, ".dvc")) if place is not None else ("", "")
+        unknown = self.unconfigured and place is not None and bool(remote)
+        return (self._command("fetch", *elsewhere, *chosen, environment=(known,) if unknown else ()),)
 
     @property
-    def download(self) -> str:
-        """The command that downloads an import whose content the pointer does not name yet; "" for an old pointer."""
-        return "" if self.elsewhere or not self.pointer else self._command("update")
+    def download(self) -> tuple[FetchCommand, ...]:
+        """What downloads an import whose content the pointer does not name yet; nothing does for an old pointer."""
+        return () if self.elsewhere or not self.pointer else (self._command("update"),)
 
-    def _command(self, *verb: str) -> str:
-        import shlex
-
+    def _command(self, *verb: str, environment: tuple[tuple[str, str], ...] = ()) -> FetchCommand:
         folder = self.place.folder if self.place is not None else ""
         target = posixpath.relpath(self.pointer, folder) if folder else self.pointer
         if self.out.stage:
             beside = posixpath.dirname(target)
             plain = not beside and not self.out.stage.startswith("-")
             target = self.out.stage if plain else posixpath.join(beside, f"dvc.yaml:{self.out.stage}")
-        return shlex.join(["dvc", *(["--cd", _no_option(folder)] if folder else []), *verb, _no_option(target)])
-
-
-def _no_option(path: str) -> str:
-    """A path that a program cannot take for one of its options: names come with the clone."""
-    return f"./{path}" if path.startswith("-") else path
+        at = ("--cd", no_option(folder)) if folder else ()
+        return FetchCommand("dvc", ("dvc", *at, *verb), (no_option(target),), environment=environment)
 
 
 @frozen
@@ -187,7 +192,7 @@ def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
         return None
     stored = find_object(item.address, item.out.legacy, item.place)
     if stored:
-        source = CachedObject(stored, "" if item.out.legacy else item.address, label=label, sibling=beside(item, fetch))
+        source = StoredObject(stored, _name_of(item), label=label, sibling=beside(item, fetch))
         if item.size >= 0 and source.size != item.size:
             state = Unreadable(
                 f"the object in the DVC cache has {source.size:,} bytes instead of {item.size:,}: it is damaged"
@@ -200,7 +205,7 @@ def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
         return None
     path = work_tree_file(item.place, item.path)
     if path and matches(path, item.address, item.size):
-        return Found(CachedObject(path, item.address, label=label, sibling=beside(item, fetch)), "workspace")
+        return Found(StoredObject(path, f"md5:{item.address}", label=label, sibling=beside(item, fetch)), "workspace")
     if item.place.git is not None and item.entry is None:
         from diffai.stores.dvc.blobs import find_blob
 
@@ -210,13 +215,18 @@ def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
     return None
 
 
+def _name_of(item: DvcItem) -> str:
+    """The content's own name; "" for DVC 2's, whose equal addresses of text files need not mean equal bytes."""
+    return "" if item.out.legacy else f"md5:{item.address}"
+
+
 def _not_pulled(item: DvcItem) -> State:
     if item.place is None:
         where = "there is no .dvc folder here, so no cache"
     elif not item.place.root:
         where = "a bare repository has no DVC cache of its own"
     else:
-        return NotPulled(f"DVC object {item.address[:8]} of {item.label}", item.size, item.command)
+        return NotPulled(f"DVC object {item.address[:8]} of {item.label}", item.size, item.fetch)
     return NotPulled(f"DVC object {item.address[:8]} of {item.label} ({where})", item.size)
 
 
@@ -224,7 +234,7 @@ def _unnamed(item: DvcItem) -> State:
     """An output without a content address."""
     out = item.out
     if item.entry is not None:
-        return NotPulled(f"{item.label} (DVC's list has no md5 of it)", item.size, item.command)
+        return NotPulled(f"{item.label} (DVC's list has no md5 of it)", item.size, item.fetch)
     if not out.key:
         return NotPulled(f"{item.label} (imported without download)", item.size, item.download)
     if out.key == "md5":
@@ -298,7 +308,7 @@ def _open_directory(item: DvcItem, label: str, fetch: Fetch | None) -> Found:
     if not item.address:
         return Found(_unnamed(item))
     size = item.size
-    return Found(NotPulled(f"the list of files of {label}/ (DVC manifest {item.address[:8]})", size, item.command))
+    return Found(NotPulled(f"the list of files of {label}/ (DVC manifest {item.address[:8]})", size, item.fetch))
 
 
 def beside(item: DvcItem, fetch: Fetch | None = None) -> Callable[[str], Source] | None:

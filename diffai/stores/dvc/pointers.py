@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
-from diffai.stores.dvc.names import MAX_POINTER_BYTES, is_pointer_name
+from diffai.stores.dvc import MAX_POINTER_BYTES, is_pointer_name
 from diffai.stores.dvc.plain_yaml import NotPlainError, parse_plain
 
 TYPE_CHECKING = False

@@ -20,9 +20,10 @@ from typing import Any, BinaryIO
 from diffai.errors import SourceError
 from diffai.model import NotPulled, State, TooLarge, Unreadable
 from diffai.sources.base import Source
-from diffai.stores.dvc.cache import CachedObject, DvcPlace, md5_of
+from diffai.stores.dvc.cache import DvcPlace, md5_of
 from diffai.stores.dvc.items import DvcItem, beside
 from diffai.stores.dvc.pointers import MAX_MANIFEST_BYTES, DvcEntry, parse_manifest
+from diffai.stores.store import StoredObject
 
 _FIRST = 64 << 10
 """The first request of a file: holds the whole header of most models, so that one request is enough."""
@@ -140,7 +141,7 @@ class RemoteFetch:
             return self._fetch(item.place, item)
         except RemoteError as error:
             what = f"DVC object {item.address[:8]} of {item.label} ({error})"
-            return NotPulled(what, item.size, item.command)
+            return NotPulled(what, item.size, item.fetch)
 
     def _fetch(self, place: DvcPlace, item: DvcItem) -> Source | State:
         """From the remote; of an import that is not there, the version that was imported, from where it came."""
@@ -180,7 +181,8 @@ class RemoteFetch:
             if not item.out.legacy and item.address and md5_of(path) != item.address:
                 return Unreadable(f"the DVC remote gave another content than {item.address}")
             # The open file outlives its name.
-            return CachedObject(path, item.address, label=item.label, sibling=beside(item, self))
+            name = f"md5:{item.address}" if item.address else ""
+            return StoredObject(path, name, label=item.label, sibling=beside(item, self))
         finally:
             with suppress(OSError):
                 os.unlink(path)

@@ -14,19 +14,16 @@ from contextlib import suppress
 from typing import BinaryIO, cast
 
 from diffai.errors import SourceError
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.model import DvcPointer, Unreadable
+from diffai.repository.place import GitPlace, find_repository
 from diffai.repository.runner import Repository, start_error
-from diffai.snapshots.resolve import Opened
 from diffai.sources.local import LocalFile
+from diffai.stores.dvc import MAX_POINTER_BYTES, DvcText, is_pointer_name
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
 from diffai.stores.dvc.items import DvcItem, Found, entries_of, entry_item, items_of, open_item
-from diffai.stores.dvc.names import MAX_POINTER_BYTES, is_pointer_name
 from diffai.stores.dvc.pointers import DvcEntry, DvcOut, DvcTextError, parse_dvc_file
-from diffai.stores.lfs import GitPlace, find_repository
-
-ReadText = Callable[[str], bytes | None]
-"""The content of a file at one revision, by its path from the top; None when there is none."""
+from diffai.stores.store import Opened, PointerAt, ReadText
 
 
 @frozen
@@ -137,25 +134,36 @@ def _by_path(entries: tuple[DvcEntry, ...]) -> dict[str, DvcEntry]:
     return {entry.relpath: entry for entry in entries}
 
 
-def follow_pointer(data: bytes, path: str, git: GitPlace | None, label: str) -> Opened:
-    """What a pointer stands for: the one output that it has, else a state.
-
-    Args:
-        data: its text.
-        path: from the top of the repository.
-        git: the repository; None where there is none, and then ``label`` is the file's own path.
-    """
-    start = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else os.path.dirname(label)
+def open_pointer(_: DvcText, at: PointerAt) -> Opened:
+    """What a pointer stands for: the one output that it has, else a state. See :class:`diffai.stores.table.Store`."""
+    git, path = at.place, at.path
+    start = os.path.join(git.top, posixpath.dirname(path)) if git is not None and git.top else os.path.dirname(at.label)
     place = find_dvc(start, git)
     if git is None and place is not None:
-        path = os.path.relpath(os.path.realpath(label), place.root).replace(os.sep, "/")
+        path = os.path.relpath(os.path.realpath(at.label), place.root).replace(os.sep, "/")
+    read = at.read or (lambda _: None)
     try:
-        items = items_of(parse_dvc_file(data, path), path, place, elsewhere=data != _text_of(git, path))
+        file = parse_dvc_file(at.data, path)
+        yaml = read(posixpath.join(posixpath.dirname(path), "dvc.yaml")) if file.lock else None
+        items = items_of(file, path, place, yaml=yaml or b"", elsewhere=at.data != _text_of(git, path))
         if len(items) != 1:
             return DvcPointer(path, tuple(item.path for item in items))
-        return open_item(items[0]).opened
+        return open_item(as_configured(items[0], read)).opened
     except DvcTextError as error:
         return Unreadable(f"DVC pointer {error}")
+
+
+def as_configured(item: DvcItem, read: ReadText) -> DvcItem:
+    """The item of an older commit with whether that commit knows its remote.
+
+    Args:
+        read: reads the commit's files.
+    """
+    if not item.elsewhere or item.place is None:
+        return item
+    remote = item.out.remote or item.place.default_remote
+    committed = read(posixpath.join(item.place.folder, ".dvc", "config")) if remote else None
+    return replace(item, unconfigured=item.place.lacks_remote(remote, committed))
 
 
 def open_in_work_tree(path: str) -> Opened | None:
