@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from shlex import quote
 
 from diffai.errors import SourceError
 from diffai.gate import sides
@@ -42,8 +43,8 @@ def run_by_hand(old: str, new: str, request: Request) -> GateReport:
         sides.closing(left)
     if verdict is None:
         raise SourceError(f"neither {old} nor {new} is a model")
-    commands = {"policy": policy.source or ".diffai.toml"}
-    return GateReport(old, new, policy.source, (verdict,), compare=f"diffai {old} {new}", commands=commands)
+    commands = {"policy": policy.source or ".diffai.toml", "compare": f"diffai {quote(old)} {quote(new)}"}
+    return GateReport(old, new, policy.source, (verdict,), commands=commands)
 
 
 def _top(repository: Repository) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from shlex import quote
 
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, read_approvals, read_from_disk
@@ -47,19 +49,22 @@ def run_gate(request: Request) -> GateReport:
     models = expand_pointers(units, found.old, found.new, wanted)
     verdicts = tuple(verdict for unit in models if (verdict := judge_one.verdict(unit)) is not None)
     notes += _loosened(verdicts)
-    compare = f"diffai {found.old.word('{path}')} {found.new.word('{path}')}"
-    if not found.staged:
-        compare = f"diffai {_cut(found.old.tree)} {_cut(found.new.tree)} -- {{path}}"
     return GateReport(
-        found.old.label, found.new.label, policy.source, verdicts, tuple(notes), compare,
-        _commands(words, found, policy), ask=policy.ask and hooked,
+        found.old.label, found.new.label, policy.source, verdicts, tuple(notes), _commands(words, found, policy),
+        os.environ.get("GIT_PREFIX") or work_prefix(repository), ask=policy.ask and hooked,
     )  # fmt: skip
 
 
 def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
     """What the advice of a refusal names."""
-    base = "" if found.staged else f" --base {words.base if words.hook == '' else _cut(found.old.tree)}"
-    commands = {"approve": f"diffai gate approve {{path}} --why '...'{base}"}
+    base = "" if found.staged else f" --base {quote(words.base) if words.hook == '' else _cut(found.old.tree)}"
+    old, new = (point.word("") if found.staged else f"{_cut(point.tree)}:" for point in (found.old, found.new))
+    commands = {
+        "approve": f"diffai gate approve {{path}} --why '...'{base}",
+        "compare": f"diffai {old}{{old}} {new}{{new}}",
+        "old": f"diffai show {old}{{old}}",
+        "new": f"diffai show {new}{{new}}",
+    }
     if found.staged:
         commands |= {"skip": "DIFFAI_GATE=off git commit ...", "stage": f"git add :/{APPROVALS}"}
     elif words.hook:

@@ -113,8 +113,8 @@ class GateReport:
         policy: where the policy was read; "" = built in.
         verdicts: one a changed model.
         notes: what else a reader must know: a changed policy, stale approvals, models taken over by a merge.
-        compare: words that compare one model by hand, ``{path}`` to be filled in.
-        commands: further commands for the advice, by purpose.
+        commands: commands for the advice, by purpose, with ``{path}``, ``{old}`` and ``{new}`` to be filled in.
+        folder: where the user is, from the top of the repository; "" at the top.
         ask: whether a person at a terminal may let a refused change pass.
         asked: a person was asked, and said this; "" = nobody was asked.
         failure: why nothing could be judged at all (no base, a shallow clone, a broken policy); "" = it could.
@@ -125,8 +125,8 @@ class GateReport:
     policy: str = ""
     verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
-    compare: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
     ask: bool = False
     asked: Literal["", "yes", "no"] = ""
     failure: str = ""

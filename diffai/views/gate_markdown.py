@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from shlex import quote
 
 from diffai.policy.verdicts import GateReport, Verdict, Violation
-from diffai.views.gate_text import PREFIXES, headline, origin_text
+from diffai.views.gate_text import PREFIXES, approval_command, headline, origin_text
 from diffai.views.lines import value_line
 from diffai.views.markdown import code, model_lines, plain, tensor_table
 from diffai.views.style import plural
@@ -21,7 +20,7 @@ def gate_markdown(report: GateReport, *, title: str = "diffai gate", comparisons
     """The whole report; with ``comparisons`` each model's comparison follows its verdict."""
     lines = document_head(report, title)
     for verdict in report.verdicts:
-        lines += section(verdict, comparison=comparisons, approve=report.commands.get("approve", ""))
+        lines += section(verdict, comparison=comparisons, approve=approval_command(verdict, report))
     return lines
 
 
@@ -35,8 +34,9 @@ def limited(report: GateReport, most: int, *, title: str, marker: str = "") -> s
     order = sorted(report.verdicts, key=lambda v: list(_SIGNS)[::-1].index(v.outcome))
     room = most - _length(head) - 200  # for the last line
     kept: list[list[str]] = []
-    full, approve = True, report.commands.get("approve", "")
+    full = True
     for verdict in order:
+        approve = approval_command(verdict, report)
         brief = section(verdict, comparison=False, approve=approve)
         if _length(brief) > room:
             full = False
@@ -110,7 +110,7 @@ def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[st
     Args:
         verdict: of the model.
         comparison: add the comparison, folded away.
-        approve: the command that approves, with ``{path}`` in it; "" = there is none.
+        approve: the command that approves it; "" = there is none.
     """
     lines: list[str] = []
     if verdict.not_judged:
@@ -123,7 +123,7 @@ def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[st
         lines.append(f"- {plain(verdict.note)}")
     if approve and any(v.approvable for v in verdict.refusing):
         what = "exactly this change" if all(v.approvable for v in verdict.refusing) else "the change of structure"
-        lines.append(f"- To approve {what}: {code(approve.replace('{path}', quote(verdict.path)))}")
+        lines.append(f"- To approve {what}: {code(approve)}")
     lines += [""] if lines else []
     if comparison and verdict.diff is not None:
         body = model_lines(verdict.diff)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from shlex import quote
 
 from diffai.policy.verdicts import GateReport, Verdict, Violation
@@ -12,6 +13,8 @@ _MOST_TENSORS = 5
 #: How the values of a rule are called, where they are not metadata.
 PREFIXES = {"structure.classes": "class ", "structure.graph": ""}
 _MOST_MODELS = 50
+_MOST_ADVISED = 20
+_WIDE = 11
 _WORDS = {
     "pass": "passes", "warn": "passes, with warnings", "approved": "passes, approved",
     "refused": "REFUSED", "not judged": "NOT JUDGED",
@@ -101,22 +104,43 @@ def origin_text(violation: Violation) -> str:
 
 
 def _advice(report: GateReport) -> list[str]:
-    """How to proceed, in the order in which a person would."""
+    """How to proceed with each refused model: let exactly this change pass, look at it, or pass the gate once."""
     refused = [v for v in report.verdicts if v.outcome == "refused"]
     if not refused or report.asked == "yes":
         return []
-    path = quote(escape(refused[0].path))
-    table = [("look at the change", report.compare.replace("{path}", path))]
+    several = len(refused) > 1
+    lines = ["How to proceed:"]
+    for verdict in refused[:_MOST_ADVISED]:
+        rules = ", ".join(dict.fromkeys(v.rule for v in verdict.refusing))
+        lines += [f"  {escape(verdict.shown)}  ({rules})"] if several else []
+        lines += [f"{'    ' if several else '  '}{what:<{_WIDE}}{command}" for what, command in _own(verdict, report)]
+    if len(refused) > _MOST_ADVISED:
+        rest = plural(len(refused) - _MOST_ADVISED, "more refused model")
+        lines.append(f"  ... and {rest} (--format json lists all)")
+    policy = report.commands.get("policy", ".diffai.toml")
+    none = "" if report.policy else " (there is none yet: these are the defaults)"
+    table = [("allowed?", f"edit {escape(policy)}{none}")]
     if any(verdict.pending for verdict in refused):
-        table.append(("stage the approval", report.commands.get("stage", "")))
-    elif "approve" in report.commands and any(v.approvable for verdict in refused for v in verdict.refusing):
-        blocked = [v for verdict in refused for v in verdict.refusing if not v.approvable]
-        first = next(v for v in refused if any(x.approvable for x in v.refusing))
-        command = report.commands["approve"].replace("{path}", quote(escape(first.path)))
-        table.append(("approve exactly this one" + (" (the structure)" if blocked else ""), command))
-    table.append(("change what is allowed", f"edit {report.commands.get('policy', '.diffai.toml')}"
-                  + ("" if report.policy else " (there is none yet: these are the defaults)")))  # fmt: skip
+        table.insert(0, ("stage it", report.commands.get("stage", "")))
     if "skip" in report.commands:
-        table.append(("pass the gate once", report.commands["skip"]))
-    width = max(len(what) for what, _ in table)
-    return ["How to proceed:", *(f"  {what:<{width}}  {command}" for what, command in table)]
+        table.append(("skip once", report.commands["skip"]))
+    return [*lines, *(f"  {what:<{_WIDE}}{command}" for what, command in table)]
+
+
+def _own(verdict: Verdict, report: GateReport) -> list[tuple[str, str]]:
+    """What to type about one refused model."""
+    found = []
+    if "approve" in report.commands and not verdict.pending and any(v.approvable for v in verdict.refusing):
+        rest = "" if all(v.approvable for v in verdict.refusing) else "   # the structure; not the rest"
+        found.append(("meant?", approval_command(verdict, report) + rest))
+    kind = {"added": "new", "deleted": "old"}.get(verdict.status, "compare")
+    command = report.commands.get(kind) or report.commands.get("compare", "")
+    old, new = (quote(escape(path, longest=0)) for path in (verdict.old_path or verdict.path, verdict.path))
+    return [*found, ("look", command.replace("{old}", old).replace("{new}", new))]
+
+
+def approval_command(verdict: Verdict, report: GateReport) -> str:
+    """The command that approves the change of a model, to be typed where the user is; "" where there is none."""
+    path = posixpath.relpath(verdict.path, report.folder or ".")
+    word = quote(escape(f"./{path}" if path.startswith("-") else path, longest=0))
+    return report.commands.get("approve", "").replace("{path}", word)

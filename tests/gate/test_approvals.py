@@ -23,7 +23,7 @@ def test_an_approval_passes_this_change_and_no_other(base: Repo) -> None:
     assert done.returncode == 0 and "git add :/.diffai/approvals" in done.stdout
     not_yet = gate(base)
     assert not_yet.returncode == 1 and "but that is not staged" in not_yet.stdout
-    assert "stage the approval" in not_yet.stdout and "git add :/.diffai/approvals" in not_yet.stdout
+    assert "stage it" in not_yet.stdout and "git add :/.diffai/approvals" in not_yet.stdout
     base.git("add", ".diffai")
     passed = gate(base)
     assert passed.returncode == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 
 import pytest
-from gating import gate, gate_json, model, staged
+from gating import EVIL, diffai, gate, gate_json, model, staged
 from gitrepo import Repo, lfs_pointer
 
 
@@ -249,3 +250,43 @@ def test_an_unsafe_pickle_is_refused(repo: Repo) -> None:
     staged(repo, {"m.pt": content.getvalue()})
     report = gate_json(repo)
     assert rules(report)[:1] == ["forbid_unsafe_pickle"], report
+
+
+def test_how_to_proceed_names_every_refused_model(repo: Repo) -> None:
+    repo.commit({"m/a b.safetensors": model(4), "m/n.safetensors": model(4), "ok.safetensors": model(4)})
+    staged(repo, {"m/a b.safetensors": model(5), "m/n.safetensors": model(4, nan=True), "m/-x.pt": EVIL,
+                  "ok.safetensors": model(4, scale=2)})  # fmt: skip
+    done = gate(repo)
+    assert done.returncode == 1
+    assert done.stdout.partition("How to proceed:\n")[2].splitlines() == [
+        "  m/-x.pt  (forbid_unsafe_pickle)",
+        "    look       diffai show :m/-x.pt",
+        "  m/a b.safetensors  (structure.reshaped)",
+        "    meant?     diffai gate approve 'm/a b.safetensors' --why '...'",
+        "    look       diffai HEAD:'m/a b.safetensors' :'m/a b.safetensors'",
+        "  m/n.safetensors  (forbid_nan)",
+        "    look       diffai HEAD:m/n.safetensors :m/n.safetensors",
+        "  allowed?   edit .diffai.toml (there is none yet: these are the defaults)",
+        "  skip once  DIFFAI_GATE=off git commit ...",
+    ]
+    for line in done.stdout.splitlines():
+        if line.strip().startswith("look"):  # what it says works
+            words = shlex.split(line.strip().removeprefix("look"))
+            assert diffai(*words[1:], cwd=repo.top).returncode == 0
+
+
+def test_the_approval_is_named_from_where_the_user_is(repo: Repo) -> None:
+    repo.commit({"m/-a.safetensors": model(4)})
+    staged(repo, {"m/-a.safetensors": model(5)})
+    line = next(line for line in gate(repo, cwd=repo.top / "m").stdout.splitlines() if "meant?" in line)
+    words = shlex.split(line.strip().removeprefix("meant?"))
+    assert words[:4] == ["diffai", "gate", "approve", "./-a.safetensors"]
+    assert diffai(*words[1:], cwd=repo.top / "m").returncode == 0
+    assert "m/-a.safetensors: open" in gate(repo, "approve", "--list").stdout
+
+
+def test_what_moved_is_looked_at_by_both_names(repo: Repo) -> None:
+    repo.commit({"a/m.safetensors": model(4)})
+    repo.git("mv", "a", "b")
+    staged(repo, {"b/m.safetensors": model(5)})
+    assert "look       diffai HEAD:a/m.safetensors :b/m.safetensors" in gate(repo).stdout

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import safetensors_writer
+import torch_files
 from gitrepo import Repo
 from program import DIFFAI, diffai
 
-__all__ = ["DIFFAI", "diffai", "gate", "gate_json", "model", "staged"]
+__all__ = ["DIFFAI", "EVIL", "diffai", "gate", "gate_json", "model", "staged"]
+
+#: A torch file that runs a command when it is loaded.
+EVIL = torch_files.zipped({"data.pkl": b"cposix\nsystem\n(S'id'\ntR.", "version": b"3\n"})
 
 
 def model(
