@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Role = Literal["weight", "training"]
+    Role = Literal["weight", "training", "index"]
 else:
     Role = str
 
@@ -67,7 +67,8 @@ class TensorSpec:
         nbytes: length of the logical values (row-major, little-endian) that ``read_into`` yields.
         offset: absolute position of those bytes in file ``file`` when they lie there raw, in one run; else -1.
         file: index into the checkpoint's files (shards); 0 for a single file.
-        role: ``weight`` (parameters and buffers) or ``training`` (optimizer state and the like).
+        role: ``weight`` (parameters and buffers), ``training`` (optimizer state and the like) or ``index`` (where the
+            values of a sparse or nested tensor belong; no parameters).
         values: dtype of what ``read_into`` yields where that is not ``dtype`` (quantized kinds); "" = same.
         alias_of: name of an earlier tensor that is the same storage, offset, shape and strides (tied); "" = none.
         encoding: how the stored form maps to values, for people: ``scale=0.1, zero_point=3``; "" = plain.
@@ -148,6 +149,9 @@ class Checkpoint:
             ``importance f22``: 0.11). Shown beside a difference, never one themselves.
         parts: digests of parts that repeat, by kind (``trees``: one digest a tree, in order), so that a comparison can
             say how many are identical.
+        requires_grad: names of the tensors that are marked as requiring a gradient.
+        asides: what a file says and a comparison deliberately leaves aside, by what it is, each as a digest. What
+            differs is listed as not compared.
         not_expressible: facets that this format cannot hold: of ``metadata``, ``training``, ``classes``, ``graph``,
             ``ties``, ``requires_grad``. Their absence is not a difference.
         problems: what is unsafe or odd, though readable: pickle globals, ...
@@ -163,6 +167,8 @@ class Checkpoint:
     graph: Mapping[str, str] = {}
     facts: Mapping[str, Scalar] = {}
     parts: Mapping[str, tuple[str, ...]] = {}
+    requires_grad: frozenset[str] = frozenset()
+    asides: Mapping[str, str] = {}
     not_expressible: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
     safety: Literal["", "safe", "builds classes", "unsafe"] = ""

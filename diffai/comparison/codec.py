@@ -106,6 +106,7 @@ def record(checkpoint: Checkpoint, size: int) -> RecordedCheckpoint:
     recorded.format, recorded.size, recorded.tensors = checkpoint.format, size, dict(checkpoint.tensors)
     for name in _TEXTS:
         setattr(recorded, name, dict(getattr(checkpoint, name)))
+    recorded.requires_grad, recorded.asides = checkpoint.requires_grad, dict(checkpoint.asides)
     recorded.parts, recorded.not_expressible = dict(checkpoint.parts), checkpoint.not_expressible
     recorded.problems = tuple(checkpoint.problems)
     return recorded
@@ -118,7 +119,8 @@ def encode_checkpoint(recorded: RecordedCheckpoint) -> Any:
         [[getattr(spec, name) for name in _FIELDS[TensorSpec]] for spec in recorded.tensors.values()],
         [list(getattr(recorded, name).items()) for name in _TEXTS],
         [[kind, list(digests)] for kind, digests in recorded.parts.items()],
-        sorted(recorded.not_expressible), encode(recorded.problems),
+        sorted(recorded.requires_grad), list(recorded.asides.items()), sorted(recorded.not_expressible),
+        encode(recorded.problems),
     ]  # fmt: skip
 
 
@@ -130,11 +132,12 @@ def decode_checkpoint(value: Any) -> RecordedCheckpoint:
     """
     recorded = RecordedCheckpoint()
     try:
-        recorded.format, recorded.size, specs, texts, parts, facets, problems = value
+        recorded.format, recorded.size, specs, texts, parts, grad, asides, facets, problems = value
         recorded.tensors = {name: TensorSpec(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in specs}
         for name, items in zip(_TEXTS, texts, strict=True):
             setattr(recorded, name, dict(items))
         recorded.parts = {kind: tuple(digests) for kind, digests in parts}
+        recorded.requires_grad, recorded.asides = frozenset(grad), dict(asides)
         recorded.not_expressible, recorded.problems = frozenset(facets), decode(problems)
         return recorded
     except (TypeError, ValueError) as error:

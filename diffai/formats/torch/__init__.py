@@ -109,16 +109,17 @@ def _open(
 def _opened(
     source: Source, limits: Limits, spool: Spool, collected: list[Problem] | None, document: Document
 ) -> TorchCheckpoint:
+    budget = Budget(limits, "PT12")
     try:
-        _read(source, Budget(limits, "PT12"), spool, document)
+        _read(source, budget, spool, document)
         checkpoint = TorchCheckpoint(source, spool, document.format)
-        checkpoint.fill(document, limits, collected)
+        checkpoint.fill(document, budget, collected)
     except LimitError:
         raise
     except FormatError as error:
         document = _second_try(source, limits, document, error)
         checkpoint = TorchCheckpoint(source, spool, document.format)
-        checkpoint.fill(document, limits, collected)
+        checkpoint.fill(document, budget, collected)
     checkpoint.safety = document.safety
     if document.format == "pickle" and not (checkpoint.tensors or document.unsafe or collected):
         raise UnsupportedFormatError("a pickle without tensors or arrays", code="PT01", format="pickle")

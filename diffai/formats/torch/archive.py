@@ -5,8 +5,10 @@ from __future__ import annotations
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget
 from diffai.formats.regions import LazyRegion, Region, Spool, read
-from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
+from diffai.formats.torch.attachments import describe_attachments
+from diffai.formats.torch.constructors import dtype_of
 from diffai.formats.torch.document import Document
+from diffai.formats.torch.legacy import ALLOWED
 from diffai.formats.torch.objects import Storage, shown
 from diffai.formats.torch.unpickler import Machine
 from diffai.formats.zip import Archive, Codes, ambiguous
@@ -33,7 +35,7 @@ def open_archive(source: Source, budget: Budget, spool: Spool, document: Documen
     document.value = reader.pickle("data.pkl", "data", document)
     if document.format == "torchscript":
         document.constants = reader.pickle("constants.pkl", "constants", document)
-        document.metadata.update(_code(archive, top))
+    describe_attachments(archive, top, document, budget.limits.max_header)
     if not budget.limits.values and archive.unchecked:
         text = f"{archive.unchecked:,} of {len(archive.members):,} members were not checked for a second meaning"
         document.problems.append(Problem("AMB02", "warning", text))
@@ -88,7 +90,7 @@ class _Reader:
         """The object of one pickle; what it named is added to the document even when it fails."""
         region = self._pickle_region(name)
         machine = Machine(
-            region, 0, self._budget, CONSTRUCTORS, self._spool, lambda ident: self._storage(ident, folder)
+            region, 0, self._budget, ALLOWED, self._spool, lambda ident: self._storage(ident, folder)
         )
         machine.script = document.format == "torchscript"
         try:
@@ -150,16 +152,3 @@ class _Reader:
             storage.region = self._archive.open_later(member) if later else self._archive.open(member)
         except FormatError as error:
             storage.trouble = error
-
-
-def _code(archive: Archive, top: str) -> dict[str, str]:
-    """One metadata entry that changes when the code of a TorchScript archive does."""
-    import zlib
-
-    prefix = f"{top}code/"
-    names = sorted(n for n in archive.members if n.startswith(prefix) and not n.endswith(".debug_pkl"))
-    crc = 0
-    for name in names:
-        member = archive.members[name]
-        crc = zlib.crc32(f"{name[len(prefix) :]} {member.crc:08x} {member.size}\n".encode("utf-8", "replace"), crc)
-    return {"code": f"{len(names)} files, crc32 {crc:08x}"} if names else {}

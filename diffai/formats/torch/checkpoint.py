@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget, Limits
 from diffai.formats.gather import Gatherer
 from diffai.formats.layout import View
 from diffai.formats.regions import Spool
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.flatten import Flat, flatten
-from diffai.formats.torch.sections import MAX_METADATA, Role
+from diffai.formats.torch.flatten import Flat, Leaf, flatten
+from diffai.formats.torch.plain_values import Digest
 from diffai.formats.torch.views import view_of
-from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, Problem, TensorSpec
 from diffai.sources.base import Source
+
+DICT_ATTRIBUTES = "attributes of dictionaries (versions of modules, _metadata)"
 
 
 class TorchCheckpoint(Checkpoint):
     """See :class:`diffai.model.Checkpoint`; ``random_access`` is always True."""
+
+    not_expressible = frozenset(("graph",))
 
     def __init__(self, source: Source, spool: Spool, kind: str) -> None:
         self.format = kind
@@ -25,24 +29,24 @@ class TorchCheckpoint(Checkpoint):
         self._views: dict[str, View] = {}
         self._gatherer = Gatherer()
 
-    def fill(self, document: Document, limits: Limits, collected: list[Problem] | None = None) -> None:
+    def fill(self, document: Document, budget: Budget, collected: list[Problem] | None = None) -> None:
         """Name and validate everything. With ``collected``, problems of tensors go there instead of being raised.
 
         Raises:
             FormatError: the first tensor that cannot be read.
 
         """
-        flat = _with_constants(document)
+        flat = _with_constants(document, budget)
         tensors: dict[str, TensorSpec] = {}
         seen: dict[tuple[object, ...], str] = {}
         expanded = 0
-        for name, (leaf, role) in flat.leaves.items():
+        for name, leaf in flat.leaves.items():
             try:
-                view = view_of(leaf, name)
+                view = view_of(leaf.value, name)
                 nbytes = view.nbytes
                 if not view.contiguous and view.region is not None and nbytes > view.region.size:
                     expanded += nbytes
-                    _check_expansion(expanded, limits, name)
+                    _check_expansion(expanded, budget.limits, name)
             except FormatError as error:
                 error.tensor, error.format = name, document.format
                 if collected is None:
@@ -51,9 +55,11 @@ class TorchCheckpoint(Checkpoint):
                 continue
             self._views[name] = view
             alias = seen.setdefault((*view.identity, view.values), name) if nbytes else name
-            tensors[name] = _spec(name, view, role, "" if alias == name else alias)
+            tensors[name] = _spec(name, view, leaf, "" if alias == name else alias)
         self.tensors = tensors
-        self.metadata, self.training = _texts_apart(document, flat)
+        self.metadata, self.training = {**document.metadata, **flat.metadata}, flat.training
+        self.classes, self.requires_grad = flat.classes, frozenset(flat.requires_grad)
+        self.asides = _asides(document, budget)
         self.problems = (*document.problems, *flat.problems)
 
     def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
@@ -82,28 +88,40 @@ class TorchCheckpoint(Checkpoint):
         self._source.close()
 
 
-def _with_constants(document: Document) -> Flat:
+def _with_constants(document: Document, budget: Budget) -> Flat:
     try:
-        flat = flatten(document.value)
+        flat = flatten(document.value, budget)
         if document.constants:
-            constants = flatten({"constants": document.constants})
+            constants = flatten({"constants": document.constants}, budget)
             for name, leaf in constants.leaves.items():
                 flat.leaves.setdefault(name, leaf)
-            flat.training.update(constants.training)
+            for kept, more in ((flat.metadata, constants.metadata), (flat.training, constants.training)):
+                kept.update(more)
+            flat.classes.update(constants.classes)
     except FormatError as error:
         error.format = document.format
         raise
     return flat
 
 
-def _spec(name: str, view: View, role: Role, alias: str) -> TensorSpec:
+def _asides(document: Document, budget: Budget) -> dict[str, str]:
+    """What is not compared, by digest: files for debuggers, attributes of dictionaries."""
+    if not document.dict_attributes:
+        return document.asides
+    digest = Digest()
+    for name, value in flatten(document.dict_attributes, budget).metadata.items():
+        digest.update(f"{name}={value!r}\n".encode("utf-8", "backslashreplace"))
+    return {**document.asides, DICT_ATTRIBUTES: str(digest)}
+
+
+def _spec(name: str, view: View, leaf: Leaf, alias: str) -> TensorSpec:
     values = "F32" if view.quantizer else ""
     dtype = view.dtype.name
     if view.values and view.values != dtype:
         dtype, values = view.values, dtype
     encoding = view.quantizer.described if view.quantizer else ""
     return TensorSpec(
-        name, dtype, view.shape, view.nbytes, view.file_offset, 0, role, values, alias, encoding
+        name, dtype, view.shape, view.nbytes, view.file_offset, 0, leaf.role, values, alias, encoding
     )  # fmt: skip
 
 
@@ -111,15 +129,3 @@ def _check_expansion(total: int, limits: Limits, name: str) -> None:
     if total > limits.max_spool:
         reason = f"expands to more than {limits.max_spool:,} bytes (limit diffai.maxSpool)"
         raise LimitError(reason, code="PT12", tensor=name)
-
-
-def _texts_apart(document: Document, flat: Flat) -> tuple[dict[str, str], dict[str, Scalar]]:
-    """Short texts at the top of the file are metadata (a version, an architecture's name); the rest is state."""
-    top = document.value if isinstance(document.value, dict) else {}
-    metadata = {**document.metadata, **flat.metadata}
-    training = dict(flat.training)
-    for key, value in top.items():
-        if isinstance(key, str) and isinstance(value, str) and len(value) <= MAX_METADATA and key in training:
-            del training[key]
-            metadata[key] = value
-    return metadata, training

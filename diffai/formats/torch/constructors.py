@@ -6,6 +6,8 @@ make no sense, which the machine turns into PT06.
 
 from __future__ import annotations
 
+from copy import copy
+
 from diffai.errors import FormatError
 from diffai.formats.layout import DType
 from diffai.formats.torch import numpy_pickles
@@ -26,6 +28,7 @@ from diffai.formats.torch.objects import (
 )
 from diffai.formats.torch.unpickler import Constructor, Machine
 
+_PLAIN_TENSORS = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
 _TENSORS = (Tensor, Composite, Valueless, Recast, Array)
 Args = tuple[object, ...]
 
@@ -59,6 +62,7 @@ def _tensor(machine: Machine, args: Args) -> Tensor:
 
 def _tensor_v2(machine: Machine, args: Args) -> object:
     made = _tensor(machine, args)
+    made.requires_grad = len(args) > 4 and args[4] is True
     if len(args) > 6:
         _bits(made, args[6])
     return made
@@ -67,6 +71,7 @@ def _tensor_v2(machine: Machine, args: Args) -> object:
 def _tensor_v3(machine: Machine, args: Args) -> object:
     made = _tensor(machine, args)
     made.dtype = dtype_of(args[6])
+    made.requires_grad = args[4] is True
     if len(args) > 7:
         _bits(made, args[7])
     return made
@@ -84,16 +89,20 @@ def _qtensor(machine: Machine, args: Args) -> object:
     if not isinstance(quantizer, tuple) or not quantizer:
         raise ValueError
     made.quantizer = quantizer
+    made.requires_grad = len(args) > 5 and args[5] is True
     return made
 
 
-def _first(machine: Machine, args: Args) -> object:
-    """A parameter or variable around its data: the data."""
+def _parameter(machine: Machine, args: Args) -> object:
+    """``Parameter(data, requires_grad)``: the data, which may be in use as a plain tensor too."""
     data = args[0]
     if not isinstance(data, (*_TENSORS, Stub)):
         raise ValueError
-    if isinstance(data, Tensor) and len(args) > 3:
-        data.state = args[3]
+    if isinstance(data, Tensor):
+        data = copy(data)
+        data.requires_grad = len(args) > 1 and args[1] is True
+        if len(args) > 3:
+            data.state = args[3]
     return data
 
 
@@ -126,6 +135,15 @@ def _nested(machine: Machine, args: Args) -> object:
     return Composite("nested", tuple(zip(names, args, strict=True)), None)
 
 
+def _jagged(machine: Machine, args: Args) -> object:
+    """A nested tensor of layout ``jagged``: values with offsets, and lengths where there are holes."""
+    (state,) = args
+    if not isinstance(state, dict):
+        raise ValueError
+    parts = tuple((name, state[name]) for name in ("values", "offsets", "lengths") if state.get(name) is not None)
+    return Composite(f"nested, ragged dimension {state.get('_ragged_idx')}", parts, ())
+
+
 def _layout(machine: Machine, args: Args) -> object:
     if not isinstance(args[0], str):
         raise ValueError
@@ -154,6 +172,8 @@ def _from_type(machine: Machine, args: Args) -> object:
         made.state = state
     if isinstance(made, Stub) and isinstance(kind, Global):
         made.of = kind
+    if isinstance(made, Tensor) and isinstance(kind, Global) and kind.full not in _PLAIN_TENSORS:
+        made.kind = kind
     return made
 
 
@@ -163,21 +183,11 @@ def _size(machine: Machine, args: Args) -> object:
 
 
 def _device(machine: Machine, args: Args) -> object:
-    return ":".join(str(part) for part in args if isinstance(part, (str, int)))
+    return Stub(Global("torch", "device"), args)
 
 
 def _version(machine: Machine, args: Args) -> object:
     return args[0] if args and isinstance(args[0], str) else Stub(Global("torch.torch_version", "TorchVersion"), args)
-
-
-def _load_from_bytes(machine: Machine, args: Args) -> object:
-    """A whole legacy torch file inside the pickle: how plain pickle writes a storage."""
-    from diffai.formats.torch.legacy import nested_storage
-
-    data = numpy_pickles.region_of(args[0])
-    if data is None:
-        raise ValueError
-    return nested_storage(machine, data)
 
 
 def _typed_storage(machine: Machine, args: Args) -> object:
@@ -211,7 +221,7 @@ def _default_dictionary(machine: Machine, args: Args) -> object:
     return _dictionary(machine, args[1:])
 
 
-def _sequence(machine: Machine, args: Args) -> object:
+def _sequence(machine: Machine, args: Args) -> list[object]:
     value = args[0] if args else []
     if isinstance(value, PickledSet):
         value = value.items
@@ -220,14 +230,19 @@ def _sequence(machine: Machine, args: Args) -> object:
     return list(value)
 
 
+def _deque(machine: Machine, args: Args) -> object:
+    """``deque(items, maxlen)``, which no list equals."""
+    made = Stub(Global("collections", "deque"), args[1:])
+    made.items = _sequence(machine, args[:1])
+    return made
+
+
 def _tuple(machine: Machine, args: Args) -> object:
-    made = _sequence(machine, args)
-    return tuple(made) if isinstance(made, list) else made
+    return tuple(_sequence(machine, args))
 
 
 def _set(machine: Machine, args: Args) -> object:
-    made = _sequence(machine, args)
-    return PickledSet(made if isinstance(made, list) else [])
+    return PickledSet(_sequence(machine, args))
 
 
 def _complex(machine: Machine, args: Args) -> object:
@@ -248,8 +263,7 @@ def _scalar_of(kind: type) -> Constructor:
 def _path(machine: Machine, args: Args) -> object:
     if not all(isinstance(part, str) for part in args):
         raise ValueError
-    parts = [str(part) for part in args]
-    return "/".join(parts).replace("//", "/", 1)
+    return Stub(Global("pathlib", "Path"), ("/".join(map(str, args)).replace("//", "/", 1),))
 
 
 def _reconstructor(machine: Machine, args: Args) -> object:
@@ -276,11 +290,12 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "torch._utils._rebuild_tensor_v2": _tensor_v2,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
     "torch._utils._rebuild_qtensor": _qtensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_sparse_csr_tensor": _sparse_csr,
     "torch._utils._rebuild_nested_tensor": _nested,
+    "torch.nested._internal.nested_tensor._rebuild_njt": _jagged,
     "torch._utils._rebuild_device_tensor_from_numpy": _through_numpy,
     "torch._utils._rebuild_xla_tensor": _through_numpy,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _through_numpy,
@@ -293,7 +308,6 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "torch.nn.parameter.Buffer": _old_parameter,
     "torch.autograd.variable.Variable": _old_parameter,
     "torch.serialization._get_layout": _layout,
-    "torch.storage._load_from_bytes": _load_from_bytes,
     "torch.storage.TypedStorage": _typed_storage,
     "torch.storage._TypedStorage": _typed_storage,
     "torch.storage.UntypedStorage": _typed_storage,
@@ -305,7 +319,7 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "collections.OrderedDict": _dictionary,
     "collections.Counter": _dictionary,
     "collections.defaultdict": _default_dictionary,
-    "collections.deque": _sequence,
+    "collections.deque": _deque,
     "builtins.dict": _dictionary,
     "builtins.list": _sequence,
     "builtins.tuple": _tuple,

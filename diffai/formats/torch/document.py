@@ -22,12 +22,15 @@ class Document:
         self.value: object = None
         self.constants: object = ()
         self.metadata: dict[str, str] = {}
+        self.asides: dict[str, str] = {}
+        self.dict_attributes: list[object] = []
         self.problems: list[Problem] = []
         self._unsafe: set[tuple[str, str]] = set()
         self._classes: dict[str, GlobalUse] = {}
 
     def note_globals(self, machine: Machine) -> None:
         """One problem for each distinct unsafe global, the first MAX_GLOBALS of a file; one for all known classes."""
+        self.dict_attributes += machine.dict_attributes
         for (module, name), use in machine.uses.items():
             full = f"{module}.{name}"
             if use.verdict == "class":

@@ -11,8 +11,9 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Budget
 from diffai.formats.layout import DType
 from diffai.formats.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
-from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
+from diffai.formats.torch.constructors import CONSTRUCTORS, Args, dtype_of
 from diffai.formats.torch.document import Document
+from diffai.formats.torch.numpy_pickles import region_of
 from diffai.formats.torch.objects import Storage
 from diffai.formats.torch.unpickler import WINDOW, GlobalUse, Machine
 from diffai.model import Problem
@@ -51,7 +52,7 @@ def open_pickle(source: Source, budget: Budget, spool: Spool, document: Document
     """Read a bare pickle that was not written by torch.save."""
     region = FileRegion(source, 0, source.size)
     document.format = "pickle"
-    machine = Machine(region, 0, budget, CONSTRUCTORS, spool)
+    machine = Machine(region, 0, budget, ALLOWED, spool)
     document.value = run(machine, document)
     left = region.size - machine.end
     if left:
@@ -73,13 +74,16 @@ def run(machine: Machine, document: Document) -> object:
         document.note_globals(machine)
 
 
-def nested_storage(outer: Machine, data: Region) -> object:
-    """The storage of a legacy file that is itself a byte string in a pickle.
+def _load_from_bytes(outer: Machine, args: Args) -> object:
+    """A whole legacy torch file inside the pickle: how plain pickle writes a storage.
 
     Raises:
         FormatError: the same inside it again, or no legacy file.
 
     """
+    data = region_of(args[0])
+    if data is None:
+        raise ValueError
     if outer.nested:
         raise FormatError("pickle in a pickle in a pickle", code="PT11")
     document = Document(NAME)
@@ -88,6 +92,10 @@ def nested_storage(outer: Machine, data: Region) -> object:
         return reader.read()
     finally:
         outer.uses.update(reader.uses)
+
+
+ALLOWED = {**CONSTRUCTORS, "torch.storage._load_from_bytes": _load_from_bytes}
+"""The allow-list of every pickle, with the one entry that reads a file."""
 
 
 class LegacyReader:
@@ -130,7 +138,7 @@ class LegacyReader:
         return value
 
     def _next(self) -> object:
-        machine = Machine(self._region, self.end, self._budget, CONSTRUCTORS, self._spool, self._persistent)
+        machine = Machine(self._region, self.end, self._budget, ALLOWED, self._spool, self._persistent)
         machine.nested, machine.window = self._nested, self._window
         try:
             value = run(machine, self._document)

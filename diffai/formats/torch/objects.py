@@ -137,9 +137,12 @@ class Tensor:
     """A view into a storage, as the pickle states it; nothing is validated yet.
 
     ``quantizer`` is the pickle's tuple (scheme, scale, zero point) or (scheme, scales, zero points, axis).
+    ``kind`` is the class of a tensor of a Python subclass. ``state``: attributes that were set on it.
     """
 
-    __slots__ = ("conj", "dtype", "neg", "offset", "quantizer", "shape", "state", "storage", "strides")
+    __slots__ = (
+        "conj", "dtype", "kind", "neg", "offset", "quantizer", "requires_grad", "shape", "state", "storage", "strides"
+    )  # fmt: skip
 
     def __init__(
         self, storage: object, offset: object, shape: object, strides: object, dtype: DType | None = None
@@ -152,6 +155,8 @@ class Tensor:
         self.conj = False
         self.neg = False
         self.quantizer: tuple[object, ...] = ()
+        self.requires_grad = False
+        self.kind: Global | None = None
         self.state: object = None
 
 

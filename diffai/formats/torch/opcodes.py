@@ -374,6 +374,8 @@ def _build(m: Machine) -> None:
     elif type(target) is Array or type(target) is NumpyDType:
         setter = m.constructors["state of an array" if type(target) is Array else "state of a dtype"]
         setter(m, (target, state))
+    elif type(target) is dict:
+        m.dict_attributes.append(state)
 
 
 def _ext(m: Machine) -> None:

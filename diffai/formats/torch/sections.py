@@ -7,38 +7,28 @@ prefix, so that a training checkpoint compares by name with a bare export of its
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from diffai.formats.torch.objects import Array, Recast, Storage, Stub, Tensor
+from diffai.formats.torch.graph import Graph
+from diffai.formats.torch.objects import Stub
+from diffai.formats.torch.training_state import (
+    is_configuration_key,
+    is_generator_state,
+    is_progress_key,
+    is_single_number,
+    is_state_key,
+    proves_training,
+)
 from diffai.model import Problem
 
-Role = Literal["weight", "training"]
-
-MODULE_TENSORS = ("_parameters", "_buffers", "_modules")
-MODULE_INTERNALS = frozenset(
-    ("_non_persistent_buffers_set", "_backward_pre_hooks", "_backward_hooks", "_is_full_backward_hook",
-     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-     "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
-     "_load_state_dict_post_hooks", "_backend", "_flat_weights", "_flat_weight_refs",
-     "_flat_weights_names", "_all_weights")
-)  # fmt: skip
-
-TENSOR_INTERNALS = ("persistent", "_is_buffer", "_is_param")  # what torch itself writes on a Buffer or Parameter
+Role = Literal["weight", "training", "said", "configuration"]
+"""``training``: structure proves it; ``said``: a key says so, which a weight's name inside outweighs."""
 
 # Keys under which programs keep the weights; the first word of the checkpoint dialects that are met in the wild.
 MAIN = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "module", "weights", "params",
         "model_weights", "state_dict_model", "net_state_dict", "params_ema", "ema", "state_dict_ema", "model_ema",
         "ema_state_dict")  # fmt: skip
 _AVERAGED = frozenset(("params_ema", "ema", "state_dict_ema", "model_ema", "ema_state_dict"))
-_TRAINING_PARTS = ("optim", "sched", "scaler", "rng", "callback", "loops", "hyper_param", "hparams", "history",
-                   "metric", "random_state", "amp", "loss_scale")  # fmt: skip
-_TRAINING_KEYS = frozenset(
-    ("epoch", "step", "global_step", "iteration", "iter", "iters", "loss", "best_loss", "val_loss", "train_loss",
-     "best_acc", "best_acc1", "best_prec1", "acc", "lr", "best_fitness", "updates", "random", "seed", "args",
-     "config", "cfg", "opt")
-)  # fmt: skip
-MAX_METADATA = 4096
 
 
 class Section(NamedTuple):
@@ -49,15 +39,15 @@ class Section(NamedTuple):
     role: Role
 
 
-def sections_of(value: object, holds_tensors: Callable[[object], bool], problems: list[Problem]) -> list[Section]:
+def sections_of(value: object, graph: Graph, problems: list[Problem]) -> list[Section]:
     """Split the top object. ``problems`` gets a line when a prefix had to stay."""
-    if not isinstance(value, dict) or ("param_groups" in value and "state" in value):
-        role: Role = "training" if isinstance(value, dict) else "weight"
-        return [Section("", value, role)]
-    if not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict) or proves_training(value):
+        return [Section("", value, "training" if isinstance(value, dict) else "weight")]
+    if not value or not all(isinstance(key, str) for key in value):
         return [Section("", value, "weight")]
-    containers = [str(key) for key, item in value.items() if _is_container(item) and holds_tensors(item)]
-    models = [key for key in containers if not _is_training(key)]
+    containers = {str(key) for key, item in value.items() if _is_container(item) and graph.holds_tensors(item)}
+    roles = {str(key): _role(str(key), item) for key, item in value.items() if key in containers}
+    models = [key for key, role in roles.items() if role == "weight"]
     main = _main(models)
     if main and _collides(value, main):
         message = f"names in {main!r} also stand beside it; the prefix {main!r} stays"
@@ -66,8 +56,8 @@ def sections_of(value: object, holds_tensors: Callable[[object], bool], problems
     sections = []
     for key, item in value.items():
         name = str(key)
-        training = _is_training(name) if name in containers else bool(models) and _is_training_leaf(name, item)
-        sections.append(Section("" if name == main else name, item, "training" if training else "weight"))
+        role = roles[name] if name in roles else _role_beside(name, item, graph, beside_models=bool(models))
+        sections.append(Section("" if name == main else name, item, role))
     return sections
 
 
@@ -75,13 +65,24 @@ def _is_container(value: object) -> bool:
     return isinstance(value, (dict, list, tuple, Stub))
 
 
-def _is_training(key: str) -> bool:
-    low = key.lower()
-    return low in _TRAINING_KEYS or any(part in low for part in _TRAINING_PARTS)
+def _role(key: str, value: object) -> Role:
+    """The role of a container of tensors."""
+    if proves_training(value) or (isinstance(value, list) and value and all(map(proves_training, value))):
+        return "training"
+    if is_configuration_key(key):
+        return "configuration"
+    return "said" if is_state_key(key) else "weight"
 
 
-def _is_training_leaf(key: str, value: object) -> bool:
-    return not isinstance(value, (Tensor, Array, Recast, Storage)) or _is_training(key)
+def _role_beside(key: str, value: object, graph: Graph, *, beside_models: bool) -> Role:
+    """The role of a plain value, or of a single tensor, at the top of a file."""
+    if graph.kind(value) == "tensor":
+        lone = is_generator_state(key, value) or (
+            beside_models and (is_state_key(key) or (is_progress_key(key) and is_single_number(value))))  # fmt: skip
+        return "training" if lone else "weight"
+    if proves_training(value) or is_progress_key(key):
+        return "training"
+    return "configuration" if is_configuration_key(key) or beside_models else "weight"
 
 
 def _main(models: list[str]) -> str:

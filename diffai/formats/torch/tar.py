@@ -10,9 +10,9 @@ import struct
 from diffai.errors import FormatError
 from diffai.formats.base import Budget
 from diffai.formats.regions import FileRegion, PartOf, Region, Spool, read
-from diffai.formats.torch.constructors import CONSTRUCTORS, dtype_of
+from diffai.formats.torch.constructors import dtype_of
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.legacy import run
+from diffai.formats.torch.legacy import ALLOWED, run
 from diffai.formats.torch.members import hashable
 from diffai.formats.torch.objects import Storage, Tensor
 from diffai.formats.torch.unpickler import Machine
@@ -72,7 +72,7 @@ class _Reader:
         self._objects: dict[object, object] = {}
 
     def _next(self, region: Region, at: int) -> tuple[object, int]:
-        machine = Machine(region, at, self._budget, CONSTRUCTORS, self._spool, self._persistent)
+        machine = Machine(region, at, self._budget, ALLOWED, self._spool, self._persistent)
         return run(machine, self._document), machine.end
 
     def _count(self, region: Region) -> tuple[int, int]:

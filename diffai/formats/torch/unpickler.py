@@ -51,6 +51,7 @@ class Machine:
         nested: this pickle lies in a byte string of another one.
         script: this pickle is TorchScript's, whose types below ``__torch__`` are no Python.
         uses: globals that are not safe, by (module, name), in the order they were met.
+        dict_attributes: attributes that were set on dictionaries (``_metadata`` of a state dict).
 
     """
 
@@ -67,6 +68,7 @@ class Machine:
         self.spool = spool
         self.end = start
         self.uses: dict[tuple[str, str], GlobalUse] = {}
+        self.dict_attributes: list[object] = []
         self.budget = budget
         self._max_bytes = budget.limits.max_header
         self.nested = False
