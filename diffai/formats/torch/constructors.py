@@ -354,3 +354,12 @@ for _name in (*DTYPES, *STORAGE_DTYPES, "per_tensor_affine", "per_channel_affine
 for _name in ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"):
     CONSTRUCTORS[f"ml_dtypes.{_name}"] = _inert
 CONSTRUCTORS["numpy.ndarray"] = _inert
+CONSTRUCTORS["torch.nested._internal.nested_tensor.NestedTensor"] = _inert
+
+
+def _range_of_dimension(machine: Machine, args: Args) -> object:
+    """What torch's compiler notes on the sizes of a nested tensor; it only holds numbers."""
+    return Stub(Global("torch._dynamo.decorators", "_DimRange"), args)
+
+
+CONSTRUCTORS["torch._dynamo.decorators._DimRange"] = _range_of_dimension

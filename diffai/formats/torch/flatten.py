@@ -179,7 +179,7 @@ class _Walker:
             role = "training"
         self.flat.leaves[unique] = Leaf(value, "training" if role != "weight" else "index" if index else "weight")
         if isinstance(value, Tensor):
-            if value.requires_grad:
+            if value.requires_grad and role == "weight":
                 self.flat.requires_grad.add(unique)
             if value.kind is not None:
                 self.flat.classes[f"{self._root}.{unique}" if self._root else unique] = class_name(value.kind)

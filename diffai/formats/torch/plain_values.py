@@ -11,7 +11,17 @@ from diffai.formats.base import Budget
 from diffai.formats.layout import DType
 from diffai.formats.regions import COPY_BLOCK, BytesRegion, Region, read
 from diffai.formats.torch.numpy_pickles import region_of
-from diffai.formats.torch.objects import Array, Global, LongBytes, LongText, NumpyDType, PickledSet, Stub, shown
+from diffai.formats.torch.objects import (
+    DTYPES,
+    Array,
+    Global,
+    LongBytes,
+    LongText,
+    NumpyDType,
+    PickledSet,
+    Stub,
+    shown,
+)
 from diffai.model import Scalar
 
 LONG_STRING = 256
@@ -152,8 +162,8 @@ def item_text(item: object) -> str:
         return "0.0"  # -0.0 is the same number
     if item is None or isinstance(item, (bool, int, float)):
         return repr(item)
-    if isinstance(item, tuple):
-        return f"({', '.join(map(item_text, item))},)" if len(item) < _MANY else f"<{len(item)} values>"
+    if isinstance(item, tuple) and all(isinstance(part, (str, int, float)) for part in item[:_MANY]):
+        return f"({', '.join(map(item_text, item[:_MANY]))},)"
     return described(item)
 
 
@@ -181,7 +191,7 @@ def described(value: object, depth: int = 0) -> str:
     if isinstance(value, DType):
         return f"torch.{value.torch_name}"
     if isinstance(value, Global):
-        return f"<{class_name(value)}>"
+        return f"torch.{value.name}" if value.module == "torch" and value.name in DTYPES else f"<{class_name(value)}>"
     if isinstance(value, Stub):
         inside = _arguments(value, depth)
         return f"<{class_name(value.of)}({inside if len(inside) <= LONG_STRING else described(inside)})>"

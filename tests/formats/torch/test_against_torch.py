@@ -46,7 +46,7 @@ def raw(tensor: Any) -> bytes:
 
 
 def agree(checkpoint: Checkpoint, tensors: dict[str, Any]) -> None:
-    assert [name for name, spec in checkpoint.tensors.items() if spec.role == "weight"] == list(tensors)
+    assert [name for name, spec in checkpoint.tensors.items() if spec.role != "training"] == list(tensors)
     for name, tensor in tensors.items():
         assert checkpoint.tensors[name].shape == tuple(tensor.shape), name
         assert values(checkpoint, name) == raw(tensor), name
@@ -164,7 +164,8 @@ def test_whole_module(form: str) -> None:
     assert [problem.code for problem in checkpoint.problems] == ["PT20", "PT21"]  # this test's own class, torch.nn's
     assert checkpoint.problems[0].name.endswith(".Net")
     assert checkpoint.problems[0].use == "construct"
-    assert checkpoint.training["lstm.hidden_size"] == 5
+    assert checkpoint.metadata["lstm.hidden_size"] == 5
+    assert checkpoint.classes["Net.lstm"] == "torch.nn.LSTM"
 
 
 def test_plain_pickle_of_a_state_dict() -> None:
@@ -204,8 +205,8 @@ def test_torchscript_with_attributes_of_all_kinds(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(Holder()), str(tmp_path / "m.pt"))
     checkpoint = reader.open_checkpoint(LocalFile(tmp_path / "m.pt"), LIMITS)
     assert list(checkpoint.tensors) == ["table.a"]
-    assert checkpoint.training["sizes.2"] == 3
-    assert checkpoint.training["pair.1"] == "x"
+    assert checkpoint.metadata["sizes"] == "[1, 2, 3]"
+    assert checkpoint.metadata["pair"] == "(1, 'x')"
     assert not checkpoint.problems
 
 
@@ -255,15 +256,17 @@ def test_python_objects_of_all_kinds() -> None:
     for form in ("zip", "legacy"):
         checkpoint = opened(saved(value, form=form))
         assert list(checkpoint.tensors) == ["w", "npa", "7"]
-        seen = checkpoint.training
-        assert seen["ordered.a"] == seen["default.b.0"] == 1
-        assert (seen["count.a"], seen["queue.1"], seen["set.0"], seen["frozen.0"]) == (2, 2, 3, 4)
+        seen = checkpoint.metadata
+        assert (seen["ordered.a"], seen["default.b"]) == (1, "[1]")
+        assert (seen["count.a"], seen["queue.1"], seen["set"], seen["frozen"]) == (2, 2, "{3}", "{4}")
         assert (seen["space.lr"], seen["dtype"]) == (0.5, "torch.float16")
-        assert checkpoint.metadata == {"path": "a/b", "device": "cuda:1"}
-        assert (seen["size.1"], seen["np"], seen["objects.1"], seen["big"], seen["t,1"]) == (3, 1.5, "x", 2**70, 5)
+        assert not checkpoint.training
+        assert (seen["path"], seen["device"]) == ("<pathlib.Path('a/b')>", "<torch.device('cuda', 1)>")
+        assert (seen["size"], seen["np"], seen["big"], seen["t,1"]) == ("(2, 3)", 1.5, 2**70, 5)
+        assert seen["objects"] == "<array of objects [3]: 1, 'x', None>"
         assert (seen["flag"], seen["none"]) == (True, None)
         assert str(seen["point"]).endswith(".Point(1, 2)>")
-        assert str(seen["long"]).startswith("<100 values xxh3:")
+        assert str(seen["long"]).startswith("<list of 100 values xxh3:")
         assert "datetime.datetime" in str(seen["when"])
         assert [problem.code for problem in checkpoint.problems] == ["PT20", "PT21"]  # Point
 
@@ -305,7 +308,8 @@ def test_parameters_buffers_and_attributes() -> None:
     parameter.scale = torch.zeros(1)
     checkpoint = opened(saved({"p": parameter, "b": torch.nn.Buffer(torch.ones(2))}))
     agree(checkpoint, {"p": parameter, "p.scale": parameter.scale, "b": torch.ones(2)})
-    assert checkpoint.training == {"p.tag": "x"}
+    assert checkpoint.metadata == {"p.tag": "x"}
+    assert checkpoint.requires_grad == {"p"}
 
 
 def test_nested_tensor_is_its_parts() -> None:

@@ -106,7 +106,8 @@ def test_custom_classes_are_inert_and_said_once() -> None:
     permitted = with_allowed(checkpoint.problems, frozenset(("mymodels.Net",)))
     assert [(p.code, p.severity) for p in permitted] == [("PT21", "warning")]
     assert list(checkpoint.tensors) == ["a.w", "b.w"]
-    assert checkpoint.training == {"a.n": 5, "b.n": 5}
+    assert checkpoint.metadata == {"a.n": 5, "b.n": 5}
+    assert checkpoint.classes == {"a": "mymodels.Net", "b": "mymodels.Net"}
 
 
 def test_danger_is_said_even_when_the_file_is_damaged() -> None:
