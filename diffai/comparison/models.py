@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress, islice, pairwise
 
+from diffai.comparison.facets import compare_facets
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Pairing, pair_tensors
 from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
     ModelDiff,
-    PartsChange,
     RenameEvidence,
     Side,
     TensorChange,
-    ValueChange,
     count_elements,
 )
 from diffai.comparison.tensors import classify, count
@@ -37,12 +35,6 @@ Progress = Callable[[int, int], None]
 
 _Pair = tuple[TensorSpec, TensorSpec, RenameEvidence]
 Specs = Mapping[str, TensorSpec]
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
-
-    Facet = Literal["metadata", "training", "classes", "graph", "facts"]
 
 _BATCH = 4096
 """Pairs whose values are compared in one go; models with fewer tensors are one batch."""
@@ -80,16 +72,17 @@ def compare_models(
         return ModelDiff(*sides, options, same_bytes=_same_bytes(old, new))
     work = _Comparison(old, new, options, progress, values)
     tensors = work.run(left_specs, right_specs)
-    facets = _Facets(old.checkpoint or Checkpoint(), new.checkpoint or Checkpoint(), selection)
-    metadata, training = facets.changes("metadata"), facets.changes("training")
-    classes, graph, facts = facets.changes("classes"), facets.changes("graph"), facets.changes("facts")
+    facets = compare_facets(
+        old.checkpoint or Checkpoint(), new.checkpoint or Checkpoint(), tensors, selection.keys
+    )
     for side in (old, new):
         if side.checkpoint is not None and not options.shape_only:
             side.checkpoint.verify_unchanged()
-    left_out = (*selection.left_out(), *work.left_out)
+    left_out = (*selection.left_out(), *work.left_out, *facets.left_out)
     return ModelDiff(
-        *sides, options, tensors, metadata, training, left_out, count(tensors), classes, graph, facts,
-        facets.parts(), tuple(facets.not_expressible), True if old.identity and old.identity == new.identity else None,
+        *sides, options, tensors, facets.metadata, facets.training, left_out, count(tensors), facets.classes,
+        facets.graph, facets.facts, facets.parts, facets.not_expressible,
+        True if old.identity and old.identity == new.identity else None,
     )  # fmt: skip
 
 
@@ -382,61 +375,3 @@ def _lacks_statistics(change: TensorChange) -> bool:
 def _spec(spec: TensorSpec | None) -> TensorSpec:
     assert spec is not None
     return spec
-
-
-class _Facets:
-    """What two checkpoints say beside their tensors, compared facet by facet."""
-
-    def __init__(self, old: Checkpoint, new: Checkpoint, selection: _Selection) -> None:
-        self._old, self._new, self._selection = old, new, selection
-        self.not_expressible: list[str] = []
-
-    def changes(self, facet: Facet) -> tuple[ValueChange, ...]:
-        """Keys whose value differs; none where one side's format cannot hold the facet, which is then noted."""
-        old, new = (_FACETS[facet](side) for side in (self._old, self._new))
-        if not old and not new:
-            return ()
-        if facet in self._old.not_expressible | self._new.not_expressible and not (old and new):
-            self.not_expressible.append(facet)
-            return ()
-        return _value_changes(self._selection.keys(old), self._selection.keys(new))
-
-    def parts(self) -> tuple[PartsChange, ...]:
-        """Repeating parts that are not all the same; identical ones are counted as often as both sides have them."""
-        changes = []
-        for kind in {**self._old.parts, **self._new.parts}:
-            old, new = self._old.parts.get(kind, ()), self._new.parts.get(kind, ())
-            if old == new:
-                continue
-            left = Counter(old)
-            changes.append(PartsChange(kind, len(old), len(new), sum((left & Counter(new)).values())))
-        return tuple(changes)
-
-
-_FACETS: dict[Facet, Callable[[Checkpoint], Mapping[str, Scalar]]] = {
-    "metadata": lambda side: side.metadata,
-    "training": lambda side: side.training,
-    "classes": lambda side: side.classes,
-    "graph": lambda side: side.graph,
-    "facts": lambda side: side.facts,
-}
-
-
-def _value_changes(old: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> tuple[ValueChange, ...]:
-    """Keys whose value differs, in natural order; True and 1 are different, NaN equals NaN."""
-    changes = []
-    for key in {**old, **new}:
-        if key not in new:
-            changes.append(ValueChange(key, "removed", old=old[key]))
-        elif key not in old:
-            changes.append(ValueChange(key, "added", new=new[key]))
-        elif not _same(old[key], new[key]):
-            changes.append(ValueChange(key, "changed", old[key], new[key]))
-    changes.sort(key=lambda change: natural_key(change.key))
-    return tuple(changes)
-
-
-def _same(a: Scalar, b: Scalar) -> bool:
-    if type(a) is not type(b):
-        return False
-    return a == b or (a != a and b != b)

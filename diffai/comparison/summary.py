@@ -37,6 +37,8 @@ class ModelSummary:
     summaries: tuple[TensorSummary, ...]
     metadata: Mapping[str, Scalar]
     training: Mapping[str, Scalar]
+    classes: Mapping[str, str]
+    graph: Mapping[str, str]
     problems: tuple[Problem, ...]
     dtypes: tuple[tuple[str, int], ...]
     left_out: int = 0
@@ -91,8 +93,8 @@ def show_model(
             checkpoint.verify_unchanged()
         return ModelSummary(
             side.label, checkpoint.format, side.size, tuple(specs), tuple(summaries), dict(checkpoint.metadata),
-            dict(checkpoint.training), checkpoint.problems, count_dtypes({s.name: s for s in specs}),
-            len(checkpoint.tensors) - len(specs), statistics,
+            dict(checkpoint.training), dict(checkpoint.classes), dict(checkpoint.graph), checkpoint.problems,
+            count_dtypes({s.name: s for s in specs}), len(checkpoint.tensors) - len(specs), statistics,
         )  # fmt: skip
     finally:
         checkpoint.close()

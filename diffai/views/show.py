@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from diffai.comparison.summary import ModelSummary
 from diffai.model import Statistics, TensorSpec, TensorSummary
@@ -28,20 +28,28 @@ def show_text(model: ModelSummary, *, color: bool = False, verbose: bool = False
     for problem in model.problems:
         if problem.severity == "error" or verbose:
             lines.append(paint(f"! {escape(problem.message, longest=500)} ({problem.code})", "!", color))
-    lines += [f"  __metadata__.{escape(key)} = {scalar(value)}" for key, value in model.metadata.items()]
-    training = [f"  {escape(key)} = {scalar(value)}" for key, value in model.training.items()]
-    if len(training) > _MOST_VALUES and not verbose:
-        training = [
-            *training[:_MOST_VALUES],
-            f"  … {len(training) - _MOST_VALUES:,} more training values (-v lists them)",
-        ]
-    lines += training
+    classes = (f"class {escape(path)} = {escape(name)}" for path, name in model.classes.items())
+    lines += _values(classes, "classes", verbose)
+    graph = (f"{escape(key)} = {escape(text)}" for key, text in model.graph.items())
+    lines += _values(graph, "entries of the graph", verbose)
+    metadata = (f"__metadata__.{escape(key)} = {scalar(value)}" for key, value in model.metadata.items())
+    lines += _values(metadata, "metadata keys", verbose)
+    training = (f"{escape(key)} = {scalar(value)}" for key, value in model.training.items())
+    lines += _values(training, "training values", verbose)
     lines += _table(model)
     if model.left_out:
         lines.append(f"({plural(model.left_out, 'tensor')} not matching --filter left out)")
     if not model.valued:
         lines.append("(headers only: values were not read)")
     return lines
+
+
+def _values(texts: Iterable[str], what: str, verbose: bool) -> list[str]:
+    """One line each; of very many only the first ones, and how many more there are."""
+    lines = [f"  {text}" for text in texts]
+    if len(lines) <= _MOST_VALUES or verbose:
+        return lines
+    return [*lines[:_MOST_VALUES], f"  … {len(lines) - _MOST_VALUES:,} more {what} (-v lists them)"]
 
 
 def _table(model: ModelSummary) -> list[str]:
@@ -98,6 +106,8 @@ def show_report(model: ModelSummary) -> dict[str, Json]:
         "dtypes": {values.text(name): elements for name, elements in model.dtypes},
         "metadata": {values.text(k): values.finite(v) for k, v in model.metadata.items()},
         "training": {values.text(k): values.finite(v) for k, v in model.training.items()},
+        "classes": {values.text(path): values.text(name) for path, name in model.classes.items()},
+        "graph": {values.text(key): values.text(text) for key, text in model.graph.items()},
         "problems": [values.problem(p) for p in model.problems],
         "tensors": [_tensor(spec, summary) for spec, summary in zip(model.specs, model.summaries, strict=True)],
         "left_out": model.left_out,

@@ -13,7 +13,13 @@ from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary
 from diffai.views.lines import scalar
 from diffai.views.style import escape, plural, shape
 
-SCHEMA = 1
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    V = TypeVar("V")
+
+SCHEMA = 2
 """Raised when the text changes for the same input, so that a cache of it can be keyed."""
 
 
@@ -30,8 +36,10 @@ def render_header(checkpoint: Checkpoint, size: int, digest: str) -> list[str]:
 
 
 def render_values(checkpoint: Checkpoint) -> list[str]:
-    """One line a metadata key and a training-state value."""
+    """One line a class, a fact of the graph, a metadata key and a training-state value."""
     return [
+        *(f"class {escape(key, longest=0)} = {escape(name, longest=0)}" for key, name in _ordered(checkpoint.classes)),
+        *(f"{escape(key, longest=0)} = {escape(value, longest=0)}" for key, value in _ordered(checkpoint.graph)),
         *(f"__metadata__.{escape(key, longest=0)} = {_scalar(value)}" for key, value in _ordered(checkpoint.metadata)),
         *(f"{escape(key, longest=0)} = {_scalar(value)}" for key, value in _ordered(checkpoint.training)),
     ]
@@ -49,6 +57,8 @@ def tensor_text(spec: TensorSpec, summary: TensorSummary) -> str:
         parts.append(_figures(summary.statistics))
     if spec.encoding:
         parts.append(escape(spec.encoding, longest=0))
+    if spec.alias_of:
+        parts.append(f"tied to {escape(spec.alias_of, longest=0)}")
     if summary.digest:
         parts.append(f"xxh3:{summary.digest}")
     return "  ".join(parts)
@@ -80,5 +90,5 @@ def _scalar(value: object) -> str:
     return scalar(value)  # type: ignore[arg-type]
 
 
-def _ordered(values: Mapping[str, object]) -> list[tuple[str, object]]:
+def _ordered(values: Mapping[str, V]) -> list[tuple[str, V]]:
     return sorted(values.items(), key=lambda item: natural_key(item[0]))

@@ -13,7 +13,7 @@ PT07 storage missing
 PT08 storage or array with fewer bytes than needed
 PT09 shape, strides or offset impossible, or outside the storage
 PT10 construct or element type that our reader does not know (torch may)
-PT11 objects nested too deep
+PT11 a pickle in a pickle in a pickle
 PT12 a limit was reached; the message names its key
 PT13 legacy or tar container damaged
 PT14 compressed data damaged, or of another size than it claims
