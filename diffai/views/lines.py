@@ -198,6 +198,17 @@ def value_line(change: ValueChange, prefix: str = "") -> str:
     return f"~ {key}: {scalar(change.old)} -> {scalar(change.new)}"
 
 
+def structure_line(change: ValueChange, prefix: str = "") -> str:
+    """``~ class Sequential.1: torch.nn.Tanh -> torch.nn.Sigmoid``: names, which need no quotes."""
+    key, old, new = (escape(text) for text in (prefix + change.key, str(change.old), str(change.new)))
+    match change.status:
+        case "added":
+            return f"+ {key}: {new}"
+        case "removed":
+            return f"- {key}: {old}"
+    return f"~ {key}: {old} -> {new}"
+
+
 def scalar(value: Scalar) -> str:
     """A metadata or training value: text quoted and escaped, numbers exactly."""
     if isinstance(value, str):

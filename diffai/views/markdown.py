@@ -14,7 +14,7 @@ from diffai.analyses.update import update_size
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent
 from diffai.views.fold import fold, fold_line
-from diffai.views.lines import describe_events, symbol, tensor_line, value_line
+from diffai.views.lines import describe_events, structure_line, symbol, tensor_line, value_line
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, percent, plural, ratio, size
 from diffai.views.text import dtypes_text
@@ -154,7 +154,7 @@ def _after_name(change: TensorChange) -> str:
 
 
 def _values(diff: ModelDiff) -> list[str]:
-    rows = [value_line(v, "class ") for v in diff.classes] + [value_line(v) for v in diff.graph]
+    rows = [structure_line(v, "class ") for v in diff.classes] + [structure_line(v) for v in diff.graph]
     rows += [value_line(v, "__metadata__.") for v in diff.metadata] + [value_line(v) for v in diff.training]
     if not rows:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffai.comparison.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
-from diffai.views.lines import cosine, describe_cast, describe_events, symbol, tensor_line, value_line
+from diffai.views.lines import cosine, describe_cast, describe_events, structure_line, symbol, tensor_line, value_line
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
 
@@ -280,7 +280,7 @@ class _Body:
 
     def values(self) -> list[str]:
         diff = self.diff
-        lines = [value_line(c, "class ") for c in diff.classes] + [value_line(c) for c in diff.graph]
+        lines = [structure_line(c, "class ") for c in diff.classes] + [structure_line(c) for c in diff.graph]
         if self.options.show_structure:
             return [paint(f"  {line}", line[0], self.options.color) for line in lines]
         lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
