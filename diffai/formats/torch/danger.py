@@ -48,6 +48,9 @@ SAFE: frozenset[tuple[str, str]] = frozenset((
     ("torch.nn.parameter", "Parameter"), ("torch.nn.parameter", "Buffer"),
     ("torch.nn.parameter", "UninitializedParameter"), ("torch.nn.parameter", "UninitializedBuffer"),
     ("torch.nn", "Parameter"), ("torch.nn", "Buffer"),
+    # Of nested tensors with layout jagged; torch registers them as safe itself.
+    ("torch.nested._internal.nested_tensor", "_rebuild_njt"), ("torch.nested._internal.nested_tensor", "NestedTensor"),
+    ("torch._dynamo.decorators", "_DimRange"),
     ("torch.autograd.variable", "Variable"),
     *(("torch.jit._pickle", name) for name in ("build_intlist", "build_doublelist", "build_boollist",
                                                "build_tensorlist", "restore_type_tag", "build_tensor_from_id")),

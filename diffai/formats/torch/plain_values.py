@@ -214,7 +214,7 @@ _OWN_NAMES = frozenset(("NonDynamicallyQuantizableLinear",))  # torch.nn does no
 def class_name(of: Global) -> str:
     """The name of a class, the short public one where torch exports it; printable and bounded."""
     module, name = of.module, of.name
-    exported = module.startswith("torch.nn.modules.") and not name.startswith("_") and name not in _OWN_NAMES
+    exported = module.startswith("torch.nn.modules.") and "._" not in f"{module}.{name}" and name not in _OWN_NAMES
     if exported or module == "torch.nn.parameter":
         module = "torch.nn"
     elif module.startswith("torch.optim.") and module.count(".") == 2 and name.lower() == module.rpartition(".")[2]:
