@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -20,6 +21,9 @@ from diffai.cli.options import (
 from diffai.comparison.result import CompareOptions, DirectoryDiff, ModelDiff
 from diffai.config import Settings
 from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, UsageError
+from diffai.frozen import replace
+from diffai.model import State
+from diffai.sources.directory import UnresolvedError
 
 _EPILOG = """\b
 Examples:
@@ -55,6 +59,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--ignore-keys-regex", multiple=True, metavar="REGEX", help="Leave out tensors and keys that match.")
 @click.option("--sort-by-change-magnitude", is_flag=True, help="Largest relative L2 first.")
 @click.option("--shape-only", is_flag=True, help="Read headers only; values are not compared (and it says so).")
+@click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
 @click.option("--stream", is_flag=True, help="Accepted; values are always streamed in blocks.")
 @value_options
 @output_options
@@ -72,7 +77,15 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
     compare_options = _compare_options(settings, given, machine=kind != "text")
-    diff = _compare(words, split, settings, compare_options, input_format, staged=given["staged"])
+    def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
+        return _compare(words, split, settings, options, input_format, staged=given["staged"])
+
+    if given["fetch"]:
+        from diffai.stores.fetching import fetch_missing
+
+        headers = replace(compare_options, shape_only=True, statistics="none")
+        fetch_missing(lambda: _states(compare, headers))
+    diff = compare(compare_options)
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
     return _exit_code(diff, asked=given["exit_code"] or given["quiet"])
@@ -101,6 +114,18 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         threads=settings.threads,
         max_bytes=settings.max_bytes,
     )
+
+
+def _states(
+    compare: Callable[[CompareOptions], ModelDiff | DirectoryDiff], options: CompareOptions
+) -> list[State | None]:
+    """The states of what a comparison looks at."""
+    try:
+        diff = compare(options)
+    except UnresolvedError as error:  # the list of files of a whole directory
+        return [error.state]
+    diffs = [diff] if isinstance(diff, ModelDiff) else [file.diff for file in diff.files if file.diff is not None]
+    return [side.state for each in diffs for side in (each.old, each.new)]
 
 
 def _compare(

@@ -325,7 +325,7 @@ class Versions:
 
         self._dvc = self._dvc or DvcHistory(self._repository.directory)
         tracked = self._dvc.find(version.commit, version.path)
-        found = self._dvc.open(tracked, label=label) if tracked is not None else None
+        found = self._dvc.open(tracked, version.commit, label=label) if tracked is not None else None
         return found.opened if found is not None else NotPulled(f"{version.path} (tracked by DVC)", version.size)
 
 

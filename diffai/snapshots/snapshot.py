@@ -85,14 +85,10 @@ class Snapshot:
 
     def behind(self, path: str, label: str) -> Opened:
         """What a path holds that the tree does not have, but a DVC pointer in it speaks of."""
-        from diffai.stores.dvc.tracked import DvcHistory, find_tracked
+        from diffai.stores.dvc.tracked import behind
 
-        tracked = find_tracked(path, self.tree.read, self.tree.names)
-        if tracked is None:
-            return Absent()
-        with DvcHistory(self.repository.directory) as history:
-            found = history.open(tracked, label=label)
-        return found.opened if found is not None else Absent()
+        found = behind(path, label, self.tree, self.repository)
+        return found if found is not None else Absent()
 
     def _open_entry(self, entry: Entry, path: str, label: str) -> Opened:
         """What an entry of git's holds; links are followed inside the tree."""
@@ -130,7 +126,7 @@ class Snapshot:
 
     def _pointer_at(self, path: str, label: str, sibling: Callable[[str], Source]) -> PointerAt:
         """What a store is given of a pointer that was met at a path."""
-        read = self.tree.read
+        read = self.tree.read if self.tree.revision or self.tree.top else None  # of a lone blob nothing is known
         return PointerAt(path, label, self.repository.place(), sibling, revision=self.tree.revision, read=read)
 
     def open_blob(self, oid: str, path: str, label: str, revision: str = "") -> Opened:

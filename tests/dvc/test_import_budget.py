@@ -83,7 +83,7 @@ with DvcHistory({str(walk.top)!r}) as history:
     found = [history.find(commit, "models/m.safetensors") for commit in sys.argv[1:]]
     assert history.find(sys.argv[1], "models/other.safetensors") is None
 assert not [name for name in sys.modules if name.partition(".")[0] in {NEVER!r}]
-print(started, [tracked.pointer for tracked in found] == ["models/m.safetensors.dvc"] * {REVISIONS})
+print([[word for word in words if "=" not in word and word != "-c"] for words in started], [tracked.pointer for tracked in found] == ["models/m.safetensors.dvc"] * {REVISIONS})
 """
     commits = walk.repo.git("rev-list", "walk").split()
     done = subprocess.run([sys.executable, "-c", code, *commits], capture_output=True, text=True, check=False)
@@ -140,7 +140,7 @@ def test_a_path_is_followed_through_every_kind_of_pointer(dvc: DvcRepo) -> None:
         contents = []
         for tracked in found[1:]:
             assert tracked is not None
-            opened = history.open(tracked)
+            opened = history.open(tracked, "HEAD")
             assert opened is not None and opened.where == "cache"
             contents.append(opened.opened.read(0, 999))  # type: ignore[union-attr]
     assert found[0] is None

@@ -1,6 +1,6 @@
 """Which DVC pointer holds a path at a commit: ``P.dvc``, the pointer of a folder above it, or a stage's output.
 
-One long-lived ``git cat-file --batch`` answers for all commits, and a pointer that did not change is parsed once, so
+One reader of git's objects answers for all commits, and a pointer that did not change is parsed once, so
 a walk over hundreds of revisions costs well under a millisecond each. DVC itself is never started.
 """
 
@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import os
 import posixpath
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import BinaryIO, cast
+from functools import lru_cache
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
 from diffai.model import DvcPointer, Unreadable
+from diffai.repository.objects import reader_of
 from diffai.repository.place import GitPlace, find_repository
-from diffai.repository.runner import Repository, start_error
+from diffai.repository.runner import Repository
+from diffai.repository.trees import CommitTree, IndexTree, Tree
 from diffai.sources.local import LocalFile
 from diffai.stores.dvc import MAX_POINTER_BYTES, DvcText, is_pointer_name
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
-from diffai.stores.dvc.items import DvcItem, Found, entries_of, entry_item, items_of, open_item
+from diffai.stores.dvc.items import DvcDirectory, DvcItem, Found, entries_of, entry_item, items_of, open_item
 from diffai.stores.dvc.pointers import DvcEntry, DvcOut, DvcTextError, parse_dvc_file
 from diffai.stores.store import Opened, PointerAt, ReadText
 
@@ -106,13 +106,20 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def open_tracked(tracked: Tracked, place: DvcPlace | None, *, label: str = "", elsewhere: bool = True) -> Found | None:
+def open_tracked(tracked: Tracked, place: DvcPlace | None, read: ReadText, *, label: str = "") -> Found | None:
     """What a tracked path holds; None when its directory has no such file.
+
+    Args:
+        tracked: what holds it.
+        place: the DVC repository of the pointer.
+        read: reads files of the revision.
+        label: how the user names it.
 
     Raises:
         DvcTextError: the directory's manifest makes no sense.
     """
-    item = DvcItem(tracked.out, tracked.path, tracked.pointer, place, elsewhere=elsewhere)
+    elsewhere = not _says(place.git if place is not None else None, tracked.pointer, tracked.out)
+    item = as_configured(DvcItem(tracked.out, tracked.path, tracked.pointer, place, elsewhere=elsewhere), read)
     if not tracked.inside:
         return open_item(item, label=label)
     entries = entries_of(item)
@@ -124,10 +131,25 @@ def open_tracked(tracked: Tracked, place: DvcPlace | None, *, label: str = "", e
     below = tuple(e for e in entries if e.relpath.startswith(tracked.inside + "/"))
     if not below:
         return None
-    from diffai.stores.dvc.items import DvcDirectory
+    name = label or posixpath.join(item.label, tracked.inside)
+    return Found(DvcDirectory(item, entries, tracked.inside, label=name), "cache")
 
-    return Found(DvcDirectory(item, entries, tracked.inside, label=label or posixpath.join(item.label, tracked.inside)),
-                 "cache")  # fmt: skip
+
+@lru_cache(maxsize=8)
+def _work_tree_pointer(path: str, _now: tuple[int, int]) -> bytes:
+    return _text_at(path) or b""
+
+
+def _says(git: GitPlace | None, pointer: str, out: DvcOut) -> bool:
+    """Whether the pointer of the work tree names this very content, so that DVC finds it without looking at history."""
+    if git is None or not git.top or not out.value:
+        return git is None
+    path = os.path.join(git.top, pointer)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return out.value.encode() in _work_tree_pointer(path, (status.st_mtime_ns, status.st_size))
 
 
 def _by_path(entries: tuple[DvcEntry, ...]) -> dict[str, DvcEntry]:
@@ -176,7 +198,7 @@ def open_in_work_tree(path: str) -> Opened | None:
     if inside.startswith("../"):
         return None
     tracked = find_tracked(inside, lambda name: _text_at(os.path.join(place.top, name)))
-    found = open_tracked(tracked, place, label=path, elsewhere=False) if tracked is not None else None
+    found = open_tracked(tracked, place, lambda _: None, label=path) if tracked is not None else None
     return found.opened if found is not None else None
 
 
@@ -219,8 +241,39 @@ def _text_at(path: str) -> bytes | None:
         source.close()
 
 
+def behind(path: str, label: str, tree: Tree, repository: Repository) -> Opened | None:
+    """What DVC keeps at a path that a tree does not have itself; None where no pointer of the tree speaks of it.
+
+    Args:
+        path: from the top of the tree.
+        label: how the user names it.
+        tree: whose pointers are asked; of a commit, the index, or the work tree.
+        repository: that of the tree.
+
+    Raises:
+        DvcTextError: a directory's manifest makes no sense.
+    """
+    tracked = find_tracked(path, tree.read, tree.names)
+    if tracked is None:
+        return None
+    place = _place_of(tracked.pointer, repository, lambda: tree.read(".dvc/config"))
+    found = open_tracked(tracked, place, tree.read, label=label)
+    return found.opened if found is not None else None
+
+
+def _place_of(pointer: str, repository: Repository, committed: Callable[[], bytes | None]) -> DvcPlace | None:
+    """The DVC repository of a pointer, as the work tree has it now."""
+    git, folder = repository.place(), posixpath.dirname(pointer)
+    start = os.path.join(git.top, folder) if git is not None and git.top else repository.directory
+    return find_dvc(start, git, committed=lambda: _text(committed()))
+
+
+def _text(data: bytes | None) -> str | None:
+    return data.decode("utf-8", "replace") if data is not None else None
+
+
 class DvcHistory:
-    """What DVC says of paths at any commit of one repository.
+    """What DVC says of paths at any commit of one repository, each commit asked for a few paths only.
 
     Args:
         directory: any directory of the repository; "" is the working directory.
@@ -230,7 +283,6 @@ class DvcHistory:
 
     def __init__(self, directory: str = "") -> None:
         self._repository = Repository(directory)
-        self._process: subprocess.Popen[bytes] | None = None
         self._places: dict[str, DvcPlace | None] = {}
 
     def find(self, commit: str, path: str) -> Tracked | None:
@@ -239,81 +291,28 @@ class DvcHistory:
         Raises:
             SourceError: git cannot be run.
         """
-        return find_tracked(path, lambda inside: self._read(f"{commit}:{inside}"), lambda at: self._names(commit, at))
+        tree = CommitTree(self._repository, commit, commit) if commit else IndexTree(self._repository)
+        return find_tracked(path, lambda inside: self.read(commit, inside), tree.names)
 
     def read(self, commit: str, path: str) -> bytes | None:
-        """The content of a file at a commit; None when it has none."""
-        return self._read(f"{commit}:{path}")
+        """The content of a file at a commit ("" = the index); None when it has none."""
+        return reader_of(self._repository).read(f"{commit}:{path}")
 
-    def open(self, tracked: Tracked, *, label: str = "") -> Found | None:
-        """The bytes of what was found, or its state; None when its directory has no such file."""
-        return open_tracked(tracked, self.place(tracked.pointer), label=label)
+    def open(self, tracked: Tracked, commit: str, *, label: str = "") -> Found | None:
+        """The bytes of what was found at a commit, or its state; None when its directory has no such file."""
+        return open_tracked(
+            tracked, self.place(tracked.pointer), lambda path: self.read(commit, path), label=label
+        )
 
     def place(self, pointer: str) -> DvcPlace | None:
         """The DVC repository of a pointer, as the work tree has it now."""
         folder = posixpath.dirname(pointer)
         if folder not in self._places:
-            git = self._repository.place()
-            start = os.path.join(git.top, folder) if git is not None and git.top else self._repository.directory
-            self._places[folder] = find_dvc(start, git, committed=self._committed)
+            self._places[folder] = _place_of(pointer, self._repository, lambda: self.read("HEAD", ".dvc/config"))
         return self._places[folder]
 
-    def _committed(self) -> str | None:
-        data = self._read("HEAD:.dvc/config")
-        return data.decode("utf-8", "replace") if data is not None else None
-
-    def _names(self, commit: str, folder: str) -> list[str]:
-        """File names of a folder at a commit, out of its tree object."""
-        data = self._read(f"{commit}:{folder}", kind=b"tree")
-        names = []
-        while data:  # <mode> SP <name> NUL <object name>
-            head, _, rest = data.partition(b"\0")
-            names.append(os.fsdecode(head.partition(b" ")[2]))
-            data = rest[self._oid_bytes :]
-        return names
-
-    _oid_bytes = 20
-
-    def _read(self, name: str, kind: bytes = b"blob") -> bytes | None:
-        """An object by any name that git knows; None when there is none of this kind."""
-        if "\n" in name:
-            return None
-        process = self._process or self._start()
-        stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
-        try:
-            stdin.write(os.fsencode(name) + b"\n")
-            stdin.flush()
-        except OSError as error:
-            raise SourceError("git cat-file ended unexpectedly") from error
-        words = stdout.readline().split()
-        if len(words) != 3 or not words[2].isdigit():
-            return None  # missing, or ambiguous
-        data = stdout.read(int(words[2]) + 1)[:-1]
-        self._oid_bytes = len(words[0]) // 2
-        return data if words[1] == kind else None
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        try:
-            self._process = subprocess.Popen(
-                ["git", "cat-file", "--batch"], cwd=self._repository.directory or None,
-                env=dict(self._repository.environment()), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        except OSError as error:
-            raise start_error(error, self._repository.directory) from error
-        return self._process
-
     def close(self) -> None:
-        """End git; may be called twice."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        process.kill()
-        process.wait()
+        """Nothing is held: git's objects have one reader for the whole command."""
 
     def __enter__(self) -> DvcHistory:
         return self
