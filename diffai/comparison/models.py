@@ -214,7 +214,8 @@ class _Comparison:
     def run(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[TensorChange, ...]:
         self._same_bytes = bool(self._old.identity) and self._old.identity == self._new.identity
         reason = self._why_not_values(old, new)
-        pairing = pair_tensors(old, new, None if reason else self._digests, find_renames=self._options.find_renames)
+        readers = (None, None) if reason else (self._digests, self._alike)
+        pairing = pair_tensors(old, new, *readers, find_renames=self._options.find_renames)
         if reason:
             count = len(pairing.names) + len(pairing.renamed)
             if count:
@@ -245,6 +246,12 @@ class _Comparison:
         self, old: Sequence[TensorSpec], new: Sequence[TensorSpec]
     ) -> tuple[list[TensorSummary], list[TensorSummary]]:
         return self._summarise(self._old, old, digest=True), self._summarise(self._new, new, digest=True)
+
+    def _alike(self, old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
+        from diffai.tensors.likeness import alike
+
+        assert self._old.checkpoint is not None and self._new.checkpoint is not None
+        return alike(self._old.checkpoint, self._new.checkpoint, old, new)
 
     def _summarise(self, side: Input, specs: Sequence[TensorSpec], *, digest: bool) -> list[TensorSummary]:
         from diffai.tensors.engine import summarise

@@ -1,15 +1,20 @@
-"""Which tensor of the old side is which tensor of the new side: by name, by digest, by common prefix or suffix."""
+"""Which tensor of the old side is which tensor of the new side: by name, by a rule of names, by digest, by values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from diffai.comparison.names import common_renames, shared_ends
+from diffai.comparison.names import shared_ends
 from diffai.comparison.result import RenameEvidence
+from diffai.comparison.rules import renamings
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, TensorSpec, TensorSummary
+from diffai.model import TensorSpec, TensorSummary
 
-Summarise = Callable[[Checkpoint, Sequence[TensorSpec]], list[TensorSummary]]
+Specs = Mapping[str, TensorSpec]
+Digests = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], tuple[list[TensorSummary], list[TensorSummary]]]
+Alike = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], list[tuple[TensorSpec, TensorSpec]]]
+Renamed = tuple[TensorSpec, TensorSpec, RenameEvidence]
+_Kind = tuple[str, tuple[int, ...], str]
 
 
 @frozen
@@ -23,7 +28,7 @@ class Pairing:
     old: Mapping[str, TensorSpec]
     new: Mapping[str, TensorSpec]
     names: tuple[str, ...]
-    renamed: tuple[tuple[TensorSpec, TensorSpec, RenameEvidence], ...]
+    renamed: tuple[Renamed, ...]
     removed: tuple[TensorSpec, ...]
     added: tuple[TensorSpec, ...]
 
@@ -34,18 +39,17 @@ class Pairing:
 
 
 def pair_tensors(
-    old: Mapping[str, TensorSpec],
-    new: Mapping[str, TensorSpec],
-    digests: Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], tuple[list[TensorSummary], list[TensorSummary]]]
-    | None,
-    *,
-    find_renames: bool = True,
+    old: Specs, new: Specs, digests: Digests | None, alike: Alike | None = None, *, find_renames: bool = True
 ) -> Pairing:
-    """Pair two sets of specs.
+    """Pair two sets of specs; the same pairs come out when both are exchanged.
+
+    First by rules of names (:mod:`diffai.comparison.rules`), whatever their values; of the rest those of equal bytes;
+    then those whose values are each other's best.
 
     Args:
         old, new: specs by name.
         digests: computes summaries (with digest) of candidates of both sides; None when values may not be read.
+        alike: finds the pairs among candidates that are alike enough in their values; None when values may not be read.
         find_renames: whether unmatched names are looked at at all.
 
     """
@@ -54,57 +58,65 @@ def pair_tensors(
     same = tuple([name for name in old if name in new])
     gone = {name: spec for name, spec in old.items() if name not in new}
     come = {name: spec for name, spec in new.items() if name not in old}
-    renamed: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = []
+    renamed: list[Renamed] = []
     if find_renames and gone and come:
+        for kind, names in renamings(old, new):
+            renamed += [(gone.pop(before), come.pop(after), kind) for before, after in names]
         if digests is not None:
             renamed += _by_digest(gone, come, digests)
-        pairs, kind = common_renames(
-            {name: spec.shape for name, spec in gone.items()}, {name: spec.shape for name, spec in come.items()}
-        )
-        evidence: RenameEvidence = "prefix" if kind == "prefix" else "suffix"
-        for before, after in pairs.items():
-            renamed.append((gone.pop(before), come.pop(after), evidence))
+        if alike is not None and gone and come:
+            renamed += _by_values(gone, come, alike)
     return Pairing(old, new, same, tuple(renamed), tuple(gone.values()), tuple(come.values()))
 
 
-def _by_digest(
-    gone: dict[str, TensorSpec],
-    come: dict[str, TensorSpec],
-    digests: Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], tuple[list[TensorSummary], list[TensorSummary]]],
-) -> list[tuple[TensorSpec, TensorSpec, RenameEvidence]]:
-    """Pair by equal dtype, shape and digest, one to one; takes the paired ones out of ``gone`` and ``come``."""
-    kinds = {(s.dtype, s.shape) for s in gone.values()} & {(s.dtype, s.shape) for s in come.values()}
-    left = [s for s in gone.values() if (s.dtype, s.shape) in kinds and s.nbytes]
-    right = [s for s in come.values() if (s.dtype, s.shape) in kinds and s.nbytes]
+def _by_values(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], alike: Alike) -> list[Renamed]:
+    """Pair by likeness; takes the paired ones out of ``gone`` and ``come``. Training state is no one's likeness."""
+    kinds = {s.shape for s in gone.values()} & {s.shape for s in come.values()}
+    sides = [[s for s in side.values() if s.shape in kinds and s.role == "weight"] for side in (gone, come)]
+    if not all(sides):
+        return []
+    return [(gone.pop(before.name), come.pop(after.name), "values") for before, after in alike(*sides)]
+
+
+def _by_digest(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests: Digests) -> list[Renamed]:
+    """Pair by equal dtype, shape, role and digest, one to one; takes the paired ones out of ``gone`` and ``come``."""
+    kinds = {_kind(s) for s in gone.values()} & {_kind(s) for s in come.values()}
+    left = [s for s in gone.values() if _kind(s) in kinds and s.nbytes]
+    right = [s for s in come.values() if _kind(s) in kinds and s.nbytes]
     if not left or not right:
         return []
     left_summaries, right_summaries = digests(left, right)
-    by_content: dict[tuple[str, tuple[int, ...], str], tuple[list[TensorSpec], list[TensorSpec]]] = {}
+    by_content: dict[tuple[_Kind, str], tuple[list[TensorSpec], list[TensorSpec]]] = {}
     for side, specs, summaries in ((0, left, left_summaries), (1, right, right_summaries)):
         for spec, summary in zip(specs, summaries, strict=True):
             if not summary.constant:
-                key = (spec.dtype, spec.shape, summary.digest)
-                by_content.setdefault(key, ([], []))[side].append(spec)
-    found: list[tuple[TensorSpec, TensorSpec, RenameEvidence]] = []
+                by_content.setdefault((_kind(spec), summary.digest), ([], []))[side].append(spec)
+    found: list[Renamed] = []
     for olds, news in by_content.values():
         for before, after in _closest(olds, news):
             found.append((gone.pop(before.name), come.pop(after.name), "digest"))
     return found
 
 
+def _kind(spec: TensorSpec) -> _Kind:
+    return spec.dtype, spec.shape, spec.role
+
+
 def _closest(olds: list[TensorSpec], news: list[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
-    """One-to-one pairs of equal content, the most similar names first."""
+    """One-to-one pairs of equal content, the most similar names first, whichever side they are on."""
     if len(olds) == 1 == len(news):
         return [(olds[0], news[0])]
     if len(olds) * len(news) > 250_000:  # thousands of copies of one tensor: similarity would take minutes
         return list(zip(olds, news, strict=False))
     ranked = sorted(
-        ((-shared_ends(a.name, b.name), i, j) for i, a in enumerate(olds) for j, b in enumerate(news)),
+        (-shared_ends(a.name, b.name), min(a.name, b.name), max(a.name, b.name), i, j)
+        for i, a in enumerate(olds)
+        for j, b in enumerate(news)
     )
     used_old: set[int] = set()
     used_new: set[int] = set()
     pairs = []
-    for _, i, j in ranked:
+    for *_, i, j in ranked:
         if i not in used_old and j not in used_new:
             used_old.add(i)
             used_new.add(j)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     TensorStatus = Literal[
         "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
     ]
-    RenameEvidence = Literal["", "digest", "prefix", "suffix"]
+    RenameEvidence = Literal["", "digest", "prefix", "suffix", "segment", "values"]
 else:
     TensorStatus = RenameEvidence = str
 
@@ -34,7 +34,7 @@ class CompareOptions:
         ignore: regular expressions; tensors, metadata and training keys that match (searched) are left out.
         ignore_globs: the same as globs over whole names (``*.num_batches_tracked``), as configuration has them.
         ignore_origin: where ``ignore_globs`` come from, for the output.
-        find_renames: pair unmatched names by digest and by common prefix or suffix.
+        find_renames: pair unmatched names by a rule that many share, by digest and by values.
         statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` only where at
             most ``few_limit`` tensors differ (a folded output shows none); ``none`` never.
         update_size: compute what the size of the whole update needs beside the changed tensors: the norms of

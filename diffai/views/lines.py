@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from diffai.analyses.nonfinite import Event, EventKind
 
 _MOST_NAMED = 3
+_EVIDENCE = {
+    "prefix": "by common prefix", "suffix": "by common suffix", "segment": "by common part of names",
+    "values": "by likeness of values",
+}  # fmt: skip
 
 
 def symbol(change: TensorChange) -> str:
@@ -48,9 +52,9 @@ def _rename_note(change: TensorChange) -> str:
     figures = change.figures
     if figures is not None and figures.identical:
         return " (identical)"
-    how = f"by common {change.evidence}" if change.evidence in ("prefix", "suffix") else ""
+    how = _EVIDENCE.get(change.evidence, "")
     if figures is None and change.old and change.new and change.old.shape == change.new.shape:
-        how += "; values not compared" if how else "values not compared"
+        how += "; values not read" if how else "values not read"
     elif change.status == ("renamed",):
         how = "equal values" + (f", {how}" if how else "")
     return f" ({how})" if how else ""
