@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from shlex import quote
 
+from diffai.frozen import replace
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, read_approvals, read_from_disk
 from diffai.gate.changes import APPROVALS, changed_entries, sought, within, work_prefix
@@ -111,10 +111,11 @@ class _Gate:
         self._opener = sides.Opener(repository, request.limits)
         self._known: tuple[Approval, ...] | None = None
         self._pending: set[str] = set()
+        self._base: Policy | None = None
 
     def verdict(self, unit: Unit) -> Verdict | None:
         """What the policy says of one model; None when it is a model on neither side."""
-        effective = self._policy.for_path(unit.old_path, unit.new_path)
+        effective = self._effective(unit)
         blank = Verdict(unit.path, unit.status, unit.old_path, must_judge=self._fails(effective), file=unit.file)
         if unit.unmerged:
             return replace(blank, not_judged="it is in conflict: resolve it and git add it", must_judge=True)
@@ -128,6 +129,17 @@ class _Gate:
                 sides.closing(new)
         finally:
             sides.closing(old)
+
+    def _effective(self, unit: Unit) -> Effective:
+        """What holds for a model. What it may import to be loaded is always the base's word, also for a commit."""
+        effective = self._policy.for_path(unit.old_path, unit.new_path)
+        if not self._range.staged or self._request.config_file or not effective.values["allow_globals"]:
+            return effective
+        if self._base is None:
+            self._base = load_policy(self._repository, self._range.old)
+        before = self._base.for_path(unit.old_path, unit.new_path).values["allow_globals"]
+        both = tuple(name for name in effective.values["allow_globals"] if name in before)
+        return replace(effective, values={**effective.values, "allow_globals": both})
 
     def _fails(self, effective: Effective) -> bool:
         chosen = on_missing(effective, self._missing) if not self._request.on_missing else self._missing

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from diffai.analyses import nonfinite
 from diffai.analyses.update import shares, update_size
 from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
+from diffai.formats.safety import unsafe, with_allowed
 from diffai.frozen import frozen
 from diffai.globs import name_matches
 from diffai.model import Absent, Problem, Scalar
@@ -209,6 +210,10 @@ class _Judge:
         """Rules that the comparison leaves open, with the reason."""
         if isinstance(self.diff.new.state, Absent):
             return
+        problems = self.diff.new.problems
+        damaged = [p for p in problems if p.severity == "error" and p not in unsafe(problems)]
+        if damaged:
+            yield f"a part of it is damaged: {_described(damaged[0])}"
         unread = [c for c in self.diff.tensors if c.status == ("uncompared",) and c.reason]
         if unread and self.policy.needs_values:
             yield f"the values of {_tensors(unread)} were not compared: {unread[0].reason}"
@@ -253,11 +258,16 @@ class _Judge:
 
     def _pickles(self) -> Iterable[Violation]:
         level: Level = "forbid" if self.policy.values["forbid_unsafe_pickle"] else "allow"
-        unsafe = [problem for problem in self.diff.new.problems if problem.severity == "error"]
-        for problem in unsafe[:5]:
+        allow = frozenset(self.policy.values["allow_globals"])
+        left = unsafe(with_allowed(self.diff.new.problems, allow))
+        for problem in left[:5]:
             yield self._violation("forbid_unsafe_pickle", _described(problem), level)
-        if len(unsafe) > 5:
-            yield self._violation("forbid_unsafe_pickle", f"and {len(unsafe) - 5:,} more such problems", level)
+        if len(left) > 5:
+            yield self._violation("forbid_unsafe_pickle", f"and {len(left) - 5:,} more such problems", level)
+        permitted = [problem.name for problem in unsafe(self.diff.new.problems) if problem not in left]
+        if permitted:
+            text = f"permitted by name: {', '.join(dict.fromkeys(permitted))}"
+            yield Violation("forbid_unsafe_pickle", "allow", text, self.policy.origin("allow_globals"))
 
     def _at_level(
         self, rule: str, message: str, *, changes: Iterable[TensorChange] = (), values: Iterable[ValueChange] = ()

@@ -15,6 +15,7 @@ _EXPECTED = {
     "level": "one of allow, warn, forbid",
     "globs": f"a list of globs of at most {MAX_LENGTH:,} characters, such as [\"encoder.*\"]",
     "names": "a list of strings",
+    "globals": "a list of exact names, such as [\"mypkg.model.Net\"]",
     "amount": "a number of parameters of at least 0, or a share such as \"5%\"",
     "number": "a finite number of at least 0",
     "size": "a size in bytes, such as 500000000 or \"500m\"",
@@ -149,6 +150,12 @@ def _globs(value: object) -> tuple[str, ...] | None:
     return texts if texts is None or all(len(glob) <= MAX_LENGTH for glob in texts) else None
 
 
+def _globals(value: object) -> tuple[str, ...] | None:
+    texts = _texts(value)
+    exact = texts is not None and all("." in t and all(p.isidentifier() for p in t.split(".")) for t in texts)
+    return texts if exact else None
+
+
 def _number(value: object) -> float | None:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if plain and 0 <= value < float("inf") else None  # type: ignore[arg-type,operator]
@@ -178,6 +185,7 @@ _CHECKS: Mapping[str, Callable[[object], Any]] = {
     "level": lambda value: value if value in LEVELS else None,
     "globs": _globs,
     "names": _texts,
+    "globals": _globals,
     "amount": _amount,
     "number": _number,
     "size": _size,

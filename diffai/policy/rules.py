@@ -34,6 +34,7 @@ KEYS: Mapping[str, str] = {
     "max_size": "size",
     "forbid_nan": "bool",
     "forbid_unsafe_pickle": "bool",
+    "allow_globals": "globals",
     "require_safetensors": "bool",
     "require_metadata": "names",
     "on_missing": "missing",
@@ -46,7 +47,7 @@ DEFAULTS: Mapping[str, Any] = {
     **{f"metadata.{kind}": "allow" for kind in KINDS["metadata"]},
     "models.added": "allow", "models.deleted": "warn", "models.renamed": "allow",
     "dtype": "allow", "frozen": (), "protected": (), "max_param_change": None, "max_relative_l2": None,
-    "max_update": None, "max_size": None, "forbid_nan": True, "forbid_unsafe_pickle": True,
+    "max_update": None, "max_size": None, "forbid_nan": True, "forbid_unsafe_pickle": True, "allow_globals": (),
     "require_safetensors": False, "require_metadata": (), "on_missing": None,
 }  # fmt: skip
 
