@@ -9,15 +9,12 @@ import os
 from collections.abc import Iterable, Sequence
 
 from diffai.errors import SourceError
+from diffai.formats.table import may_be_named_so
 from diffai.frozen import frozen
 from diffai.globs import path_matches
+from diffai.models.names import is_shard
 from diffai.repository.runner import GitError, Repository
 
-MODEL_SUFFIXES = (
-    ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json",
-    # Models of formats that may not be readable are reported as not judged, never passed over.
-    ".npz", ".npy", ".onnx", ".gguf", ".h5", ".hdf5", ".keras", ".tflite", ".msgpack", ".mat", ".pb",
-)  # fmt: skip
 POLICY_FILES = (".diffai.toml", "pyproject.toml")
 APPROVALS = ".diffai/approvals"
 APPROVALS_FILE = ".diffai-approvals"  # where earlier versions kept all of them
@@ -177,7 +174,7 @@ def is_candidate(change: Change, include: Sequence[str] = ()) -> bool:
     """Whether a model may be behind the change, judged by names: a model file, a DVC pointer, or an included glob."""
     for path in (change.old.path, change.new.path):
         lower = path.lower()
-        if lower.endswith(MODEL_SUFFIXES) or lower.endswith(".dvc") or lower.rpartition("/")[2] == "dvc.lock":
+        if may_be_named_so(path) or is_shard(path) or lower.endswith(".dvc") or lower.rpartition("/")[2] == "dvc.lock":
             return True
         if path and include and path_matches(path, include):
             return True
