@@ -208,7 +208,7 @@ def _arguments(stub: Stub, depth: int) -> str:
     return ", ".join(described(part, depth + 1) if isinstance(part, Stub) else item_text(part) for part in stub.args)
 
 
-_OWN_NAMES = frozenset(("NonDynamicallyQuantizableLinear",))  # torch.nn does not export it
+_OWN_NAMES = frozenset(("NonDynamicallyQuantizableLinear", "LazyModuleMixin"))  # torch.nn does not export them
 
 
 def class_name(of: Global) -> str:
