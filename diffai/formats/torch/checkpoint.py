@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Budget, Limits
+from diffai.formats.base import Budget
 from diffai.formats.gather import Gatherer
-from diffai.formats.layout import View
+from diffai.formats.layout import View, is_contiguous
 from diffai.formats.regions import Spool
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.flatten import Flat, Leaf, flatten
-from diffai.formats.torch.plain_values import Digest
+from diffai.formats.torch.plain_values import Digest, sizes
 from diffai.formats.torch.views import view_of
 from diffai.model import Checkpoint, Problem, TensorSpec
 from diffai.sources.base import Source
 
+_OVERLAP = 16  # times that all bytes may be shown under different names: tied weights, views of one buffer
 DICT_ATTRIBUTES = "attributes of dictionaries (versions of modules, _metadata)"
 
 
@@ -39,14 +40,10 @@ class TorchCheckpoint(Checkpoint):
         flat = _with_constants(document, budget)
         tensors: dict[str, TensorSpec] = {}
         seen: dict[tuple[object, ...], str] = {}
-        expanded = 0
+        expansion = _Expansion(budget, flat)
         for name, leaf in flat.leaves.items():
             try:
-                view = view_of(leaf.value, name)
-                nbytes = view.nbytes
-                if not view.contiguous and view.region is not None and nbytes > view.region.size:
-                    expanded += nbytes
-                    _check_expansion(expanded, budget.limits, name)
+                view = expansion.bounded(view_of(leaf.value, name), name)
             except FormatError as error:
                 error.tensor, error.format = name, document.format
                 if collected is None:
@@ -54,7 +51,7 @@ class TorchCheckpoint(Checkpoint):
                 collected.append(Problem(error.code, "error", error.reason, name, error.offset))
                 continue
             self._views[name] = view
-            alias = seen.setdefault((*view.identity, view.values), name) if nbytes else name
+            alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes else name
             tensors[name] = _spec(name, view, leaf, "" if alias == name else alias)
         self.tensors = tensors
         self.metadata, self.training = {**document.metadata, **flat.metadata}, flat.training
@@ -125,7 +122,40 @@ def _spec(name: str, view: View, leaf: Leaf, alias: str) -> TensorSpec:
     )  # fmt: skip
 
 
-def _check_expansion(total: int, limits: Limits, name: str) -> None:
-    if total > limits.max_spool:
-        reason = f"expands to more than {limits.max_spool:,} bytes (limit diffai.maxSpool)"
-        raise LimitError(reason, code="PT12", tensor=name)
+class _Expansion:
+    """Keeps the values of all tensors together in proportion to the bytes that the file has for them.
+
+    A tensor that repeats itself (stride 0) beyond the budget is taken as what is stored of it; its metadata then says
+    the shape to which it is expanded.
+    """
+
+    def __init__(self, budget: Budget, flat: Flat) -> None:
+        self._budget = budget
+        self._flat = flat
+        self._stored: dict[object, int] = {}
+        self._held = self._shown = 0
+
+    def bounded(self, view: View, name: str) -> View:
+        """The view, or what is stored of it.
+
+        Raises:
+            LimitError: views that overlap each other or themselves add up to too much.
+
+        """
+        if view.region is None:
+            return view
+        root = view.identity[0]
+        if root not in self._stored:
+            self._stored[root] = view.region.size
+            self._held += view.region.size
+        most = self._budget.limits.max_made
+        if not view.contiguous and view.nbytes > view.region.size and self._shown + view.nbytes > most:
+            shape = tuple(1 if stride == 0 else size for size, stride in zip(view.shape, view.strides, strict=True))
+            if shape != view.shape and view.quantizer is None:
+                self._flat.metadata[f"{name}.expanded"] = sizes(view.shape)
+                view = view._replace(shape=shape, contiguous=is_contiguous(shape, view.strides))
+        self._shown += view.nbytes
+        if self._shown > _OVERLAP * self._held + most:
+            reason = f"views of the same bytes add up to {self._shown:,} (limit diffai.maxMade)"
+            raise LimitError(reason, code="PT12", tensor=name)
+        return view

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SCALARS = 20_000
 TOP = "top level"
+ITSELF = "<itself>"
 
 
 @frozen
@@ -81,6 +82,7 @@ class _Walker:
         self.graph = Graph(budget)
         self._budget = budget
         self._plain = PlainValues(budget)
+        self._trees = Trees(self.graph, self._plain, budget)
         self._repeated: dict[str, int] = {}
         self._digest: Digest | None = None
         self._left_out = 0
@@ -120,7 +122,10 @@ class _Walker:
             if not (isinstance(value, Tensor) and value.state is not None):
                 return False
         if id(value) in open_ids:
-            self._scalar(self._named(path), "<itself>", role)  # a cycle: the value is being walked already
+            self._scalar(self._named(path), ITSELF, role)  # a cycle: the value is being walked already
+            return False
+        if self._is_full(role) and not self.graph.holds_tensors(value):
+            self._leave_out(self._named(path), self._trees.text(value))
             return False
         self._budget.deep(len(frames) + 1)
         if role != "training" and proves_training(value):
@@ -175,6 +180,7 @@ class _Walker:
         if unique != name:
             message = f"a second tensor has this name; it is shown as {shown(unique)}"
             self.flat.problems.append(Problem("PT23", "warning", message, tensor=name))
+        self._budget.value()
         if role == "weight" and is_generator_state(name, value):
             role = "training"
         self.flat.leaves[unique] = Leaf(value, "training" if role != "weight" else "index" if index else "weight")
@@ -185,11 +191,17 @@ class _Walker:
                 self.flat.classes[f"{self._root}.{unique}" if self._root else unique] = class_name(value.kind)
 
     def _scalar(self, name: str, value: Scalar, role: Role) -> None:
-        target = self.flat.training if role in ("training", "said") else self.flat.metadata
-        if len(target) >= MAX_SCALARS:
+        if self._is_full(role):
             self._leave_out(name, value)
         else:
+            target = self._target(role)
             target[_unique(name, target, self._repeated)] = value
+
+    def _target(self, role: Role) -> dict[str, Scalar]:
+        return self.flat.training if role in ("training", "said") else self.flat.metadata
+
+    def _is_full(self, role: Role) -> bool:
+        return len(self._target(role)) >= MAX_SCALARS
 
     def _leave_out(self, name: str, value: Scalar) -> None:
         self._left_out += 1
@@ -202,6 +214,38 @@ class _Walker:
             self.flat.metadata["..."] = f"{self._left_out:,} more values, {self._digest}"
             message = f"{self._left_out:,} values that are no tensors are only compared as a whole"
             self.flat.problems.append(Problem("PT26", "warning", message))
+
+
+class Trees:
+    """Digests of whole structures without tensors, each worked out once however often the file refers to it."""
+
+    def __init__(self, graph: Graph, plain: PlainValues, budget: Budget) -> None:
+        self._graph = graph
+        self._plain = plain
+        self._budget = budget
+        self._known: dict[int, tuple[object, str]] = {}
+
+    def text(self, value: object, depth: int = 1) -> str:
+        """What a value holds, as a digest of its kind and of names and texts of its parts.
+
+        Raises:
+            LimitError: nested too deep, too many values.
+
+        """
+        if self._graph.kind(value) != "container":
+            return repr(self._plain.scalar(value))
+        known = self._known.get(id(value))
+        if known is None:
+            self._budget.deep(depth)
+            self._known[id(value)] = value, ITSELF
+            digest = Digest()
+            lines = [class_name(value.of) if isinstance(value, Stub) else kind_label(value)]
+            for name, part in children(value):
+                self._budget.value()
+                lines.append(f"{name}={self.text(part, depth + 1)}\n")
+            digest.update("".join(sorted(lines)).encode("utf-8", "backslashreplace"))
+            known = self._known[id(value)] = value, str(digest)
+        return known[1]
 
 
 def _unique(name: str, taken: dict[str, object] | dict[str, Leaf] | dict[str, Scalar] | dict[str, str],

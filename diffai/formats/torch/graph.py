@@ -20,7 +20,10 @@ from diffai.formats.torch.objects import (
     Tensor,
     Valueless,
 )
-from diffai.formats.torch.plain_values import described
+from diffai.formats.torch.plain_values import described, item_text
+
+LONG_DICT = 1000
+"""Entries beyond which a dictionary of plain values (a vocabulary) is one value."""
 
 Kind = Literal["tensor", "plain", "container"]
 
@@ -58,7 +61,7 @@ class Graph:
                 return "tensor" if element_type(value.dtype) is not None else "plain"
             return "plain" if self._is_flat(value.data) else "container"
         if isinstance(value, dict):
-            return "container" if value else "plain"
+            return "plain" if not value or (len(value) > LONG_DICT and self._is_flat(value)) else "container"
         if isinstance(value, (list, tuple)):
             return "plain" if self._is_flat(value) else "container"
         if isinstance(value, PickledSet):
@@ -68,13 +71,14 @@ class Graph:
             return "plain" if plain else "container"
         return "plain"
 
-    def _is_flat(self, items: list[object] | tuple[object, ...]) -> bool:
-        """Whether a sequence holds plain values alone."""
+    def _is_flat(self, items: list[object] | tuple[object, ...] | dict[object, object]) -> bool:
+        """Whether a sequence, or the values of a dictionary, are plain values alone."""
+        values = items.values() if isinstance(items, dict) else items
         if len(items) < 16:
-            return all(type(item) in _PLAIN for item in items)
+            return all(type(item) in _PLAIN for item in values)
         known = self._flat.get(id(items))
         if known is None:
-            known = self._flat[id(items)] = all(type(item) in _PLAIN for item in items)
+            known = self._flat[id(items)] = all(type(item) in _PLAIN for item in values)
         return known
 
     def holds_tensors(self, value: object) -> bool:
@@ -104,7 +108,7 @@ def children(value: object) -> Iterator[tuple[str, object]]:
         for key, item in value.items():
             yield key_text(key), item
     elif isinstance(value, PickledSet):
-        yield from _numbered(sorted(value.items, key=repr) if _plain(value.items) else value.items)
+        yield from _numbered(sorted(value.items, key=item_text))  # the order of a set means nothing
     elif isinstance(value, (list, tuple)):
         yield from _numbered(value)
     elif isinstance(value, Array):
@@ -114,10 +118,6 @@ def children(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, Tensor):
         attributes = _state_children(value.state)
         yield from (item for item in attributes if not item[0].startswith(("_dynamo_", *_TENSOR_INTERNALS)))
-
-
-def _plain(items: list[object]) -> bool:
-    return all(type(item) in _PLAIN for item in items)
 
 
 def _numbered(items: list[object] | tuple[object, ...]) -> Iterator[tuple[str, object]]:

@@ -97,6 +97,7 @@ def _encode(machine: Machine, args: tuple[object, ...]) -> object:
     if not isinstance(encoding, str) or encoding.lower().replace("-", "") not in ("latin1", "utf8", "ascii"):
         raise ValueError
     if isinstance(text, str):
+        machine.budget.make(len(text))
         return text.encode(encoding)
     if not isinstance(text, LongText):
         raise ValueError

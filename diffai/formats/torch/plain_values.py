@@ -78,6 +78,8 @@ class PlainValues:
         return known[1]
 
     def _text(self, value: object) -> str:
+        if isinstance(value, dict) and value:
+            return f"<dict of {len(value):,} values {_entries(value)}>"
         items = items_of(value)
         if items is not None:
             return self._sequence(value, items)
@@ -97,6 +99,14 @@ class PlainValues:
         for text in texts if texts is not None else map(item_text, items):
             digest.update(text.encode("utf-8", "backslashreplace") + b"\n")
         return f"<{what} of {len(items):,} values {digest}>"
+
+
+def _entries(value: dict[object, object]) -> Digest:
+    """Digest of keys, with their kinds, and values; their order means nothing."""
+    digest = Digest()
+    for text in sorted(f"{_kind_name(type(key))} {item_text(key)}: {item_text(item)}" for key, item in value.items()):
+        digest.update(text.encode("utf-8", "backslashreplace") + b"\n")
+    return digest
 
 
 def items_of(value: object) -> list[object] | tuple[object, ...] | None:
@@ -235,5 +245,7 @@ def _length(value: object) -> int:
     """About how many bytes are made for a value's text; what lies in the file is digested in blocks."""
     if isinstance(value, (str, bytes)):
         return len(value)
+    if isinstance(value, dict):
+        return 64 * len(value)
     items = items_of(value)
     return 64 if items is None else 8 * len(items) if not isinstance(value, PickledSet) else 64 * len(items)

@@ -115,9 +115,21 @@ def test_impossible_geometry(shape: tuple[int, ...], strides: tuple[int, ...], o
     assert [problem.code for problem in checked(data)] == ["PT09"]
 
 
-def test_a_value_expanded_beyond_the_limit_is_refused() -> None:
-    data = zipped({"data.pkl": state({"w": tensor("0", 4, (1 << 40,), (0,))}), "data/0": FLOATS})
-    assert "diffai.maxSpool" in refused(data, "PT12").reason
+def test_a_value_expanded_beyond_the_limit_is_what_is_stored_of_it() -> None:
+    data = zipped({"data.pkl": state({"w": tensor("0", 4, (1 << 33, 4), (0, 1))}), "data/0": FLOATS})
+    checkpoint = opened(data)
+    assert (checkpoint.tensors["w"].shape, checkpoint.metadata["w.expanded"]) == ((1, 4), f"[{1 << 33}, 4]")
+    assert everything(data) == {"w": FLOATS}
+    small = zipped({"data.pkl": state({"w": tensor("0", 4, (3, 4), (0, 1))}), "data/0": FLOATS})
+    assert everything(small) == {"w": FLOATS * 3}
+
+
+def test_views_that_overlap_add_up_to_no_more_than_the_limit() -> None:
+    data = zipped({"data.pkl": state({"w": tensor("0", 1 << 16, (1 << 15, 1 << 15), (1, 1))}), "data/0": bytes(1 << 18)})
+    assert "diffai.maxMade" in refused(data, "PT12").reason
+    many = {f"w{i}": tensor("0", 1 << 16, (1 << 16,), (1,)) for i in range(1000)}
+    data = zipped({"data.pkl": state(many), "data/0": bytes(1 << 18)})
+    assert "diffai.maxMade" in refused(data, "PT12").reason
 
 
 def test_two_members_of_one_name() -> None:

@@ -213,7 +213,7 @@ NESTED = st.recursive(
     st.one_of(PLAIN, TENSORS),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(KEYS, inner, max_size=3),
-        st.sets(st.integers(0, 3), max_size=3),
+        st.sets(st.integers(0, 3), max_size=3), st.sets(st.tuples(st.text(max_size=1), st.integers(0, 2)), max_size=3),
     ),
     max_leaves=6,
 )  # fmt: skip
