@@ -40,6 +40,7 @@ from diffai.formats.torch import legacy, recognition, tar
 from diffai.formats.torch.archive import open_archive
 from diffai.formats.torch.checkpoint import TorchCheckpoint
 from diffai.formats.torch.document import Document
+from diffai.formats.zip import ambiguous
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 
@@ -128,18 +129,21 @@ def _opened(
 
 def _read(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     head = source.read(0, recognition.HEAD)
+    if tar.has_checksum(head) and not tar.is_tar(head):
+        raise ambiguous("a file that begins as a tar and is something else", 0, "torch")
     if head[:4] == recognition.ZIP:
         open_archive(source, budget, spool, document)
     elif legacy.is_legacy(head):
         legacy.open_legacy(source, budget, spool, document)
     elif tar.is_tar(head):
         tar.open_tar(source, budget, spool, document)
-    elif recognition.is_pickle(head):
-        legacy.open_pickle(source, budget, spool, document)
     elif head[4:8] == b"PTMF":
         raise FormatError("a torch mobile flatbuffer, which is not read", code="PT15", format="torch")
     else:
-        raise FormatError("not a torch file", code="PT01", offset=0, format="torch")
+        start = recognition.pickle_start(head, source.size, named=True)
+        if start < 0:
+            raise FormatError("not a torch file", code="PT01", offset=0, format="torch")
+        legacy.open_pickle(source, budget, spool, document, start)
 
 
 def _second_try(source: Source, limits: Limits, document: Document, error: FormatError) -> Document:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget
-from diffai.formats.regions import LazyRegion, Region, Spool, read
+from diffai.formats.regions import LazyRegion, Region, Spool
+from diffai.formats.regions import read as read_region
 from diffai.formats.torch.attachments import describe_attachments
 from diffai.formats.torch.constructors import dtype_of
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.legacy import ALLOWED
+from diffai.formats.torch.legacy import ALLOWED, judge_rest
 from diffai.formats.torch.objects import Storage, shown
+from diffai.formats.torch.recognition import HEAD, pickle_start
 from diffai.formats.torch.unpickler import Machine
 from diffai.formats.zip import Archive, Codes, ambiguous
 from diffai.model import Problem
@@ -36,7 +38,9 @@ def open_archive(source: Source, budget: Budget, spool: Spool, document: Documen
     if document.format == "torchscript":
         document.constants = reader.pickle("constants.pkl", "constants", document)
     describe_attachments(archive, top, document, budget.limits.max_header)
-    if not budget.limits.values and archive.unchecked:
+    if budget.limits.values:
+        reader.judge_others(document)
+    elif archive.unchecked:
         text = f"{archive.unchecked:,} of {len(archive.members):,} members were not checked for a second meaning"
         document.problems.append(Problem("AMB02", "warning", text))
 
@@ -80,7 +84,7 @@ class _Reader:
         if member is None:
             return b"little"
         region = self._archive.open(member)
-        order = read(region, 0, min(region.size, 16))
+        order = read_region(region, 0, min(region.size, 16))
         if order not in (b"little", b"big"):
             reason = f"byte order {shown(order.decode('latin-1'))} is unknown"
             raise FormatError(reason, code="PT06", offset=member.header, format=NAME)
@@ -101,14 +105,23 @@ class _Reader:
             raise
         finally:
             document.note_globals(machine)
-        if machine.end != region.size:
-            document.problems.append(
-                Problem(
-                    "PT22", "warning", f"{region.size - machine.end:,} bytes follow the pickle in {name}",
-                    offset=max(region.file_offset, 0) + machine.end,
-                )
-            )  # fmt: skip
+        judge_rest(region, machine.end, self._budget, self._spool, document, what=f"the pickle in {name}")
         return value
+
+    def judge_others(self, document: Document) -> None:
+        """Judge every other member that a pickle loader would accept: whoever unpacks the archive may load it."""
+        read = {f"{self._top}data.pkl", f"{self._top}constants.pkl"}
+        read.update(f"{self._top}{storage.key}" for storage in self._storages.values())
+        for name, member in self._archive.members.items():
+            if name in read or name.startswith(f"{self._top}code/") or not member.size:
+                continue
+            region = self._archive.open(member)
+            if isinstance(region, LazyRegion):
+                self._budget.make(region.size)
+            head = read_region(region, 0, min(region.size, HEAD))
+            start = pickle_start(head, region.size, named=False)
+            if start >= 0:
+                judge_rest(region, start, self._budget, self._spool, document, what="")
 
     def _pickle_region(self, name: str) -> Region:
         member = self._archive.find(self._top + name)

@@ -7,7 +7,7 @@ other trailing bytes are ignored by ``torch.load``; here they are a problem that
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, SourceError
+from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget
 from diffai.formats.layout import DType
 from diffai.formats.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
@@ -16,6 +16,7 @@ from diffai.formats.torch.document import Document
 from diffai.formats.torch.numpy_pickles import region_of
 from diffai.formats.torch.objects import Storage
 from diffai.formats.torch.unpickler import WINDOW, GlobalUse, Machine
+from diffai.formats.zip import ambiguous, ends_as_zip
 from diffai.model import Problem
 from diffai.sources.base import Source
 
@@ -25,6 +26,8 @@ MAGIC_TEXT = b"L119547037146038801333356L\n."
 PROTOCOL = 1001
 NAME = "torch legacy"
 _NEAR_WINDOW = 64 << 10
+_SMALL_WINDOW = 4096
+MAX_FOLLOWING = 1000
 
 
 def is_legacy(head: bytes) -> bool:
@@ -39,24 +42,64 @@ def open_legacy(source: Source, budget: Budget, spool: Spool, document: Document
     """Read a legacy file's pickles and place its storages."""
     region = FileRegion(source, 0, source.size)
     document.format = NAME
+    if budget.limits.values and ends_as_zip(source):
+        raise ambiguous("a torch legacy file that ends as a zip", 0, NAME)
     reader = LegacyReader(region, budget, spool, document)
     document.value = reader.read(values=budget.limits.values)
-    left = region.size - reader.end
-    if left and budget.limits.values:
-        document.problems.append(
-            Problem("PT22", "warning", f"{left:,} bytes follow the last storage", offset=reader.end)
-        )
+    if budget.limits.values:
+        judge_rest(region, reader.end, budget, spool, document, what="the last storage")
 
 
-def open_pickle(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
-    """Read a bare pickle that was not written by torch.save."""
+def open_pickle(source: Source, budget: Budget, spool: Spool, document: Document, start: int) -> None:
+    """Read a bare pickle that was not written by torch.save; others that follow it are judged, not compared.
+
+    Raises:
+        FormatError: damaged, and nothing unsafe was met before; else the damage is one of the problems.
+
+    """
     region = FileRegion(source, 0, source.size)
     document.format = "pickle"
-    machine = Machine(region, 0, budget, ALLOWED, spool)
-    document.value = run(machine, document)
-    left = region.size - machine.end
-    if left:
-        document.problems.append(Problem("PT22", "warning", f"{left:,} bytes follow the pickle", offset=machine.end))
+    if ends_as_zip(source):
+        raise ambiguous("a pickle that ends as a zip", start, document.format)
+    machine = Machine(region, start, budget, ALLOWED, spool)
+    try:
+        document.value = run(machine, document)
+    except LimitError:
+        raise
+    except FormatError as error:
+        if not document.unsafe:
+            raise
+        document.problems.append(Problem(error.code, "error", error.reason, offset=error.offset))
+        return
+    judge_rest(region, machine.end, budget, spool, document, what="the pickle")
+
+
+def judge_rest(region: Region, end: int, budget: Budget, spool: Spool, document: Document, *, what: str) -> None:
+    """Judge the pickles that lie one behind another after ``end``, as a program may load them.
+
+    What follows ``what`` (a pickle, a storage) is said; "" = ``end`` is where the first of them starts.
+    """
+    left, found = region.size - end, 0
+    while end < region.size and found < MAX_FOLLOWING:
+        machine = Machine(region, end, budget, ALLOWED, spool, lambda identifier: None)
+        machine.window = _SMALL_WINDOW
+        try:
+            run(machine, document)
+        except LimitError:
+            raise
+        except FormatError:
+            break
+        end, found = machine.end, found + 1
+    if not left or not what:
+        return
+    text = f"{left:,} bytes follow {what}"
+    if found:
+        text += f": {found:,} more pickles, judged but not compared"
+    if found == MAX_FOLLOWING:
+        reason = f"more than {MAX_FOLLOWING:,} pickles follow one another; those after them are not judged"
+        document.problems.append(Problem("PT20", "error", reason, offset=max(region.file_offset, 0) + end, use="walk"))
+    at = max(region.file_offset, 0) + region.size - left
+    document.problems.append(Problem("PT22", "warning", text, offset=at))
 
 
 def run(machine: Machine, document: Document) -> object:

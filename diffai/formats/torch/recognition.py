@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from diffai.formats.base import Limits
+from diffai.errors import DiffaiError
+from diffai.formats.base import Budget, Limits
 from diffai.formats.torch import legacy, tar
 from diffai.formats.torch.opcodes import OPCODE_BYTES
 from diffai.sources.base import Source
@@ -16,18 +17,48 @@ _TOP_MEMBERS = frozenset(("data.pkl", ".format_version", ".storage_alignment", "
 _FOLDERS = frozenset(("data", "code", ".data", "constants", "tensors", "extra", "ts_code"))
 _PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".torch")
 # How pickles of protocol 0 and 1 that hold a container or a call begin.
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _OLD_STARTS = (b"(dp", b"(lp", b"}q\x00", b"]q\x00", b"(dq\x00", b"ccollections\n", b"ccopy_reg\n", b"cnumpy")
 
 
 def recognise(head: bytes, size: int, name: str) -> bool:
-    """Whether content is a torch file's; the name decides only about pickles of protocol 0."""
+    """Whether content is a torch file's; the name decides only where content says little."""
     if head[:4] == ZIP:
         return _is_torch_zip(head, name)
     if legacy.is_legacy(head) or tar.is_tar(head) or head[4:8] == b"PTMF":
         return True
-    if head[:1] == b"\x80":
-        return is_pickle(head)
-    return name.lower().endswith(_PICKLE_SUFFIXES) and is_pickle(head)
+    return pickle_start(head, size, named=name.lower().endswith(_PICKLE_SUFFIXES)) >= 0
+
+
+def pickle_start(head: bytes, size: int, *, named: bool) -> int:
+    """Where in ``head`` a pickle starts that a loader would accept: 0, or behind a byte order mark; -1 = nowhere.
+
+    Content that begins like a pickle is one. Any other, text included, is one when the pickle machine, tried on its
+    first bytes, calls something: what a loader would have run. ``named`` like a pickle, it is one already when the
+    machine names something, or finds no fault up to the end of ``head``.
+    """
+    start = next((len(mark) for mark in _BYTE_ORDER_MARKS if head.startswith(mark)), 0)
+    data = head[start:]
+    if data[:1] == b"\x80" or (named and is_pickle(data)):
+        return start if is_pickle(data) else -1
+    return start if data[:1] and data[0] in OPCODE_BYTES and _runs(data, size - start, named=named) else -1
+
+
+def _runs(data: bytes, size: int, *, named: bool) -> bool:
+    from diffai.formats.regions import BytesRegion, Spool
+    from diffai.formats.torch.unpickler import Machine
+
+    machine = Machine(BytesRegion(data), 0, Budget(Limits()), {}, Spool(0), lambda identifier: None)
+    complete = False
+    try:
+        machine.run()
+        complete = True
+    except DiffaiError:
+        pass
+    done = [use for use in machine.uses.values() if use.use != "import"]
+    if done or not named:
+        return bool(done)
+    return (bool(machine.uses) and complete) or (0 < machine.wanted <= size and machine.wanted > len(data))
 
 
 def _is_torch_zip(head: bytes, name: str) -> bool:
@@ -53,7 +84,7 @@ def _is_torch_zip(head: bytes, name: str) -> bool:
 def is_pickle(head: bytes) -> bool:
     """Whether a pickle starts here: a protocol byte and an opcode, or a known beginning of protocol 0 or 1."""
     if head[:1] == b"\x80":
-        return len(head) > 3 and 2 <= head[1] <= 5 and head[2] in OPCODE_BYTES
+        return len(head) > 3 and head[1] <= 5 and head[2] in OPCODE_BYTES
     return head.startswith(_OLD_STARTS) or _starts_with_call(head)
 
 

@@ -16,23 +16,27 @@ from diffai.formats.torch.legacy import ALLOWED, run
 from diffai.formats.torch.members import hashable
 from diffai.formats.torch.objects import Storage, Tensor
 from diffai.formats.torch.unpickler import Machine
+from diffai.formats.zip import ambiguous, ends_as_zip
 from diffai.sources.base import Source
 
 NAME = "torch tar"
 _BLOCK = 512
 _MEMBERS = ("storages", "tensors", "pickle")
-_FIRST = (b"sys_info", b"pickle", b"storages", b"tensors")
+_FIRST = ("sys_info", "pickle", "storages", "tensors")
+MAX_MEMBERS = 64  # torch wrote four
 
 
 def is_tar(head: bytes) -> bool:
     """Whether a tar starts here whose first member is one of torch's."""
-    name = head[:100].rstrip(b"\0").removeprefix(b"./")
+    name = head[:100].rstrip(b"\0").removeprefix(b"./").decode("ascii", "replace")
     return len(head) >= _BLOCK and head[257:262] == b"ustar" and name in _FIRST
 
 
 def open_tar(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
     """Read the three pickled members."""
     document.format = NAME
+    if ends_as_zip(source):
+        raise ambiguous("a tar that ends as a zip", 0, NAME)
     members = _members(source)
     missing = [name for name in _MEMBERS if name not in members]
     if missing:
@@ -43,23 +47,53 @@ def open_tar(source: Source, budget: Budget, spool: Spool, document: Document) -
     document.value = reader.value(members["pickle"])
 
 
+def has_checksum(head: bytes) -> bool:
+    """Whether a reader of tar, with or without its magic word, would take this for a tar's first header."""
+    stated = _octal(head[148:156])
+    return len(head) >= _BLOCK and stated > 0 and stated == sum(head[:148]) + 8 * 32 + sum(head[156:_BLOCK])
+
+
+def _octal(field: bytes) -> int:
+    digits = field.strip(b"\0 ")
+    return int(digits, 8) if digits.isdigit() and not set(digits) & set(b"89") else -1
+
+
 def _members(source: Source) -> dict[str, Region]:
+    """All members by name, which must be plain files of plain names, each once, up to the blocks of zeros.
+
+    Raises:
+        FormatError: damaged, or of two meanings: readers differ in which of two equal names holds, in long names of
+            later kinds of tar, and in names that begin with ``./``.
+
+    """
     found: dict[str, Region] = {}
     at = 0
-    while at + _BLOCK <= source.size and len(found) < 64:
+    while at + _BLOCK <= source.size:
         header = source.read(at, _BLOCK)
         if not header.strip(b"\0"):
             break
-        name = header[:100].rstrip(b"\0").removeprefix(b"./").decode("ascii", "replace")
-        try:
-            size = int(header[124:136].strip(b"\0 ") or b"0", 8)
-        except ValueError:
-            size = -1
-        if size < 0 or at + _BLOCK + size > source.size:
-            raise FormatError(f"tar member {name!r} is cut off or damaged", code="PT13", offset=at, format=NAME)
-        found.setdefault(name, FileRegion(source, at + _BLOCK, size))
+        name, size = header[:100].rstrip(b"\0").decode("ascii", "replace"), _octal(header[124:136])
+        if size < 0 or at + _BLOCK + size > source.size or not has_checksum(header):
+            raise FormatError(f"tar member {name[:100]!r} is cut off or damaged", code="PT13", offset=at, format=NAME)
+        _check_meaning(name, header, at, found)
+        found[name] = FileRegion(source, at + _BLOCK, size)
         at += _BLOCK + (size + _BLOCK - 1) // _BLOCK * _BLOCK
     return found
+
+
+def _check_meaning(name: str, header: bytes, at: int, found: dict[str, Region]) -> None:
+    kind, prefix = header[156:157], header[345:500].strip(b"\0")
+    if kind not in (b"0", b"\0") or (prefix and header[257:262] == b"ustar"):
+        what = f"a tar member {name[:100]!r} that is no plain file of a plain name"
+    elif name in found:
+        what = f"the tar has two members {name[:100]!r}"
+    elif name not in _FIRST and name.rpartition("/")[2] in _MEMBERS:
+        what = f"a tar member {name[:100]!r}, which unpacks to another's place"
+    elif len(found) >= MAX_MEMBERS:
+        what = f"the tar has more than {MAX_MEMBERS} members"
+    else:
+        return
+    raise ambiguous(what, at, NAME)
 
 
 class _Reader:

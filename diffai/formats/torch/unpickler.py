@@ -48,6 +48,7 @@ class Machine:
 
     Attributes:
         end: offset behind the STOP opcode, after :meth:`run`.
+        wanted: after a failure, the offset in the region up to which bytes were missing; 0 when none were.
         nested: this pickle lies in a byte string of another one.
         script: this pickle is TorchScript's, whose types below ``__torch__`` are no Python.
         uses: globals that are not safe, by (module, name), in the order they were met.
@@ -71,6 +72,7 @@ class Machine:
         self.dict_attributes: list[object] = []
         self.budget = budget
         self._max_bytes = budget.limits.max_header
+        self.wanted = 0
         self.nested = False
         self.script = False
         self.window = WINDOW
@@ -138,6 +140,7 @@ class Machine:
 
     def _need(self, start: int, count: int) -> None:
         if start + count > self.region.size:
+            self.wanted = start + count
             raise FormatError(
                 f"pickle ends early: {count:,} bytes wanted, {self.region.size - start:,} left", code="PT05",
                 offset=self.where(),
@@ -150,6 +153,7 @@ class Machine:
             self._refill()
             end = self.buf.find(b"\n")
             if end < 0:
+                self.wanted = self.region.size + 1 if self._base + self.window >= self.region.size else 0
                 raise FormatError("pickle has a line of text without an end", code="PT05", offset=self.where())
         line = self.buf[self.pos : end]
         self.pos = end + 1
@@ -185,6 +189,7 @@ class Machine:
 
     def _complaint(self, error: Exception) -> str:
         if self._base + self.pos > self.region.size:
+            self.wanted = self.region.size + 1
             return "pickle ends before its STOP opcode"
         return f"pickle is damaged ({type(error).__name__} at or before this byte)"
 
