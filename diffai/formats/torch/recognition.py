@@ -55,10 +55,11 @@ def _runs(data: bytes, size: int, *, named: bool) -> bool:
         complete = True
     except DiffaiError:
         pass
-    done = [use for use in machine.uses.values() if use.use != "import"]
+    uses = {key: use for key, use in machine.uses.items() if _could_be_names(*key)}
+    done = any(use.use != "import" for use in uses.values())
     if done or not named:
-        return bool(done)
-    return (bool(machine.uses) and complete) or (0 < machine.wanted <= size and machine.wanted > len(data))
+        return done
+    return (bool(uses) and complete) or (0 < machine.wanted <= size and machine.wanted > len(data))
 
 
 def _is_torch_zip(head: bytes, name: str) -> bool:
@@ -79,6 +80,11 @@ def _is_torch_zip(head: bytes, name: str) -> bool:
             return False
         at += 30 + name_size + extra_size + packed
     return False
+
+
+def _could_be_names(module: str, name: str) -> bool:
+    """Two lines of text behind an ``i`` or ``c`` are seldom a module and a name."""
+    return all(word.replace("-", "_").isidentifier() for word in (*module.split("."), *name.split(".")))
 
 
 def is_pickle(head: bytes) -> bool:
