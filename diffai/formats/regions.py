@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from diffai.errors import LimitError, SourceError
 from diffai.sources.base import Source
@@ -155,6 +156,42 @@ class Spool:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+class RegionSource:
+    """A region as a source of its own: a file inside a file."""
+
+    random_access = True
+    path = ""
+    identity = ""
+
+    def __init__(self, region: Region, label: str) -> None:
+        self._region = region
+        self.label, self.size = label, region.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer or raise SourceError."""
+        if offset < 0 or offset + len(buffer) > self.size:
+            raise SourceError(f"{self.label}: ends at offset {self.size} of a part")
+        self._region.read_into(offset, buffer)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes."""
+        return read(self._region, offset, max(0, min(count, self.size - offset)))
+
+    def open_stream(self) -> BinaryIO:
+        """A stream over a copy in memory; for small parts."""
+        return io.BytesIO(read(self._region, 0, self.size))
+
+    def sibling(self, name: str) -> Source:
+        """There is nothing beside a part of a file."""
+        raise SourceError(f"{self.label}: a part of a file has no file {name!r} beside it")
+
+    def verify_unchanged(self) -> None:
+        """The file that it is a part of is verified by itself."""
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 class LazyRegion:

@@ -58,6 +58,11 @@ FORMATS = (
         firsts=b"{ \t\r\n\xef", suffixes=(".index.json",),
         globs=("*.safetensors.index.json", "*.bin.index.json"), folder=True),
     Row("gguf", "GGUF", "diffai.formats.gguf", magics=((0, b"GGUF"),), suffixes=(".gguf",), globs=("*.gguf",)),
+    Row("keras", "Keras 3", "diffai.formats.keras", magics=((0, b"PK\x03\x04"),), suffixes=(".keras",),
+        globs=("*.keras",)),
+    Row("hdf5", "HDF5 (Keras, MATLAB 7.3)", "diffai.formats.hdf5",
+        magics=tuple((at, b"\x89HDF\r\n\x1a\n") for at in (0, 512, 1024, 2048)), suffixes=(".h5", ".hdf5"),
+        globs=("*.h5", "*.hdf5")),
     Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",)),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
@@ -68,7 +73,6 @@ FORMATS = (
 #: Formats that are models and are not read yet, by suffix and by what they are called: reported, never passed over.
 NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
-    ((".h5", ".hdf5", ".keras"), "HDF5 or Keras"),
     ((".pb",), "TensorFlow (SavedModel or graph)"),
     ((".ckpt.index", ".data-00000-of-00001"), "a TensorFlow checkpoint"),
     ((".tflite",), "TensorFlow Lite"),

@@ -47,18 +47,12 @@ def npy() -> bytes:
     return file.getvalue()
 
 
-def hdf5() -> bytes:
-    return b"\x89HDF\r\n\x1a\n" + bytes(100)
-
-
 # what it is: (content, name, what the message calls it)
 MODELS: dict[str, tuple[bytes, str, str]] = {
     "npz": (npz(), "m.bin", "NumPy (.npz)"),
     "npy": (npy(), "m", "NumPy (.npy)"),
     "ggml": (b"lmgg" + bytes(20), "m.bin", "GGML"),
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
-    "hdf5": (hdf5(), "m.h5", "HDF5 (Keras, MATLAB 7.3)"),
-    "keras 3": (zipped("metadata.json", "config.json", "model.weights.h5"), "m.keras", "Keras (.keras)"),
     "saved model": (b"\x08\x01\x12\xb2\x80\x04\x0a\x1f" + bytes(20), "saved_model.pb", "TensorFlow SavedModel"),
     "graph": (b"\x0a\x2e\x0a\x05in\x12\x0bHold" + b"\xff" * 20, "frozen.pb", "TensorFlow (SavedModel or graph)"),
     "tflite": (b"\x1c\0\0\0TFL3" + bytes(20), "m", "TensorFlow Lite"),

@@ -1,0 +1,159 @@
+"""A tree of groups as a checkpoint: datasets of numbers are tensors, attributes and texts are metadata."""
+
+from __future__ import annotations
+
+import struct
+from hashlib import blake2b
+
+from diffai.errors import FormatError
+from diffai.formats.base import Budget, Limits
+from diffai.formats.hdf5 import keras
+from diffai.formats.hdf5.datasets import Dataset, dataset_of, region_of
+from diffai.formats.hdf5.file import FORMAT, File
+from diffai.formats.hdf5.groups import Value, attributes, is_group, links, plain_values
+from diffai.formats.regions import Region, read
+from diffai.formats.stored import StoredCheckpoint
+from diffai.model import Problem, Scalar
+from diffai.sources.base import Source
+
+_LONGEST = 4096
+_FEW = 16
+_MOST_TEXT = 16 << 20
+
+
+class Hdf5Checkpoint(StoredCheckpoint):
+    """An opened HDF5 file."""
+
+    not_expressible = frozenset(("ties", "requires_grad"))
+
+    def __init__(self, source: Source, limits: Limits) -> None:
+        super().__init__(source, FORMAT, limits.max_spool)
+        self.texts: dict[str, Scalar] = {}
+        self.metadata = self.texts
+
+
+def read_datasets(checkpoint: Hdf5Checkpoint, budget: Budget, config: object = None) -> None:
+    """Walk all groups of the checkpoint's source; ``config`` is the configuration of a Keras model beside it.
+
+    Raises:
+        FormatError: see the table of the package.
+
+    """
+    try:
+        file = File(checkpoint.source, budget)
+        walk = _Walk(file, checkpoint)
+        walk.group(file.root, (), ())
+        layout = keras.Layout.of(walk.attributes, config)
+        walk.place(layout)
+    except (IndexError, struct.error, OverflowError, RecursionError) as error:  # a message shorter than its kind needs
+        raise FormatError("has damaged metadata", code="HD03", format=FORMAT) from error
+    checkpoint.texts.update({**walk.metadata(layout), **layout.values})
+    checkpoint.training = layout.training
+    checkpoint.classes, checkpoint.graph = layout.classes, walk.graph
+    checkpoint.problems = (*walk.problems, *layout.problems)
+
+
+class _Walk:
+    """One walk over the tree; an object that is linked twice is one tensor with two names."""
+
+    def __init__(self, file: File, checkpoint: Hdf5Checkpoint) -> None:
+        self._file, self._checkpoint = file, checkpoint
+        self._found: list[tuple[tuple[str, ...], int, Dataset]] = []
+        self.attributes: dict[tuple[str, ...], dict[str, Value]] = {}
+        self.graph: dict[str, str] = {}
+        self.problems: list[Problem] = []
+
+    def group(self, address: int, path: tuple[str, ...], above: tuple[int, ...]) -> None:
+        """Visit an object and what is below it."""
+        self._file.budget.deep(len(path))
+        self._file.budget.name(sum(map(len, path)))
+        self._file.budget.step()
+        messages = self._file.messages(address)
+        try:
+            dataset = dataset_of(self._file, messages)
+            self.attributes[path] = attributes(self._file, messages)
+        except FormatError as error:
+            error.tensor = error.tensor or "/".join(path)
+            raise
+        if dataset is not None:
+            self._found.append((path, address, dataset))
+            return
+        if not is_group(messages):
+            return
+        for link in links(self._file, messages):
+            here = (*path, link.name)
+            if link.elsewhere:
+                name = "/".join(here)
+                self.graph[f"link {name}"] = link.elsewhere
+                self.problems.append(Problem("HD10", "warning", f"{link.elsewhere} is not followed", name))
+            elif link.address in above or link.address == address:
+                self.problems.append(Problem("HD10", "warning", "link to a group around it", "/".join(here)))
+            else:
+                self.group(link.address, here, (*above, address))
+
+    def place(self, layout: keras.Layout) -> None:
+        """Add all datasets to the checkpoint under the names that the layout gives them."""
+        first: dict[int, str] = {}
+        for path, address, dataset in self._found:
+            name, role = layout.name_of(path)
+            if dataset.shape is None:
+                self.graph[f"dataset {name}"] = "empty"
+                continue
+            region = region_of(self._file, dataset, self._checkpoint.spool, name)
+            dtype = self._dtype(path, dataset)
+            if not dtype:
+                self.graph[f"dataset {name}"] = self._described(dataset, region)
+                continue
+            if name in self._checkpoint.tensors:
+                raise FormatError("stands twice", code="HD09", tensor=name, format=FORMAT)
+            swap = dataset.kind.swap
+            tied = first.setdefault(address, name)
+            alias = tied if tied != name else ""
+            self._checkpoint.place(name, dtype, dataset.shape, region, swap=swap, role=role, alias_of=alias)
+
+    def _dtype(self, path: tuple[str, ...], dataset: Dataset) -> str:
+        """The dtype; Keras keeps bfloat16 as two opaque bytes and says so beside them."""
+        said = self.attributes[path].get("dtype")
+        if not dataset.kind.dtype and said == "bfloat16" and dataset.kind.size == 2:
+            return "BF16"
+        return dataset.kind.dtype
+
+    def _described(self, dataset: Dataset, region: Region | None) -> str:
+        """A dataset of texts or records in one line."""
+        assert dataset.shape is not None
+        size = 0 if region is None else region.size
+        if region is None or size > _MOST_TEXT:
+            return f"{dataset.kind.title} {list(dataset.shape)}, {size:,} bytes, not compared"
+        payload = read(region, 0, size)
+        if dataset.kind.text:
+            values = plain_values(self._file, dataset.kind, payload, size // dataset.kind.size) or []
+            if len(values) == 1 and len(str(values[0])) <= _LONGEST:
+                return repr(values[0])
+            payload = "\0".join(map(str, values)).encode("utf-8", "surrogatepass")
+        elif dataset.kind.title in ("variable length", "reference"):
+            return f"{dataset.kind.title} {list(dataset.shape)}, not compared"
+        digest = blake2b(payload, digest_size=8).hexdigest()
+        return f"{dataset.kind.title} {list(dataset.shape)}, {digest}"
+
+    def metadata(self, layout: keras.Layout) -> dict[str, Scalar]:
+        """Attributes of groups and datasets by path, long ones by digest; what names the layers is no metadata."""
+        found: dict[str, Scalar] = {}
+        for path, named in self.attributes.items():
+            for key, value in named.items():
+                if not layout.hides(path, key):
+                    found["/".join((*path, key))] = _scalar(value)
+        return found
+
+
+def _scalar(value: Value) -> Scalar:
+    if isinstance(value, (str, int, float)):
+        return value if not isinstance(value, str) or len(value) <= _LONGEST else _cut(value)
+    if len(value) <= _FEW:
+        return _scalar(str(list(value)))
+    digest = blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{len(value):,} values, {digest}"
+
+
+def _cut(text: str) -> str:
+    data = text.encode("utf-8", "surrogatepass")
+    return f"{text[:60]}... {len(data):,} bytes, {blake2b(data, digest_size=8).hexdigest()}"
