@@ -215,22 +215,24 @@ def test_the_corpus_history_is_what_is_known_of_it(corpus: Path) -> None:
 
 SAVE = """
 import sys, keras, numpy as np
-keras.utils.set_random_seed(1)
-model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="first", activation=sys.argv[2]),
-                          keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(3, name="second")])
-model.compile("adam", "mse")
-model.fit(np.zeros((4, 8)), np.zeros((4, 3)), verbose=0)
-for suffix in (".keras", ".weights.h5", ".h5"):
-    getattr(model, "save_weights" if "weights" in suffix else "save")(sys.argv[1] + suffix)
-np.save(sys.argv[1] + ".npy", keras.ops.convert_to_numpy(model.get_layer("second").kernel))
+for name in ("relu", "tanh"):
+    keras.utils.set_random_seed(1)
+    keras.backend.clear_session()
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="first", activation=name),
+                              keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(3, name="second")])
+    model.compile("adam", "mse")
+    model.fit(np.zeros((4, 8)), np.zeros((4, 3)), verbose=0)
+    path = sys.argv[1] + "/" + name
+    model.save(path + ".keras")
+    model.save(path + ".h5")
+    model.save_weights(path + ".weights.h5")
+    np.save(path + ".npy", keras.ops.convert_to_numpy(model.get_layer("second").kernel))
 """
 
 
 def test_a_keras_model_in_its_three_files(tmp_path: Path) -> None:
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
-    for name in ("relu", "tanh"):
-        command = [sys.executable, "-c", SAVE, str(tmp_path / name), name]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", SAVE, str(tmp_path)], env=environment, check=True, capture_output=True)
     model, weights, legacy = (opened(tmp_path / f"relu{suffix}") for suffix in (".keras", ".weights.h5", ".h5"))
     kernel = np.load(tmp_path / "relu.npy").tobytes()
     assert content(model, "second.vars.0") == kernel
