@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffai.errors import SourceError, UsageError
+from diffai.stores.dvc.yaml_text import DvcTextError, load
 
 _KEY = re.compile(r"^([A-Za-z_][\w-]*|'[^']*'|\"[^\"]*\")\s*:(.*)$")
 
@@ -30,8 +31,9 @@ def add_stage(path: str, definition: Mapping[str, Mapping[str, Any]]) -> bool:
     (name,) = definition["stages"]
     data = _parsed(before, path)
     stages = data.get("stages") or {}
+    wanted = _try(snippet(definition) + "\n")
     if name in stages:
-        if stages[name] == definition["stages"][name]:
+        if stages[name] == wanted["stages"][name]:
             return False
         raise UsageError(f"{path} already has a stage {name} that says something else; choose another --name")
     newline = "\r\n" if "\r\n" in before else "\n"
@@ -43,7 +45,8 @@ def add_stage(path: str, definition: Mapping[str, Mapping[str, Any]]) -> bool:
     if plots:
         _insert(lines, "plots", plots, as_list=not isinstance(data.get("plots"), dict))
     after = newline.join(lines) + newline
-    if not _is_sum(data, _try(after), definition, plots):
+    as_text = {plot: facts for item in wanted["plots"] for plot, facts in item.items() if plot in plots}
+    if not _is_sum(data, _try(after), wanted["stages"], as_text):
         raise UsageError(f"{path} is in a style that cannot be extended safely; add by hand:\n{snippet(definition)}")
     _write(path, after)
     return True
@@ -101,10 +104,10 @@ def _plot_names(data: Mapping[str, Any]) -> set[str]:
     return {name for item in plots or () for name in (item if isinstance(item, dict) else [item])}
 
 
-def _is_sum(before: Mapping[str, Any], after: Any, definition: Mapping[str, Any], plots: Mapping[str, Any]) -> bool:
+def _is_sum(before: Mapping[str, Any], after: Any, stages: Mapping[str, Any], plots: Mapping[str, Any]) -> bool:
     """Whether the new content is the old one plus the addition and nothing else."""
     expected = dict(before)
-    expected["stages"] = {**(before.get("stages") or {}), **definition["stages"]}
+    expected["stages"] = {**(before.get("stages") or {}), **stages}
     known = before.get("plots")
     if plots:
         if isinstance(known, dict):
@@ -124,12 +127,10 @@ def _parsed(text: str, path: str) -> dict[str, Any]:
 
 
 def _try(text: str) -> Any:
-    """The content; a text that is no YAML is its own message."""
-    import yaml
-
+    """The content, its scalars as text; a text that is no YAML is its own message."""
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        return load(text.encode("utf-8", "surrogateescape"))
+    except DvcTextError as error:
         return f"no YAML: {error}"
 
 

@@ -6,7 +6,7 @@ import re
 
 from diffai.frozen import frozen
 
-MAX_POINTER_BYTES = 64 << 20
+MAX_POINTER_BYTES = 16 << 20
 """A longer text is no pointer: a ``dvc.lock`` of a thousand stages takes less than one megabyte."""
 
 # Patterns are kept as text: hardly any file is a pointer.

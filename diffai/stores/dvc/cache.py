@@ -21,6 +21,7 @@ from diffai.stores.dvc.config import cache_folders, default_remote, is_configure
 from diffai.stores.dvc.pointers import MAX_MANIFEST_BYTES, DvcEntry, DvcOut, DvcTextError, parse_manifest
 
 _BLOCK = 1 << 20
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 @frozen
@@ -112,12 +113,17 @@ def find_object(address: str, legacy: bool, place: DvcPlace) -> str:
     for cache in place.caches:
         for below in reversed(layouts) if legacy else layouts:
             path = os.path.join(cache, below)
-            try:  # a link could lead anywhere, and DVC never stores one
-                if stat.S_ISREG(os.lstat(path).st_mode):
+            try:
+                if stat.S_ISREG(os.lstat(path).st_mode) and _stays_in(cache, below):
                     return path
             except OSError:
                 continue
     return ""
+
+
+def _stays_in(cache: str, below: str) -> bool:
+    """Whether no link leads out of a cache on the way to an object: DVC makes none there, but a clone could."""
+    return os.path.realpath(os.path.join(cache, below)) == os.path.join(os.path.realpath(cache), below)
 
 
 def read_manifest(out: DvcOut, place: DvcPlace) -> tuple[DvcEntry, ...] | None:
@@ -144,15 +150,24 @@ def read_manifest(out: DvcOut, place: DvcPlace) -> tuple[DvcEntry, ...] | None:
 def work_tree_file(place: DvcPlace, path: str) -> str:
     """The file of the work tree at ``path`` (from the top); "" when there is none, or it leads out of the repository.
 
-    A link may lead into one of the caches: that is how DVC links large files.
+    A link may lead to an object of one of the caches, which is how DVC links large files; to nothing else there,
+    because the folder of a cache can come with the clone.
     """
     if not place.top:
         return ""
     full = os.path.realpath(os.path.join(place.top, path))
-    allowed = (os.path.realpath(place.top), *(os.path.realpath(cache) for cache in place.caches))
-    if not any(full.startswith(folder.rstrip(os.sep) + os.sep) for folder in allowed):
+    inside = full.startswith(os.path.realpath(place.top).rstrip(os.sep) + os.sep)
+    if not inside and not any(_is_object(full, os.path.realpath(cache)) for cache in place.caches):
         return ""
     return full if os.path.isfile(full) else ""
+
+
+def _is_object(path: str, cache: str) -> bool:
+    """Whether a path is that of an object of a cache: ``files/md5/ab/cdef...``, or ``ab/cdef...`` of older ones."""
+    before, _, name = path.rpartition(os.sep)
+    above, _, first = before.rpartition(os.sep)
+    folders = (os.path.join(cache, "files", "md5"), cache.rstrip(os.sep))
+    return above in folders and len(first) == 2 and len(name) == 30 and _HEXADECIMAL.issuperset(first + name)
 
 
 def matches(path: str, address: str, size: int) -> bool:

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
 from diffai.stores.dvc import MAX_POINTER_BYTES, is_pointer_name
-from diffai.stores.dvc.plain_yaml import NotPlainError, parse_plain
+from diffai.stores.dvc.yaml_text import DvcTextError, load, merged_keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 MAX_MANIFEST_BYTES = 1 << 30
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _KEYS = ("md5", "etag", "checksum")
-
-
-class DvcTextError(SourceError):
-    """A pointer or a manifest that cannot be understood; the text says why and where."""
 
 
 @frozen
@@ -137,7 +132,7 @@ def parse_dvc_file(data: bytes, name: str) -> DvcFile:
     """
     if len(data) > MAX_POINTER_BYTES:
         raise DvcTextError(f"longer than {MAX_POINTER_BYTES >> 20} MB, too long for a DVC pointer")
-    document = _load_yaml(data, typed=False)
+    document = load(data)
     if document in (None, ""):
         return DvcFile(posixpath.basename(name) == "dvc.lock")
     if not isinstance(document, dict):
@@ -175,68 +170,63 @@ def parse_manifest(data: bytes) -> tuple[DvcEntry, ...]:
 @lru_cache(maxsize=256)
 def stage_folders(data: bytes) -> Mapping[str, str]:
     """``wdir`` of every stage that a ``dvc.yaml`` gives one; empty where it cannot be read or is a template."""
-    try:
-        document = _load_yaml(data, typed=True)
-    except DvcTextError:
-        return {}
-    stages = document.get("stages") if isinstance(document, dict) else None
-    found = {}
-    for name, stage in stages.items() if isinstance(stages, dict) else ():
-        body = stage.get("do", stage) if isinstance(stage, dict) else None
-        wdir = body.get("wdir") if isinstance(body, dict) else None
-        if isinstance(name, str) and isinstance(wdir, str) and "${" not in wdir:
-            found[name] = wdir
-    return found
+    folders = ((name, _text(stage.get("wdir"))) for name, stage in _stages(data))
+    return {name: folder for name, folder in folders if folder and "${" not in folder}
 
 
 @lru_cache(maxsize=256)
 def uncached_paths(data: bytes) -> frozenset[tuple[str, str]]:
     """(stage, path) of every output with ``cache: false`` in a ``dvc.yaml``; DVC leaves those to git."""
-    try:
-        document = _load_yaml(data, typed=True)
-    except DvcTextError:
-        return frozenset()
-    stages = document.get("stages") if isinstance(document, dict) else None
-    found = set[tuple[str, str]]()
-    for name, stage in stages.items() if isinstance(stages, dict) else ():
-        body = stage.get("do", stage) if isinstance(stage, dict) else None
-        for path, facts in _described(body, ("outs", "metrics", "plots")):
-            if facts.get("cache") is False:
-                found.add((str(name), path))
-    return frozenset(found)
+    return frozenset(
+        (name, path)
+        for name, stage in _stages(data)
+        for path, facts in _described(stage, ("outs", "metrics", "plots"))
+        if _text(facts.get("cache")).lower() == "false"
+    )
 
 
 @lru_cache(maxsize=256)
 def model_paths(data: bytes) -> frozenset[str]:
     """Paths, from the folder of a ``dvc.yaml``, that it calls models: ``artifacts``, and outputs of stages."""
-    try:
-        document = _load_yaml(data, typed=True)
-    except DvcTextError:
-        return frozenset()
-    if not isinstance(document, dict):
-        return frozenset()
     found = set[str]()
-    artifacts, stages = document.get("artifacts"), document.get("stages")
-    for facts in artifacts.values() if isinstance(artifacts, dict) else ():
-        if isinstance(facts, dict) and facts.get("type") == "model" and isinstance(facts.get("path"), str):
+    for facts in merged_keys(_yaml(data).get("artifacts")).values():
+        facts = merged_keys(facts)
+        if facts.get("type") == "model" and _text(facts.get("path")):
             found.add(posixpath.normpath(facts["path"]))
-    for stage in stages.values() if isinstance(stages, dict) else ():
-        body = stage.get("do", stage) if isinstance(stage, dict) else None
-        wdir = body.get("wdir") if isinstance(body, dict) else None
-        for path, facts in _described(body, ("outs",)):
+    for _, stage in _stages(data):
+        for path, facts in _described(stage, ("outs",)):
             if facts.get("type") == "model":
-                found.add(posixpath.normpath(posixpath.join(wdir if isinstance(wdir, str) else "", path)))
+                found.add(posixpath.normpath(posixpath.join(_text(stage.get("wdir")), path)))
     return frozenset(found)
 
 
-def _described(stage: object, kinds: tuple[str, ...]) -> Iterator[tuple[str, dict[Any, Any]]]:
+@lru_cache(maxsize=64)
+def _yaml(data: bytes) -> dict[Any, Any]:
+    """A ``dvc.yaml``; empty where it cannot be read."""
+    if len(data) > MAX_POINTER_BYTES:
+        return {}
+    try:
+        return merged_keys(load(data))
+    except DvcTextError:
+        return {}
+
+
+def _stages(data: bytes) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Name and body of each stage of a ``dvc.yaml``; of a ``foreach`` or ``matrix`` its ``do``."""
+    for name, stage in merged_keys(_yaml(data).get("stages")).items():
+        body = merged_keys(stage)
+        if isinstance(name, str):
+            yield name, merged_keys(body["do"]) if "do" in body else body
+
+
+def _described(stage: Mapping[Any, Any], kinds: tuple[str, ...]) -> Iterator[tuple[str, dict[Any, Any]]]:
     """Outputs of a stage that stand there with facts: ``- model.pt: {cache: false}``."""
     for kind in kinds:
-        items = stage.get(kind) if isinstance(stage, dict) else None
+        items = stage.get(kind)
         for item in items if isinstance(items, list) else ():
-            for path, facts in item.items() if isinstance(item, dict) else ():
+            for path, facts in merged_keys(item).items():
                 if isinstance(facts, dict):
-                    yield str(path), facts
+                    yield str(path), merged_keys(facts)
 
 
 def stage_folder(data: bytes, stage: str) -> str:
@@ -258,27 +248,6 @@ def inside(folder: str, path: str) -> str:
 
 
 # ---------------------------------------------------------------- parsing
-
-
-def _load_yaml(data: bytes, *, typed: bool) -> Any:
-    """One YAML document; ``typed`` turns scalars into numbers and booleans, otherwise all stay text."""
-    if not typed:
-        try:
-            return parse_plain(data)
-        except NotPlainError:
-            pass
-    import yaml
-
-    safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    base = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    try:
-        return yaml.load(data, Loader=safe if typed else base)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise DvcTextError(f"not valid YAML{where}: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise DvcTextError(f"not valid YAML: {str(error).splitlines()[0] if str(error) else 'too deep'}") from error
 
 
 def _lock_file(document: dict[Any, Any]) -> DvcFile:
@@ -320,7 +289,7 @@ def _outs(items: object, stage: str) -> Iterator[DvcOut]:
             remote=_text(item.get("remote")),
             versions=_versions(cloud),
             model=_text(item.get("type")) == "model",
-            cached=_text(item.get("cache")) != "false",
+            cached=_text(item.get("cache")).lower() != "false",
         )
 
 
