@@ -78,6 +78,10 @@ def size_of(norms: Iterable[Norms], parameters: int, parameters_new: int) -> Upd
     update = old = new = 0.0
     for one, before, after in norms:  # hypot neither overflows nor underflows
         update, old, new = math.hypot(update, one), math.hypot(old, before), math.hypot(new, after)
+    if math.inf in (update, old, new):
+        return UpdateSize(
+            parameters=parameters, parameters_new=parameters_new, reason="values are too large to be summed"
+        )
     relative = update / old if old else None
     return UpdateSize(relative, cosine_of(update, old, new), update, old, new, parameters, parameters_new)
 

@@ -72,9 +72,7 @@ def compare_models(
         return ModelDiff(*sides, options, same_bytes=_same_bytes(old, new))
     work = _Comparison(old, new, options, progress, values)
     tensors = work.run(left_specs, right_specs)
-    facets = compare_facets(
-        old.checkpoint or Checkpoint(), new.checkpoint or Checkpoint(), tensors, selection.keys
-    )
+    facets = compare_facets(old.checkpoint or Checkpoint(), new.checkpoint or Checkpoint(), tensors, selection.keys)
     for side in (old, new):
         if side.checkpoint is not None and not options.shape_only:
             side.checkpoint.verify_unchanged()

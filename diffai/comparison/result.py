@@ -190,8 +190,8 @@ class Totals:
             casts that are pure rounding.
         comparable: parameters in pairs of equal shape whose values were compared.
         changed_relative_l2: *relative L2 of the changed tensors*: L2 of the update over L2 of the old values, over the
-            changed parameters; None when nothing changed or all of those were zero. The size of the whole update is
-            :mod:`diffai.analyses.update`.
+            changed parameters; None when nothing changed, all of those were zero, or they are too large for a sum.
+            The size of the whole update is :mod:`diffai.analyses.update`.
         significant: changed tensors with a relative L2 above 1e-3.
         tolerated: elements that differ within the tolerance, of training state too.
         equal_by_value: pairs whose bytes differ but whose values are equal (or tolerated), of training state too.

@@ -88,7 +88,7 @@ def count(changes: Iterable[TensorChange]) -> Totals:
         modified=figures.modified,
         comparable=figures.comparable,
         tolerated=figures.tolerated,
-        changed_relative_l2=figures.update / figures.base if figures.base else None,
+        changed_relative_l2=figures.update / figures.base if 0 < figures.base < math.inf else None,
         pairs=sum(seen.values()) - counts["added"] - counts["removed"],
         training=training,
     )

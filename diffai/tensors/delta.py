@@ -165,6 +165,8 @@ def compare_columns(old: Side, new: Side, rule: Rule) -> list[Array]:
     joint = _both(old.finite, new.finite)
     distance, largest, shrink = _distances(old, new, joint)
     differs = distance > 0
+    if shrink:  # small differences beside huge ones may have shrunk to nothing
+        differs = _differ(old, new, joint)
     if joint is None:
         joint_counts = segments.counts
         nonfinite = np.zeros(len(segments.starts), np.int64)
@@ -235,6 +237,15 @@ def _distances(old: Side, new: Side, joint: Array | None) -> tuple[Array, Array,
         if not np.isinf(largest).any():
             break
     return distance, largest, shrink
+
+
+def _differ(old: Side, new: Side, joint: Array | None) -> Array:
+    """Mask of the jointly finite elements that are not equal."""
+    differs = ~_same_kind(old.values, new.values)
+    for side, other in ((old, new), (new, old)):
+        if side.low is not None:
+            differs |= side.low != (0.0 if other.low is None else other.low)
+    return differs if joint is None else differs & joint
 
 
 def _paired(old: Values, new: Values) -> list[tuple[Array, Array]]:

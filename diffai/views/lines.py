@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from diffai.comparison.result import TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
-from diffai.views.style import escape, number, percent, plural, ratio, shape, transition, visibly_moved
+from diffai.views.style import escape, known_mean, number, percent, plural, ratio, shape, transition, visibly_moved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
     parts: list[str] = []
     moved = False
     if old is not None and new is not None:
-        mean, std = transition(old.mean, new.mean), transition(old.std, new.std)
+        assert change.old is not None and change.new is not None
+        means = known_mean(old, change.old.values_dtype), known_mean(new, change.new.values_dtype)
+        mean, std = transition(*means), transition(old.std, new.std)
         parts = [f"mean={mean}", f"std={std}"]
         moved = visibly_moved(mean) or visibly_moved(std)
         parts += _nonfinite(old, new)
@@ -146,7 +149,8 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
     if verbose or old is None:
         parts.append(f"relative L2 {ratio(delta.relative_l2)}")
     if verbose:
-        parts.append(f"cosine {cosine(delta.cosine)}")
+        near = delta.new_l2 < 2 * delta.old_l2 and delta.old_l2 < 2 * delta.new_l2
+        parts.append(f"cosine {cosine(delta.cosine, near=near)}")
         if delta.tolerated_count:
             parts.append(f"{delta.tolerated_count:,} more within tolerance")
     if change.spec.values:
@@ -154,11 +158,18 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
     return parts
 
 
-def cosine(value: float | None) -> str:
-    """Cosine with enough digits to tell it from 1."""
+def cosine(value: float | None, *, near: bool = True) -> str:
+    """Cosine with the digits that hold: six decimals, and near 1 three digits of the distance from it.
+
+    ``near``: the norms are within a factor of two; only then is that distance known so well.
+    """
     if value is None:
         return "n/a"
-    return f"{value:.6f}" if abs(value) < 0.9999995 else f"{value:.12g}"
+    if value < 0.9999995 or not near:
+        return f"{value:.6f}"
+    if value >= 1.0:
+        return "1"
+    return f"{value:.{min(12, 3 - math.frexp(1.0 - value)[1] * 3 // 10)}f}".rstrip("0").rstrip(".")
 
 
 def _nonfinite(old: Statistics, new: Statistics) -> list[str]:
@@ -186,7 +197,7 @@ def _alone(change: TensorChange, verbose: bool) -> str:
         if count
     )  # fmt: skip
     if verbose and statistics.mean is not None:
-        text += f", mean={number(statistics.mean)}, std={number(statistics.std)}"
+        text += f", mean={number(known_mean(statistics, change.spec.values_dtype))}, std={number(statistics.std)}"
         text += f", {percent(statistics.zero_count, statistics.element_count)} zeros" if statistics.zero_count else ""
     return text
 

@@ -8,7 +8,7 @@ from diffai.comparison.summary import ModelSummary
 from diffai.model import Statistics, TensorSpec, TensorSummary
 from diffai.views import values
 from diffai.views.lines import scalar
-from diffai.views.style import escape, number, paint, plural, shape, size
+from diffai.views.style import escape, known_mean, number, paint, plural, shape, size
 from diffai.views.values import Json
 
 SCHEMA = "diffai.show/1"
@@ -76,7 +76,7 @@ def _row(spec: TensorSpec, summary: TensorSummary) -> list[str]:
     notes = []
     if summary.statistics is not None:
         s = summary.statistics
-        cells += [number(s.mean), number(s.std), number(s.min), number(s.max)]
+        cells += [number(known_mean(s, spec.values_dtype)), number(s.std), number(s.min), number(s.max)]
         notes += _counts(s)
     if spec.role == "training":
         notes.append("training state")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from diffai.model import Statistics
+
 _RESET = "\x1b[m"
 _COLOURS = {
     "~": "\x1b[33m", "+": "\x1b[32m", "-": "\x1b[31m", ">": "\x1b[36m", "!": "\x1b[1;31m",
@@ -69,6 +71,23 @@ def number(value: float | int | None, digits: int = 4) -> str:
     if 10.0 ** (1 - digits) <= size < 1e6:
         return f"{value:.{digits}f}"
     return f"{value:.{digits}g}"
+
+
+_SUMMED_IN_ROWS = frozenset(("F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"))
+_EXACT_UP_TO = 8192
+
+
+def known_mean(statistics: Statistics, dtype: str) -> float | None:
+    """A mean without the digits that rounding made up: where values cancel out, it is 0 as far as is known.
+
+    Blocks of the floats that float32 holds are summed in rows of float32, which leaves an error of up to 2**-24 of the
+    root mean square; tensors too small for blocks, and all others, are summed in float64.
+    """
+    mean, std = statistics.mean, statistics.std
+    if not mean or std is None or dtype not in _SUMMED_IN_ROWS or statistics.element_count <= _EXACT_UP_TO:
+        return mean
+    exponent = math.frexp(math.hypot(mean, std))[1] - 24
+    return math.ldexp(round(math.ldexp(mean, -exponent)), exponent)
 
 
 def transition(old: float | int | None, new: float | int | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from diffai.comparison.names import natural_key
 from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary
 from diffai.views.lines import scalar
-from diffai.views.style import escape, plural, shape
+from diffai.views.style import escape, known_mean, plural, shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def tensor_text(spec: TensorSpec, summary: TensorSummary) -> str:
     """The line of one tensor; figures that were not computed are left out."""
     parts = [escape(spec.name, longest=0), escape(spec.dtype), shape(spec.shape)]
     if summary.statistics is not None:
-        parts.append(_figures(summary.statistics))
+        parts.append(_figures(summary.statistics, spec.values_dtype))
     if spec.encoding:
         parts.append(escape(spec.encoding, longest=0))
     if spec.alias_of:
@@ -69,9 +69,9 @@ def in_order(specs: Mapping[str, TensorSpec]) -> list[TensorSpec]:
     return [specs[name] for name in sorted(specs, key=natural_key)]
 
 
-def _figures(s: Statistics) -> str:
+def _figures(s: Statistics, dtype: str) -> str:
     text = " ".join(f"{label}={_number(value)}" for label, value in
-                    (("mean", s.mean), ("std", s.std), ("min", s.min), ("max", s.max)))  # fmt: skip
+                    (("mean", known_mean(s, dtype)), ("std", s.std), ("min", s.min), ("max", s.max)))  # fmt: skip
     for label, count in (("NaN", s.nan_count), ("+Inf", s.pos_inf_count), ("-Inf", s.neg_inf_count)):
         if count:
             text += f" {label}={count}"

@@ -10,6 +10,7 @@ from diffai import api
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import ModelDiff
 from diffai.model import Absent, FetchCommand, LfsPointer, NotAModel, Unreadable
+from diffai.views.markdown import render_markdown
 from diffai.views.text import TextOptions, render_text
 
 
@@ -185,3 +186,73 @@ def test_training_tensors_fold_into_one_line() -> None:
     assert "  Weight updates: 0% of parameters modified" in lines
     assert "  Training state: changed (1 tensor, 1 value)" in lines
     assert lines[-1] == "  ~ epoch: 3 -> 4"
+
+
+def test_a_healed_nan_is_not_said_to_have_appeared_and_a_change_of_kind_is_loud() -> None:
+    old = model(20)
+    first, second, third = list(old)[:3]
+    bad = {name: value.copy() for name, value in old.items()}
+    bad[first][0, 0] = np.nan
+    assert f"  NaN or Inf healed in 1 tensor: {first}" in lines_of(bad, old)
+    assert not any("!" in line for line in lines_of(bad, old))
+    worse = {name: value + np.float32(1) for name, value in bad.items()}
+    worse[first][0, 0], worse[second][0, 0], worse[third][0, 0] = np.inf, np.nan, np.nan
+    lines = lines_of(bad, worse)
+    assert len(lines) < 20  # folded
+    assert lines[1:3] == [
+        f"  ! NaN or Inf appeared in 2 tensors: {second}, {third}",
+        f"  ! NaN or Inf changed kind in 1 tensor: {first}",
+    ]
+
+
+def test_a_folded_line_keeps_its_largest_relative_l2_beside_one_from_zero() -> None:
+    old = {f"l.{i}.w": np.full((2, 2), 1 + i, "f4") for i in range(50)}
+    new = {name: value + np.float32(1) for name, value in old.items()}
+    old["l.7.w"] = np.zeros((2, 2), "f4")
+    (line,) = [line for line in lines_of(old, new) if line.startswith("  ~")]
+    assert line == "  ~ l.[0-49].w  x50  relative L2 0.02..1.0000 (most: l.0.w), n/a for 1"
+
+
+def test_a_value_that_was_infinite_before_a_cast_did_not_overflow() -> None:
+    old = {"w": np.array([1, np.inf, 3], "f2")}
+    assert "  ~ w: dtype=F16 -> F32 (lossless)" in lines_of(old, {"w": old["w"].astype("f4")})
+    moved = old["w"].astype("f4") + np.array([1, 0, 0], "f4")
+    assert "overflow" not in "".join(lines_of(old, {"w": moved}))
+    came = np.array([np.inf, np.inf, 3], "f4")
+    assert "overflow" not in "".join(lines_of(old, {"w": came}))
+    wide = {"w": np.array([70_000, np.inf, 3], "f4")}
+    with np.errstate(over="ignore"):
+        assert "1 overflowed" in "".join(lines_of(wide, {"w": wide["w"].astype("f2")}))
+
+
+def test_training_state_is_one_line_and_no_structure() -> None:
+    from diffai.model import TensorSpec
+
+    def opened(moments: int) -> Any:
+        checkpoint = api.open_checkpoint(
+            {"w": np.ones(2, "f4")} | {f"optimizer.state.{i}": np.ones(2, "f4") for i in range(moments)}
+        )
+        for name, spec in list(checkpoint.tensors.items()):
+            role = "training" if name.startswith("optimizer") else "weight"
+            checkpoint.tensors[name] = TensorSpec(name, spec.dtype, spec.shape, spec.nbytes, role=role)  # type: ignore[index]
+        return checkpoint
+
+    diff = api.compare(opened(18), opened(0))
+    assert diff.structure_changes == 0
+    lines = render_text(diff)
+    assert "  No structural changes" in lines
+    assert "  Training state: dropped (18 tensors)" in lines
+    assert not any(line.startswith("  -") for line in lines)
+    assert "**Training state:** dropped (18 tensors)" in render_markdown(diff)
+    assert "  Training state: added (18 tensors)" in render_text(api.compare(opened(0), opened(18)))
+
+
+def test_a_mean_has_no_digits_that_rounding_made() -> None:
+    rng = np.random.default_rng(1)
+    half = rng.normal(0, 1, 50_000).astype("f4")
+    old = np.concatenate([half, -half])
+    new = np.concatenate([2 * half, -half - half])
+    rng.shuffle(old)
+    rng.shuffle(new)
+    (line,) = [line for line in lines_of({"w": old}, {"w": new}) if line.startswith("  ~")]
+    assert line.startswith("  ~ w: mean=0.0000->0.0000, std=")
