@@ -34,6 +34,7 @@ from diffai.comparison.result import (
     Totals,
     ValueChange,
 )
+from diffai.comparison.selection import require_selection
 from diffai.errors import DiffaiError, FormatError, SourceError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Limits
 from diffai.model import Checkpoint, Delta, Statistics, TensorSpec
@@ -101,6 +102,7 @@ def compare(
     Raises:
         SourceError: a path does not exist, cannot be read, or changed while being read.
         FormatError: a side is no readable model (with reason, tensor and byte offset).
+        UsageError: ``path`` or ``filter`` of the options choose no tensor of either side.
         DiffaiError: an LFS object is not downloaded; the text names the command that brings it.
 
     >>> import numpy as np
@@ -116,7 +118,9 @@ def compare(
             for side in (left, right):
                 if side.state is not None:
                     raise DiffaiError(f"{side.label}: {describe_state(side.state)}")
-            return compare_models(left, right, options or CompareOptions(), progress)
+            diff = compare_models(left, right, options or CompareOptions(), progress)
+            require_selection(diff)
+            return diff
         finally:
             _close(right.checkpoint, new)
     finally:

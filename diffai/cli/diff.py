@@ -19,6 +19,7 @@ from diffai.cli.options import (
     write_lines,
 )
 from diffai.comparison.result import CompareOptions, DirectoryDiff, ModelDiff
+from diffai.comparison.selection import require_selection
 from diffai.config import Settings
 from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, UsageError
 from diffai.frozen import replace
@@ -77,6 +78,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
     compare_options = _compare_options(settings, given, machine=kind != "text")
+
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
         return _compare(words, split, settings, options, input_format, staged=given["staged"])
 
@@ -86,8 +88,14 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         headers = replace(compare_options, shape_only=True, statistics="none")
         fetch_missing(lambda: _states(compare, headers))
     diff = compare(compare_options)
+    require_selection(diff)
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
+    elif diff.hidden:  # said even then: what a clone hides is never silent
+        from diffai.views.text import hidden_lines
+
+        for line in hidden_lines(diff.hidden):
+            click.echo(line, err=True)
     return _exit_code(diff, asked=given["exit_code"] or given["quiet"])
 
 
@@ -109,6 +117,7 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         ignore=given["ignore_keys_regex"],
         ignore_globs=settings.ignore,
         ignore_origin=settings.origin("ignore"),
+        committed=settings.committed_tolerances,
         statistics="none" if given["quiet"] else "all" if details else "few",
         few_limit=max(settings.fold_above, 1),
         threads=settings.threads,
@@ -221,8 +230,8 @@ def _write(
 
 
 def _exit_code(diff: ModelDiff | DirectoryDiff, *, asked: bool) -> int:
-    """2 beats 1 beats 0."""
-    trouble = not diff.comparable if isinstance(diff, ModelDiff) else diff.unreadable > 0
-    if trouble:
+    """2 beats 1 beats 0: a side that could not be read, or, when asked, values that a limit kept from being read."""
+    models = [diff] if isinstance(diff, ModelDiff) else [file.diff for file in diff.files if file.unread]
+    if diff.unread and (asked or any(model is None or not model.comparable for model in models)):
         return EXIT_TROUBLE
     return EXIT_DIFFERENT if asked and diff.differs else EXIT_OK

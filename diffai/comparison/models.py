@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress, islice, pairwise
 
@@ -19,10 +18,10 @@ from diffai.comparison.result import (
     TensorChange,
     count_elements,
 )
+from diffai.comparison.selection import Selection, within_tolerance
 from diffai.comparison.tensors import classify, count
-from diffai.errors import UsageError
 from diffai.frozen import replace
-from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, Scalar, TensorSpec, TensorSummary
+from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, TensorSpec, TensorSummary
 from diffai.models.inputs import Input
 
 __all__ = ["SHAPES_ONLY", "Input", "Progress", "Values", "compare_models"]
@@ -61,7 +60,7 @@ def compare_models(
         UsageError: a regular expression in the options is wrong.
 
     """
-    selection = _Selection.of(options)
+    selection = Selection(options)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
@@ -76,11 +75,12 @@ def compare_models(
     for side in (old, new):
         if side.checkpoint is not None and not options.shape_only:
             side.checkpoint.verify_unchanged()
-    left_out = (*selection.left_out(), *work.left_out, *facets.left_out)
+    totals = count(tensors)
+    left_out = (*selection.left_out(), *work.left_out, *facets.left_out, *within_tolerance(options, totals))
     return ModelDiff(
-        *sides, options, tensors, facets.metadata, facets.training, left_out, count(tensors), facets.classes,
+        *sides, options, tensors, facets.metadata, facets.training, left_out, totals, facets.classes,
         facets.graph, facets.facts, facets.parts, facets.not_expressible,
-        True if old.identity and old.identity == new.identity else None,
+        True if old.identity and old.identity == new.identity else None, selection.nearest(left_specs, right_specs),
     )  # fmt: skip
 
 
@@ -129,71 +129,6 @@ def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None
         side.checkpoint.problems,
         identity=side.identity,
     )
-
-
-class _Selection:
-    """Which names are compared, and how many were left out by which filter."""
-
-    def __init__(self, options: CompareOptions) -> None:
-        self._options = options
-        self._filter = _compile(options.filter, "--filter") if options.filter else None
-        self._ignore = [
-            (_compile(pattern, "--ignore-keys-regex"), f"ignored by --ignore-keys-regex {pattern}")
-            for pattern in options.ignore
-        ]
-        if options.ignore_globs:
-            from fnmatch import translate
-
-            origin = options.ignore_origin or "configuration"
-            self._ignore += [
-                (re.compile(translate(glob)), f"ignored by {glob!r} ({origin})") for glob in options.ignore_globs
-            ]
-        self._seen: dict[str, set[str]] = {}
-
-    @classmethod
-    def of(cls, options: CompareOptions) -> _Selection:
-        return cls(options)
-
-    def specs(self, checkpoint: Checkpoint | None) -> Mapping[str, TensorSpec]:
-        if checkpoint is None:
-            return {}
-        if not (self._filter or self._ignore or self._options.path):
-            return checkpoint.tensors
-        return {name: spec for name, spec in checkpoint.tensors.items() if self._keeps(name)}
-
-    def keys(self, values: Mapping[str, Scalar] | Mapping[str, str]) -> Mapping[str, Scalar]:
-        if not self._ignore:
-            return values
-        return {key: value for key, value in values.items() if not self._ignored(key)}
-
-    def left_out(self) -> tuple[LeftOut, ...]:
-        return tuple(LeftOut("tensors or keys", len(names), why) for why, names in self._seen.items())
-
-    def _keeps(self, name: str) -> bool:
-        prefix = self._options.path
-        if prefix and not (name == prefix or name.startswith(prefix if prefix.endswith(".") else prefix + ".")):
-            return self._leave(name, f"outside --path {prefix}")
-        if self._filter and not self._filter.search(name):
-            return self._leave(name, f"do not match --filter {self._options.filter}")
-        return not self._ignored(name)
-
-    def _ignored(self, name: str) -> bool:
-        for pattern, why in self._ignore:
-            if pattern.search(name):
-                self._leave(name, why)
-                return True
-        return False
-
-    def _leave(self, name: str, why: str) -> bool:
-        self._seen.setdefault(why, set()).add(name)
-        return False
-
-
-def _compile(pattern: str, what: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"{what}: {pattern!r} is not a regular expression: {error}") from error
 
 
 class _Comparison:
@@ -294,7 +229,10 @@ class _Comparison:
             self._old.checkpoint,
             self._new.checkpoint,
             pairs,
-            NumericOptions(options.epsilon, options.rtol, options.threads, statistics, norms=options.update_size),
+            NumericOptions(
+                options.epsilon, options.rtol, options.threads, statistics, norms=options.update_size,
+                rtol_at_roundoff=options.rtol_at_roundoff,
+            ),
             self._tick if self._progress else None,
         )
 

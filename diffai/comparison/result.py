@@ -34,6 +34,8 @@ class CompareOptions:
         ignore: regular expressions; tensors, metadata and training keys that match (searched) are left out.
         ignore_globs: the same as globs over whole names (``*.num_batches_tracked``), as configuration has them.
         ignore_origin: where ``ignore_globs`` come from, for the output.
+        committed: (name, file and line) of ``epsilon``, ``rtol`` and ``ignore`` where a file of the clone set them.
+        rtol_at_roundoff: ``rtol`` counts up to the unit roundoff of a pair's dtype (the coarser of two).
         find_renames: pair unmatched names by a rule that many share, by digest and by values.
         statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` only where at
             most ``few_limit`` tensors differ (a folded output shows none); ``none`` never.
@@ -52,12 +54,18 @@ class CompareOptions:
     ignore: tuple[str, ...] = ()
     ignore_globs: tuple[str, ...] = ()
     ignore_origin: str = ""
+    committed: tuple[tuple[str, str], ...] = ()
+    rtol_at_roundoff: bool = False
     find_renames: bool = True
     statistics: Literal["all", "few", "none"] = "all"
     few_limit: int = 40
     threads: int = 0
     max_bytes: int = 0
     update_size: bool = False
+
+    def committed_origin(self, name: str) -> str:
+        """File and line where a clone set an option; "" where it did not."""
+        return dict(self.committed).get(name, "")
 
 
 @frozen
@@ -158,11 +166,15 @@ class PartsChange:
 
 @frozen
 class LeftOut:
-    """Something that was not compared, with its reason; every limit and filter that acted is one of these."""
+    """Something that was not compared, with its reason; every limit and filter that acted is one of these.
+
+    ``origin`` is file and line where a setting of the clone did it; "" where the user or a limit did.
+    """
 
     what: str
     count: int
     reason: str
+    origin: str = ""
 
 
 @frozen
@@ -228,6 +240,7 @@ class ModelDiff:
         parts: parts that repeat, where any side has them and they are not all identical.
         not_expressible: facets that one side says something of and the other side's format cannot hold.
         same_bytes: whether both files have the same bytes; None where that was not looked at.
+        nearest: where ``path`` or ``filter`` chose no tensor, the nearest name ("" = none is near); else None.
     """
 
     old: Side
@@ -244,6 +257,7 @@ class ModelDiff:
     parts: tuple[PartsChange, ...] = ()
     not_expressible: tuple[str, ...] = ()
     same_bytes: bool | None = None
+    nearest: str | None = None
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:
@@ -270,7 +284,8 @@ class ModelDiff:
     def equal(self) -> bool | None:
         """Whether both sides are equal: the same bytes, or all was compared and nothing differs.
 
-        None where that is not known: a side with other bytes could not be read, or values were not compared.
+        None where that is not known: a side with other bytes could not be read, values were not compared, or a
+        setting of the clone hides something.
         """
         from diffai.model import Absent
 
@@ -283,12 +298,19 @@ class ModelDiff:
             return None
         if self.differs:
             return False
-        return None if self.totals.uncompared or self.totals.training.uncompared else True
+        return None if self.hidden or self.totals.uncompared or self.totals.training.uncompared else True
+
+    @property
+    def hidden(self) -> tuple[LeftOut, ...]:
+        """What settings of the clone left out or let count as equal; the user did not ask for it."""
+        return tuple(left for left in self.left_out if left.origin)
 
     @property
     def unread(self) -> bool:
         """Whether it is not known if both are equal although this was asked: something could not be read."""
-        return self.equal is None and not (self.comparable and self.options.shape_only)
+        if self.equal is not None or not self.comparable:
+            return self.equal is None
+        return bool(self.totals.uncompared or self.totals.training.uncompared) and not self.options.shape_only
 
     @property
     def structure_changes(self) -> int:
@@ -360,6 +382,15 @@ class DirectoryDiff:
     def unread(self) -> bool:
         """Whether a file could not be read, on either side or alone."""
         return any(f.unread for f in self.files)
+
+    @property
+    def hidden(self) -> tuple[LeftOut, ...]:
+        """What settings of the clone hid in all files together."""
+        counts: dict[tuple[str, str, str], int] = {}
+        for left in [left for file in self.files if file.diff is not None for left in file.diff.hidden]:
+            key = (left.what, left.reason, left.origin)
+            counts[key] = counts.get(key, 0) + left.count
+        return tuple(LeftOut(what, count, reason, origin) for (what, reason, origin), count in counts.items())
 
     @property
     def unreadable(self) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from diffai.comparison.names import natural_key
 from diffai.comparison.result import count_dtypes
-from diffai.errors import DiffaiError, UsageError
+from diffai.comparison.selection import compiled, nearest_name, nothing_chosen
+from diffai.errors import DiffaiError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Problem, Scalar, State, TensorSpec, TensorSummary
@@ -70,13 +70,10 @@ def show_model(
     Raises:
         NotOpenedError: it is no readable checkpoint.
         SourceError: it does not exist, or changed while being read.
-        UsageError: the pattern is no regular expression.
+        UsageError: the pattern is no regular expression, or matches no tensor.
 
     """
-    try:
-        wanted = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--filter {pattern!r} is not a regular expression: {error}") from error
+    wanted = compiled(pattern, "--filter")
     side = open_input(word, limits, input_format)
     if side.checkpoint is None:
         assert side.state is not None
@@ -84,6 +81,8 @@ def show_model(
     checkpoint = side.checkpoint
     try:
         specs = [spec for name, spec in checkpoint.tensors.items() if wanted.search(name)]
+        if not specs and checkpoint.tensors:
+            raise nothing_chosen("--filter", pattern, nearest_name(pattern, checkpoint.tensors))
         specs.sort(key=lambda spec: natural_key(spec.name))
         summaries = [TensorSummary()] * len(specs)
         if statistics or digests:

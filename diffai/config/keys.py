@@ -112,6 +112,12 @@ class Settings:
         """The same where a file of the clone set it; "" where the user did, or nobody."""
         return self.origin(name) if name in self.committed else ""
 
+    @property
+    def committed_tolerances(self) -> tuple[tuple[str, str], ...]:
+        """(name, origin) of what hides differences and was set by a file of a clone that the user does not trust."""
+        names = [] if self.trust_repository else ["epsilon", "rtol", "ignore"]
+        return tuple((name, self.origin(name)) for name in names if name in self.committed)
+
 
 @frozen
 class Key:

@@ -49,6 +49,8 @@ class GitEnvironment:
             shape_only=s.shape_only,
             ignore_globs=s.ignore,
             ignore_origin=s.origin("ignore"),
+            committed=s.committed_tolerances,
+            rtol_at_roundoff="rtol" in dict(s.committed_tolerances),
             statistics="few",
             few_limit=max(s.fold_above, 1) if not s.tensor_details else 1 << 30,
             threads=s.threads,

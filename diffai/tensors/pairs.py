@@ -11,7 +11,7 @@ from diffai.model import DTYPE_BITS, Checkpoint, PairFigures, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.delta import Difference, Rule, compare_values
-from diffai.tensors.dtypes import FAST_LIMITS, Array, decode32, decode64, has_values
+from diffai.tensors.dtypes import FAST_LIMITS, FLOATS, Array, decode32, decode64, has_values
 from diffai.tensors.fast import Known, compare_rows, in_range, summarise_row
 from diffai.tensors.joined import IDENTICAL, finish_joined
 from diffai.tensors.rounding import is_lossless, round32
@@ -27,6 +27,7 @@ class NumericOptions:
         threads: 0 chooses by the processors and the amount of work.
         statistics: set both sides' Statistics on every pair that is not identical.
         norms: set the norm of every pair that is identical.
+        rtol_at_roundoff: rtol counts up to the unit roundoff of a pair's dtype, of two the coarser.
     """
 
     epsilon: float = 0.0
@@ -34,6 +35,7 @@ class NumericOptions:
     threads: int = 0
     statistics: bool = True
     norms: bool = False
+    rtol_at_roundoff: bool = False
 
 
 _PROBE = 4096  # bytes compared first: changed tensors nearly always differ there
@@ -109,6 +111,11 @@ class Kind:
         return not self.as_bytes and "F4" not in (self.old, self.new)
 
 
+def unit_roundoff(pair: Pair) -> float:
+    """Half the distance from 1 to the next value, of the coarser dtype of two; 0 for integers (Higham 2002, 2.2)."""
+    return max((2.0 ** -FLOATS[spec.dtype].precision for spec in pair if spec.dtype in FLOATS), default=0.0)
+
+
 def same_bytes(left: Array, right: Array) -> bool:
     """Whether two uint8 arrays of equal length are equal; quick to say no."""
     if not np.array_equal(left[:_PROBE], right[:_PROBE]):
@@ -138,7 +145,8 @@ class Comparer:
         for pair in pairs:
             key = (pair[0].dtype, pair[0].values, pair[1].dtype, pair[1].values)
             if key not in known:
-                known[key] = Kind.of(pair, options.epsilon, options.rtol)
+                rtol = min(options.rtol, unit_roundoff(pair)) if options.rtol_at_roundoff else options.rtol
+                known[key] = Kind.of(pair, options.epsilon, rtol)
             self.kinds.append(known[key])
         # Elements to compare, or bytes that both sides have where there are no values.
         self.counts = [

@@ -17,7 +17,7 @@ from diffai.views.fold import fold, fold_line
 from diffai.views.lines import describe_events, structure_line, symbol, tensor_line, value_line
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, percent, plural, ratio, size
-from diffai.views.text import dtypes_text
+from diffai.views.text import dtypes_text, hidden_lines, no_other_differences
 
 _UNFOLDED = 40
 _MOST_ROWS = 200
@@ -55,6 +55,8 @@ def model_lines(diff: ModelDiff) -> list[str]:
              for which, side in (("old", diff.old), ("new", diff.new)) for problem in side.problems
              if problem.severity == "error"]  # fmt: skip
     lines += [""] if lines else []
+    hidden = hidden_lines(diff.hidden)
+    lines += [f"> **{plain(line)}**" for line in hidden] + ([""] if hidden else [])
     if not diff.differs:
         return [*lines, _no_differences(diff), "", *_notes(diff)]
     return [*lines, *_summary(diff), "", *_tensors(diff), *_values(diff), *_notes(diff)]
@@ -66,6 +68,8 @@ def _reason(side: Side) -> str:
 
 def _no_differences(diff: ModelDiff) -> str:
     totals = diff.totals
+    if diff.hidden:
+        return f"{no_other_differences(diff)}."
     if totals.uncompared or totals.training.uncompared:
         return "No differences found in names, shapes and dtypes (values were not compared)."
     if totals.tolerated:
@@ -172,8 +176,8 @@ def _headline(diff: ModelDiff) -> str:
 
 def _notes(diff: ModelDiff) -> list[str]:
     """What was left out or tolerated: always said."""
-    notes = [f"{left.count:,} {left.what}: {left.reason}" for left in diff.left_out]
-    if diff.totals.tolerated:
+    notes = [f"{left.count:,} {left.what}: {left.reason}" for left in diff.left_out if not left.origin]
+    if diff.totals.tolerated and not any(left.what == "values" for left in diff.hidden):
         notes.append(f"{plural(diff.totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
     return [*(f"> {plain(note)}" for note in notes), ""] if notes else []
 

@@ -11,7 +11,10 @@ from diffai.views.style import change_percent, escape, paint, percent, plural, r
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffai.analyses.casts import CastGroup
+    from diffai.comparison.result import LeftOut
     from diffai.views.fold import Fold
 
 _FEWEST_FOLDED = 40
@@ -46,7 +49,7 @@ def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[s
     states = [s for s in (diff.old, diff.new) if s.state is not None and not isinstance(s.state, Absent)]
     if states:
         return _states(diff, options)
-    lines = _problems(diff, options)
+    lines = _problems(diff, options) + hidden_lines(diff.hidden, color=options.color)
     if not diff.differs:
         return [*lines, *_no_differences(diff, options)]
     body = _Body(diff, options)
@@ -114,7 +117,9 @@ def _problems(diff: ModelDiff, options: TextOptions) -> list[str]:
 
 def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
     totals = diff.totals
-    if totals.uncompared or totals.training.uncompared:
+    if diff.hidden:  # nothing is said of what was compared with such a setting, or not at all
+        text = no_other_differences(diff)
+    elif totals.uncompared or totals.training.uncompared:
         text = "No differences found in names, shapes and dtypes (values were not compared)"
     elif totals.tolerated:
         text = "No differences found (within epsilon tolerance)"
@@ -126,6 +131,24 @@ def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
     if options.verbose and diff.new.state is None:
         lines.append(f"  {describe_side(diff.new)}")
     return lines + _Body(diff, options).notes(quiet_uncompared="values were not compared" in text)
+
+
+def hidden_lines(hidden: Sequence[LeftOut], *, color: bool = False) -> list[str]:
+    """What settings of the clone hide: counted, with value and file, before anything else is said."""
+    counted = [f"{left.count:,} {left.what} {left.reason}" for left in hidden]
+    text = f"! hidden by settings of the repository: {escape('; '.join(counted), longest=1000)}"
+    return [paint(text, "!", color)] if counted else []
+
+
+def no_other_differences(diff: ModelDiff) -> str:
+    """What can be said of a pair without difference of which settings of the clone hide something."""
+    clean = sum(change.status[0] in ("identical", "equal") and not _tolerated(change) for change in diff.tensors)
+    return f"No differences found in the other {plural(clean, 'tensor')}" if clean else "Nothing else was compared"
+
+
+def _tolerated(change: TensorChange) -> bool:
+    figures = change.figures
+    return figures is not None and figures.delta is not None and figures.delta.tolerated_count > 0
 
 
 class _Body:
@@ -296,15 +319,18 @@ class _Body:
     def notes(self, *, quiet_uncompared: bool = False) -> list[str]:
         """What was left out, tolerated or hidden: always said."""
         options, totals = self.options, self.diff.totals
+        left_out = [
+            n for n in self.diff.left_out
+            if not n.origin and not (quiet_uncompared and n.what == "tensor pairs" and self.diff.options.shape_only)
+        ]  # fmt: skip
         notes = [f"{plural(n.count, n.what.removesuffix('s'))}: {n.reason}" if n.what == "tensor pairs"
-                 else f"{n.count:,} {n.what} {n.reason}" for n in self.diff.left_out
-                 if not (quiet_uncompared and n.what == "tensor pairs" and self.diff.options.shape_only)]  # fmt: skip
+                 else f"{n.count:,} {n.what} {n.reason}" for n in left_out]  # fmt: skip
         if self.small:
             notes.append(
                 f"{plural(self.small, 'small change')} below relative L2 {options.threshold:g} hidden"
                 " (filter_small_changes)"
             )
-        if totals.tolerated and self.diff.differs:
+        if totals.tolerated and self.diff.differs and not any(n.what == "values" for n in self.diff.hidden):
             notes.append(f"{plural(totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
         return [paint(f"  ({note})", "…", options.color) for note in notes]
 
@@ -327,7 +353,7 @@ def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) 
     for file in diff.files:
         if file.status == "compared" and file.diff is not None and not file.diff.differs:
             same += 1
-            if not (options.verbose or options.tensor_details):
+            if not (options.verbose or options.tensor_details or file.diff.hidden):
                 continue
         lines += _file(file, options)
     lines.append(_summary(diff, same))
@@ -362,11 +388,13 @@ def _summary(diff: DirectoryDiff, same: int) -> str:
               ("added", "removed", "compared", "unreadable")}  # fmt: skip
     changed = counts["compared"] - (same - diff.same_models)
     alike = sum(1 for f in diff.files if f.status == "compared" and f.diff and _only_headers(f.diff))
+    hidden = sum(1 for f in diff.files if f.diff and f.diff.hidden and not f.diff.differs and not _only_headers(f.diff))
     parts = [
         f"{count:,} {word}"
         for count, word in (
             (changed, "changed"), (counts["added"], "added"), (counts["removed"], "removed"),
-            (same - alike, "unchanged"), (alike, "alike in names, shapes and dtypes"),
+            (same - alike - hidden, "unchanged"), (alike, "alike in names, shapes and dtypes"),
+            (hidden, "unchanged but for what settings hide"),
             (counts["unreadable"], "not readable"),
         )
         if count
