@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import click
@@ -103,6 +104,7 @@ def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> N
     """The histories of all models asked for, in one format."""
     logs: list[ModelLog] = []
     many = len(request.models) > 1
+    width = shutil.get_terminal_size().columns  # before a pager takes the terminal over
     with paged():
         for position, model in enumerate(request.models):
             try:
@@ -119,7 +121,9 @@ def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> N
                 from diffai.views.style import escape, paint
 
                 heading = [paint(escape(log.path), "#", request.color), ""] if many else []
-                lines = log_lines(log, color=request.color, detail=request.options.detail, verbose=verbose)
+                lines = log_lines(
+                    log, color=request.color, detail=request.options.detail, verbose=verbose, width=width
+                )
                 write_lines([*([""] if position and many else []), *heading, *lines])
         if format_ != "text":
             write(_written(logs, format_))

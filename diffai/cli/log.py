@@ -19,8 +19,8 @@ Examples:
   diffai log --format csv -- model.safetensors > history.csv
 
 \b
-Figures, over all parameters that two versions have in the same shape:
-  relative L2  size of the update: L2(new - old) / L2(old)
+Figures, over all parameters that two versions have in the same shape; n/c where these are less than half:
+  update size  L2(new - old) / L2(old), without buffers and training state
   cosine       of old and new weights as vectors
   drift        L2(new - first) / L2(first), first = the oldest version in the range
   against the update before   cosine of this update and the last: near 1 it goes on, near -1 it turns back"""

@@ -15,6 +15,19 @@ class _Link:
     version: Version
     base: _Link | None
     renames: Mapping[str, str]
+    in_first: Mapping[str, str]
+    """Name in the first version by name in this one, where they differ; "" where another took the name over."""
+
+    @classmethod
+    def to(cls, version: Version, base: _Link | None, renames: Mapping[str, str]) -> _Link:
+        """The link of a version that was compared with ``base``."""
+        earlier = base.in_first if base is not None else {}
+        if not renames:
+            return cls(version, base, renames, earlier)
+        # What has a name now that another tensor had before is something else.
+        own = {**dict.fromkeys(set(renames.values()) - renames.keys(), ""), **renames}
+        in_first = {now: earlier.get(then, then) for now, then in own.items()}
+        return cls(version, base, renames, {**earlier, **in_first})
 
 
 @dataclass(slots=True)
@@ -42,9 +55,9 @@ class Chain:
         """
         below = self._link(base) if base is not None else None
         if same and below is not None:
-            self.links[_key(version)] = _Link(version, below.base, below.renames)
+            self.links[_key(version)] = _Link.to(version, below.base, below.renames)
         else:
-            self.links[_key(version)] = _Link(version, below, renames or {})
+            self.links[_key(version)] = _Link.to(version, below, renames or {})
 
     def add_unreadable(self, version: Version, base: Version | None) -> None:
         """Go on to a version that cannot be read."""
@@ -79,21 +92,12 @@ class Chain:
         """Name in the version before by name in ``version``, where they differ."""
         return self._link(version).renames if version is not None else {}
 
-    def names_in_first(self, version: Version | None) -> dict[str, str]:
+    def names_in_first(self, version: Version | None) -> Mapping[str, str]:
         """Name in the first version by name in ``version``, where they differ; "" where another took the name over."""
-        names: dict[str, str] = {}
-        link = self._link(version) if version is not None else None
-        while link is not None:
-            renames = link.renames
-            gone = set(renames.values()) - renames.keys()  # what has such a name now is something else
-            names = {now: renames.get(then, "" if then in gone else then) for now, then in names.items()} | {
-                now: then for now, then in [*renames.items(), *((name, "") for name in gone)] if now not in names
-            }
-            link = link.base
-        return names
+        return self._link(version).in_first if version is not None else {}
 
     def _link(self, version: Version) -> _Link:
-        return self.links.get(_key(version)) or _Link(version, None, {})
+        return self.links.get(_key(version)) or _Link.to(version, None, {})
 
 
 def _key(version: Version) -> str:

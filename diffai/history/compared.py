@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
@@ -14,50 +14,23 @@ from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.entries import Level, LogOptions
-from diffai.history.figures import Figures, Movement, decode_figures, encode_figures, figures_of, movement_of
+from diffai.history.figures import CommitFigures, Movement, decode_figures, encode_figures, figures_of, movement_of
+from diffai.history.plan import Coming, Need
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.model import Absent, Checkpoint, State
 
 if TYPE_CHECKING:
     from diffai.history.together import Together
-    from diffai.history.trajectory import Row
-
-
-@frozen
-class Need:
-    """One commit of a walk: the versions its figures depend on, and the names that two of them have otherwise.
-
-    Attributes:
-        old, new: what is compared; None where the model was not there.
-        before: the version before ``old``; first: the first one of the walk. None where there is none.
-        names_before: name in ``before`` by name in ``old``, where they differ; names_first: the same for ``first``.
-    """
-
-    old: Version | None
-    new: Version | None
-    before: Version | None = None
-    first: Version | None = None
-    names_before: tuple[tuple[str, str], ...] = ()
-    names_first: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def versions(self) -> tuple[Version | None, ...]:
-        """In the order current, previous, before, first."""
-        return (self.new, self.old, self.before, self.first)
 
 
 @frozen
 class Compared:
     """Figures and, where they were asked for, the whole comparison; or the ``state`` for which there are none."""
 
-    figures: Figures | None = None
+    figures: CommitFigures | None = None
     diff: ModelDiff | None = None
     state: State | None = None
-
-
-Coming = Callable[[], Iterable[Need]]
-"""The commit at hand and those that follow it in the walk, as far as they are asked for."""
 
 
 class Comparisons:
@@ -74,8 +47,9 @@ class Comparisons:
         self._versions, self._options, self._store = versions, options, store
         pattern = f"\\A{translate(options.tensor)}" if options.tensor else ""
         self._compare = CompareOptions(
-            filter=pattern, threads=options.threads, statistics="few" if options.detail else "none"
-        )
+            filter=pattern, threads=options.threads, statistics="few" if options.detail else "none",
+            update_size=options.level == "values",
+        )  # fmt: skip
         self._growing = growing
         self._together: Together | None = None
 
@@ -126,35 +100,26 @@ class Comparisons:
         self, need: Need, a: Input, b: Input, coming: Coming, progress: Callable[[float], None] | None
     ) -> tuple[ModelDiff, Movement]:
         """The comparison, and how far the weights moved: together with coming commits, or by itself."""
-        if self._together is None:
-            from diffai.history.together import Together
+        from diffai.history.together import Together
 
+        if self._together is None:
             self._together = Together(self._versions, self._compare, growing=self._growing)
+        options = self._compare if need.old is not None else dataclasses.replace(self._compare, shape_only=True)
         found = self._together.find(need, coming, progress)
         if found is not None:
-            options = self._compare if need.old is not None else dataclasses.replace(self._compare, shape_only=True)
-            diff = compare_models(a, b, options, values=found.figures)
-            return self._in_users_words(diff), _movement_of(found.rows, found.sums)
-        return self._alone(need, a, b)
-
-    def _alone(self, need: Need, a: Input, b: Input) -> tuple[ModelDiff, Movement]:
-        """The same from versions that can be read in any order, or were copied so that they can."""
-        from diffai.history.trajectory import Checkpoints, measure, rows_of
-
-        opened = [None if version is None else self._opened(version) for version in need.versions]
-        current, previous, before, first = opened
-        assert current is not None
-        if previous is None:
-            diff = compare_models(a, b, dataclasses.replace(self._compare, shape_only=True))
+            # Also of equal bytes the norms are wanted, which were computed.
+            diff = compare_models(a, dataclasses.replace(b, identity=""), options, values=found.figures)
+            diff = dataclasses.replace(diff, new=dataclasses.replace(diff.new, identity=b.identity))
         else:
-            diff = compare_models(
-                dataclasses.replace(a, checkpoint=previous), dataclasses.replace(b, checkpoint=current), self._compare
-            )
-        versions = Checkpoints(current, previous, before, first)
-        rows = rows_of(diff, versions, dict(need.names_before), dict(need.names_first))
-        sums = measure(rows, versions, threads=self._options.threads)
-        self._versions.keep_only((need.new, need.old, need.first))
-        return self._in_users_words(diff), _movement_of(rows, sums)
+            opened = {v.key: self._opened(v) for v in need.versions if v is not None}
+            sides = [
+                side if version is None else dataclasses.replace(side, checkpoint=opened[version.key])
+                for version, side in ((need.old, a), (need.new, b))
+            ]
+            diff = compare_models(sides[0], sides[1], options)
+            found = self._together.alone(need, diff, opened)
+            self._versions.keep_only((need.new, need.old, need.first))
+        return self._in_users_words(diff), movement_of(diff, found.drift, found.turn, found.weights)
 
     def _opened(self, version: Version) -> Checkpoint:
         opened = self._versions.open(version, keep=True)
@@ -188,7 +153,7 @@ class Comparisons:
         except ValueError:
             return None
 
-    def _keep(self, need: Need, level: Level, figures: Figures, diff: ModelDiff) -> None:
+    def _keep(self, need: Need, level: Level, figures: CommitFigures, diff: ModelDiff) -> None:
         key = self._key(need, level)
         if key:
             self._store.put("pair", *key, value=encode_figures(figures))
@@ -204,14 +169,3 @@ class Comparisons:
         names = repr((need.names_before, need.names_first)) if level == "values" else ""
         contents = (version.content if version is not None else "-" for version in involved)
         return ("log", level, self._options.tensor, size, names, *contents)
-
-
-def _movement_of(rows: Sequence[Row], sums: Sequence[list[float]]) -> Movement:
-    """The movement of all weights, out of the sums of each."""
-    pairs = list(zip(rows, sums, strict=True))
-    movement = movement_of(
-        [(row.name, each) for row, each in pairs if row.current.is_parameter],
-        [each for row, each in pairs if not row.current.is_parameter],
-    )
-    shared = sum(row.current.elements for row in rows if row.current.is_parameter and row.first is not None)
-    return dataclasses.replace(movement, drift_over=shared)

@@ -9,7 +9,7 @@ from typing import Literal
 from diffai.comparison.result import ModelDiff
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
-from diffai.history.figures import Figures
+from diffai.history.figures import CommitFigures
 from diffai.history.version import Version
 from diffai.history.walk import Commit, Range
 from diffai.model import State
@@ -61,7 +61,7 @@ class LogEntry:
     commit: Commit
     kind: Kind
     version: Version | None
-    figures: Figures | None = None
+    figures: CommitFigures | None = None
     state: State | None = None
     compared_with: str = ""
     renamed_from: str = ""

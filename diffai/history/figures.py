@@ -3,56 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable
 from typing import Any
 
+from diffai.analyses.casts import casts
+from diffai.analyses.nonfinite import EventKind, events, groups
+from diffai.analyses.structure import structure
+from diffai.analyses.training import TrainingState, training_state
+from diffai.analyses.update import UpdateSize, matched, norms_of, update_size
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
-from diffai.model import Absent
+from diffai.model import Absent, Statistics, TensorSpec
 
 _MOST_NAMED = 6
-_NEAR = 0.1  # of squares
+_COMPARABLE = 0.5
+"""Share of a version's parameters below which a figure over them says nothing of the model."""
 
 
 @frozen
 class Group:
-    """The weights of one layer or module: squared norms of the update, of the version before, and of this one."""
+    """The parameters of one layer or module: L2 of their update, and of what they were, over the same elements."""
 
     name: str
     update: float
-    previous: float
-    current: float
+    old_norm: float
 
     @property
     def relative(self) -> float | None:
-        """Relative L2 of the update; None where the weights before are all zero."""
-        return ratio_of(self.update, self.previous)
+        """The size of its update, L2(new - old) / L2(old); None where the weights before are all zero."""
+        return self.update / self.old_norm if self.old_norm else None
+
+
+@frozen
+class Figure:
+    """One figure over the parameters that the versions it compares have in the same shape.
+
+    Attributes:
+        value: None where it is not defined, not known, or not comparable.
+        parameters: how many it is of.
+        comparable: False where these are less than half of the version's parameters.
+    """
+
+    value: float | None = None
+    parameters: int = 0
+    comparable: bool = True
 
 
 @frozen
 class Movement:
-    """How far the weights moved, over the parameters that both versions have in the same shape.
+    """How far the weights moved.
 
     Attributes:
-        relative_l2: L2(new - old) / L2(old).
-        cosine: of old and new as vectors.
+        update: the update size (see :mod:`diffai.analyses.update`); cosine: of old and new as vectors.
+        drift: the same figure as the update size, from the first version.
+        turn: cosine of this update and the one before it; near 1 it goes on, near -1 it turns back.
         norm: L2 of all parameters of this version.
-        drift: L2(new - first) / L2(first), over the parameters that both have in the same shape.
-        update_cosine: of this update and the one before it; near 1 it goes on, near -1 it turns back.
-        nonfinite: elements of this version that are NaN or infinite.
+        nonfinite: elements of this version's weights that are NaN or infinite.
+        events: kinds of non-finite event and tensors to which it happened (see :mod:`diffai.analyses.nonfinite`).
         groups: by layer or module, in the order of the model.
-        drift_over: parameters that the drift is of; -1 = not known.
     """
 
-    relative_l2: float | None = None
-    cosine: float | None = None
+    update: Figure = Figure()
+    cosine: Figure = Figure()
+    drift: Figure = Figure()
+    turn: Figure = Figure()
     norm: float | None = None
-    drift: float | None = None
-    update_cosine: float | None = None
     nonfinite: int = 0
+    events: tuple[tuple[EventKind, int], ...] = ()
     groups: tuple[Group, ...] = ()
-    drift_over: int = -1
 
     @property
     def largest(self) -> Group | None:
@@ -60,9 +78,15 @@ class Movement:
         moved = [group for group in self.groups if group.update > 0]
         return max(moved, key=lambda g: math.inf if g.relative is None else g.relative, default=None)
 
+    @property
+    def not_comparable(self) -> tuple[str, ...]:
+        """The figures that are none because they would be of less than half of the parameters."""
+        figures = (("update_size", self.update), ("drift", self.drift), ("update_cosine", self.turn))
+        return tuple(name for name, figure in figures if not figure.comparable)
+
 
 @frozen
-class Figures:
+class CommitFigures:
     """A version of a model, and what changed in it since the version it is compared with.
 
     Attributes:
@@ -72,7 +96,8 @@ class Figures:
         modified, compared: parameters whose values differ, of those compared.
         casts: (old dtype, new dtype, tensors).
         reshapes: (name, old shape, new shape), the first few.
-        metadata, training: keys whose values differ.
+        metadata: keys whose values differ; classes, graph: the same of these facets, which are structure.
+        training: what happened to training state; None for nothing.
         renames: (name before, name now).
         movement: None where values were not looked at.
         level: how far was looked: ``header``, ``digest`` or ``values``.
@@ -98,14 +123,17 @@ class Figures:
     casts: tuple[tuple[str, str, int], ...] = ()
     reshapes: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     metadata: int = 0
-    training: int = 0
+    classes: int = 0
+    graph: int = 0
+    training: TrainingState | None = None
     renames: tuple[tuple[str, str], ...] = ()
     movement: Movement | None = None
 
     @property
     def structural(self) -> bool:
-        """Whether tensors came, went, or changed name, shape or dtype."""
-        return bool(self.added or self.removed or self.renamed or self.reshaped or self.cast)
+        """Whether tensors of the model came, went, or changed name, shape or dtype, or its classes or graph changed."""
+        tensors = self.added or self.removed or self.renamed or self.reshaped or self.cast
+        return bool(tensors or self.classes or self.graph)
 
     @property
     def differs(self) -> bool:
@@ -113,82 +141,68 @@ class Figures:
         return self.structural or bool(self.changed or self.metadata or self.training)
 
 
-def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> Figures:
+def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> CommitFigures:
     """The figures of a comparison."""
     side = diff.old if isinstance(diff.new.state, Absent) else diff.new
-    casts: dict[tuple[str, str], int] = {}
-    reshapes: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
-    for change in diff.tensors:
-        if change.old is None or change.new is None:
-            continue
-        if "cast" in change.status:
-            kind = (change.old.dtype, change.new.dtype)
-            casts[kind] = casts.get(kind, 0) + 1
-        if "reshaped" in change.status and len(reshapes) < _MOST_NAMED:
-            reshapes.append((change.name, change.old.shape, change.new.shape))
-    totals = diff.totals
-    return Figures(
+    reshapes = [
+        (change.name, change.old.shape, change.new.shape)
+        for change in diff.tensors
+        if "reshaped" in change.status and change.role != "training" and change.old and change.new
+    ]
+    found, totals = structure(diff), diff.totals
+    renamed = tuple((c.old.name, c.name) for c in diff.tensors if c.old is not None and c.status[0] == "renamed")
+    return CommitFigures(
         level, side.format, side.size, side.tensors, side.parameters, side.dtypes,
-        diff.old.parameters, diff.old.tensors, totals.added, totals.removed,
-        totals.changed, totals.renamed, totals.reshaped, totals.cast, totals.unchanged,
-        totals.modified, totals.comparable, tuple((*kind, count) for kind, count in casts.items()), tuple(reshapes),
-        len(diff.metadata), len(diff.training),
-        tuple((c.old.name, c.name) for c in diff.tensors if c.old is not None and c.status[0] == "renamed"), movement,
+        diff.old.parameters, diff.old.tensors, found.added, found.removed,
+        totals.changed, found.renamed, found.reshaped, totals.cast, totals.unchanged,
+        totals.modified, totals.comparable, tuple((c.old, c.new, c.tensors) for c in casts(diff)),
+        tuple(reshapes[:_MOST_NAMED]), len(diff.metadata), found.classes, found.graph,
+        training_state(diff), renamed, movement,
     )  # fmt: skip
 
 
-def movement_of(rows: Sequence[tuple[str, Sequence[float]]], buffers: Sequence[Sequence[float]] = ()) -> Movement:
-    """Figures out of each parameter's name and sums (see :mod:`diffai.history.trajectory`).
+def movement_of(
+    diff: ModelDiff, drift: UpdateSize | None, turn: Figure | None, weights: Iterable[tuple[TensorSpec, Statistics]]
+) -> Movement:
+    """How far the weights moved.
 
-    Of ``buffers``, which do not learn, only the non-finite values count.
+    Args:
+        diff: of the previous version and this one.
+        drift: of the first version and this one; None where there is none.
+        turn: cosine of two successive updates; None where there is only one.
+        weights: of this version.
     """
-    groups: dict[str, list[list[float]]] = {}
-    for name, sums in rows:
-        groups.setdefault(group_of(name), []).append(list(sums))
-    columns: list[list[float]] = [list(column) for column in zip(*(sums for _, sums in rows), strict=True)]
-    if not columns:
-        return Movement(nonfinite=int(math.fsum(sums[-1] for sums in buffers)))
-    update, previous, current, dot, drift, first, turn, earlier, later, shared, strange = (
-        math.fsum(column) for column in columns
-    )
-    # Of two vectors that are near, the distance tells more of the angle than the dot product does.
-    near = update < _NEAR * max(previous, shared)
+    norm, nonfinite = 0.0, 0
+    for spec, s in weights:
+        strange = s.nan_count + s.pos_inf_count + s.neg_inf_count
+        nonfinite += strange
+        if spec.is_parameter and s.mean is not None and s.std is not None:
+            norm = math.hypot(norm, math.sqrt(s.element_count - strange) * math.hypot(s.mean, s.std))
+    fewest = _COMPARABLE * diff.new.parameters
+
+    def figure(value: float | None, over: int) -> Figure:
+        return Figure(value if over >= fewest else None, over, over >= fewest)
+
+    update = update_size(diff) if diff.old.state is None else None
     return Movement(
-        ratio_of(update, previous),
-        _cosine_of_near(update, previous, shared) if near else _cosine(dot, previous, shared),
-        math.sqrt(current),
-        ratio_of(drift, first),
-        _cosine(turn, later, earlier),
-        int(strange + math.fsum(sums[-1] for sums in buffers)),
-        tuple(
-            Group(name, math.fsum(s[0] for s in all_sums), math.fsum(s[1] for s in all_sums),
-                  math.fsum(s[2] for s in all_sums))
-            for name, all_sums in groups.items()
-        ),
+        figure(update.relative_l2, update.parameters) if update else Figure(),
+        figure(update.cosine, update.parameters) if update else Figure(),
+        figure(drift.relative_l2, drift.parameters) if drift else Figure(),
+        figure(turn.value, turn.parameters) if turn else Figure(),
+        norm, nonfinite, tuple((kind, len(some)) for kind, some in groups(events(diff))), groups_of(diff),
     )  # fmt: skip
 
 
-def ratio_of(square: float, base: float) -> float | None:
-    """The root of ``square / base``; None where the base is 0 (then no ratio means anything)."""
-    return math.sqrt(square / base) if base > 0 else None
-
-
-def _cosine(dot: float, a: float, b: float) -> float | None:
-    if a <= 0 or b <= 0:
-        return None
-    return max(-1.0, min(1.0, dot / math.sqrt(a) / math.sqrt(b)))
-
-
-def _cosine_of_near(distance: float, a: float, b: float) -> float | None:
-    """Cosine of two vectors from their squared distance and norms.
-
-    1 - cos = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): of vectors that are nearly the same, a dot product would leave
-    no digit of the angle between them.
-    """
-    if a <= 0 or b <= 0:
-        return None
-    left, right = math.sqrt(a), math.sqrt(b)
-    return max(-1.0, min(1.0, 1.0 - (distance - (left - right) ** 2) / (2 * left * right)))
+def groups_of(diff: ModelDiff) -> tuple[Group, ...]:
+    """The update of each layer or module."""
+    found: dict[str, tuple[float, float]] = {}
+    for change in diff.tensors:
+        norms = norms_of(change) if matched(change) else ""
+        if not isinstance(norms, str):
+            name = group_of(change.name)
+            update, old = found.get(name, (0.0, 0.0))
+            found[name] = math.hypot(update, norms[0]), math.hypot(old, norms[1])
+    return tuple(Group(name, *sums) for name, sums in found.items())
 
 
 def group_of(name: str, depth: int = 0) -> str:
@@ -206,26 +220,38 @@ def group_of(name: str, depth: int = 0) -> str:
     return ".".join(parts[:-1]) or name
 
 
-def encode_figures(figures: Figures) -> Any:
+def encode_figures(figures: CommitFigures) -> Any:
     """As plain values for the cache."""
-    return asdict(figures)
+    return [_plain(getattr(figures, name)) for name in CommitFigures.__slots__]  # type: ignore[attr-defined]
 
 
-def decode_figures(value: Any) -> Figures:
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    names = getattr(type(value), "__slots__", ())
+    return [_plain(getattr(value, name)) for name in names] if names else value
+
+
+def decode_figures(value: Any) -> CommitFigures:
     """What :func:`encode_figures` was given.
 
     Raises:
         ValueError: it is not of that making.
     """
     try:
-        moved = value.pop("movement")
+        *rest, training, renames, moved = value
         movement = None
         if moved is not None:
-            groups = tuple(Group(**group) for group in moved.pop("groups"))
-            movement = Movement(**moved, groups=groups)
-        names = {f.name for f in fields(Figures)}
-        return Figures(**{n: _tuples(v) for n, v in value.items() if n in names}, movement=movement)
-    except (TypeError, KeyError, AttributeError) as error:
+            update, cosine, drift, turn, norm, nonfinite, events_, groups_ = moved
+            movement = Movement(
+                Figure(*update), Figure(*cosine), Figure(*drift), Figure(*turn), norm, nonfinite, _tuples(events_),
+                tuple(Group(*each) for each in groups_),
+            )  # fmt: skip
+        state = TrainingState(*training) if training is not None else None
+        names = CommitFigures.__slots__[: len(rest)]  # type: ignore[attr-defined]
+        known = {name: _tuples(item) for name, item in zip(names, rest, strict=True)}
+        return CommitFigures(**known, training=state, renames=_tuples(renames), movement=movement)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"no figures: {error}") from error
 
 

@@ -19,7 +19,7 @@ from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.history.entries import Level, LogEntry, LogOptions, ModelLog, Progress
-from diffai.history.figures import movement_of
+from diffai.history.figures import Figure, Movement, movement_of
 from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
 from diffai.history.log_text import entry_lines
@@ -46,13 +46,16 @@ class Check:
 
 @frozen
 class FirstBad:
-    """The first bad entry, None when there is none; versions looked at, and those that could not be read."""
+    """The first bad entry, None when there is none; versions looked at, those that could not be read, and those that
+    have less than half of their parameters in common with what the check compares them with.
+    """
 
     path: str
     check: Check
     entry: LogEntry | None
     looked_at: int
     unreadable: int
+    not_comparable: int = 0
 
 
 def parse_check(text: str) -> Check:
@@ -96,8 +99,15 @@ def is_bad(entry: LogEntry, check: Check) -> bool:
         return figures.structural
     if check.kind == "changed":
         return figures.structural or figures.changed > 0
-    value = None if moved is None else moved.drift if check.kind == "drift" else moved.relative_l2
+    value = _figure(moved, check).value
     return value is not None and value > check.limit
+
+
+def _figure(moved: Movement | None, check: Check) -> Figure:
+    """What a limit is compared with."""
+    if moved is None:
+        return Figure()
+    return moved.drift if check.kind == "drift" else moved.update
 
 
 def find_first_bad(
@@ -124,7 +134,11 @@ def find_first_bad(
     log: ModelLog = log_model(repository, model, wanted, store, progress, until=lambda entry: is_bad(entry, check))
     found = next((entry for entry in reversed(log.entries) if is_bad(entry, check)), None)
     unreadable = sum(entry.kind == "unreadable" for entry in log.entries)
-    return FirstBad(log.path, check, found, log.versions, unreadable)
+    apart = 0
+    if check.kind in ("drift", "update"):
+        moves = [entry.figures.movement for entry in log.entries if entry.figures is not None]
+        apart = sum(not _figure(moved, check).comparable for moved in moves)
+    return FirstBad(log.path, check, found, log.versions, unreadable, apart)
 
 
 def first_bad_lines(found: FirstBad, *, color: bool = False) -> list[str]:
@@ -137,6 +151,9 @@ def first_bad_lines(found: FirstBad, *, color: bool = False) -> list[str]:
         lines += entry_lines(found.entry, color=color, detail=True, verbose=False)
     if found.unreadable:
         text = f"({plural(found.unreadable, 'version')} could not be read and may be bad as well)"
+        lines.append(paint(text, "…", color))
+    if found.not_comparable:
+        text = f"({plural(found.not_comparable, 'version')} share too few parameters to be compared: not judged)"
         lines.append(paint(text, "…", color))
     return lines
 
@@ -151,6 +168,7 @@ def first_bad_json(found: FirstBad) -> str:
             "first_bad": entry_record(found.entry) if found.entry is not None else None,
             "versions": found.looked_at,
             "unreadable": found.unreadable,
+            "not_comparable": found.not_comparable,
         },
         "json",
     )
@@ -217,13 +235,13 @@ class Against:
 
     def _compared(self, old: Input, new: Input) -> tuple[bool, str]:
         from diffai.comparison.models import compare_models
-        from diffai.history.trajectory import Checkpoints, Row, measure
 
         check = self._check
         pattern = f"\\A{translate(check.glob)}" if check.glob else ""
         options = CompareOptions(
-            filter=pattern, shape_only=check.kind == "structure", statistics="none", threads=self._threads
-        )
+            filter=pattern, shape_only=check.kind == "structure", statistics="none", threads=self._threads,
+            update_size=check.kind in ("drift", "update"),
+        )  # fmt: skip
         diff = compare_models(old, new, options)
         if check.kind == "structure":
             named = next((change for change in diff.tensors if change.status[0] != "uncompared"), None)
@@ -231,12 +249,7 @@ class Against:
         if check.kind == "changed":
             changed = diff.changes
             return bool(changed), f"{changed[0].name} is {changed[0].status[0]}" if changed else "not changed"
-        assert old.checkpoint is not None and new.checkpoint is not None
-        rows = [
-            Row(c.name, c.new, c.old)
-            for c in diff.tensors
-            if c.new is not None and c.old is not None and c.new.is_parameter and c.new.shape == c.old.shape
-        ]
-        sums = measure(rows, Checkpoints(new.checkpoint, old.checkpoint), threads=self._threads)
-        far = movement_of([(row.name, each) for row, each in zip(rows, sums, strict=True)]).relative_l2
-        return far is not None and far > check.limit, f"relative L2 {ratio(far)} from {self._rev}"
+        far = movement_of(diff, None, None, ()).update
+        if not far.comparable:
+            raise DiffaiError(f"{new.label}: has only {far.parameters:,} parameters in common with {self._rev}")
+        return far.value is not None and far.value > check.limit, f"update size {ratio(far.value)} from {self._rev}"

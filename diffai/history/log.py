@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from diffai.cache.store import Store
 from diffai.errors import SourceError
 from diffai.history.chain import Chain
-from diffai.history.compared import Compared, Comparisons, Need
+from diffai.history.compared import Compared, Comparisons
 from diffai.history.entries import Kind, LogEntry, LogOptions, ModelLog, Progress
-from diffai.history.figures import Figures
+from diffai.history.figures import CommitFigures
 from diffai.history.model_path import ModelPath, near_models
+from diffai.history.plan import Need
 from diffai.history.renames import Earlier, find_earlier
 from diffai.history.version import Step, Version
 from diffai.history.versions import Versions
@@ -257,5 +258,5 @@ class _Walk:
             first = first or new
 
 
-def _by_new_name(figures: Figures) -> dict[str, str]:
+def _by_new_name(figures: CommitFigures) -> dict[str, str]:
     return {now: before for before, now in figures.renames}

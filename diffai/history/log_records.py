@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from diffai.analyses.training import TrainingState
 from diffai.history.entries import LogEntry, ModelLog
-from diffai.history.figures import Figures
+from diffai.history.figures import CommitFigures, Figure, Movement
 from diffai.views import values
 from diffai.views.lines import cosine
 from diffai.views.report import report
@@ -16,6 +17,8 @@ from diffai.views.style import escape, plural, ratio, size
 from diffai.views.values import Json, dump
 
 SCHEMA = "diffai.log/1"
+NOT_COMPARABLE = "n/c"
+"""In place of a figure that would be of less than half of a version's parameters."""
 
 
 def as_json(logs: Sequence[ModelLog]) -> str:
@@ -72,7 +75,7 @@ def _by(exactly: bool) -> str:
     return "content" if exactly else "tensors"
 
 
-def _figures(figures: Figures | None) -> dict[str, Json]:
+def _figures(figures: CommitFigures | None) -> dict[str, Json]:
     if figures is None:
         return {"figures": None}
     moved = figures.movement
@@ -96,29 +99,51 @@ def _figures(figures: Figures | None) -> dict[str, Json]:
                 {"name": values.text(name), "old": list(old), "new": list(new)} for name, old, new in figures.reshapes
             ],
             "metadata": figures.metadata,
-            "training": figures.training,
+            "classes": figures.classes,
+            "graph": figures.graph,
+            "training": _training(figures.training),
             "parameters_modified": figures.modified if figures.level == "values" else None,
             "parameters_compared": figures.compared if figures.level == "values" else None,
-            "relative_l2": values.finite(moved.relative_l2) if moved else None,
-            "cosine": values.finite(moved.cosine) if moved else None,
-            "norm": values.finite(moved.norm) if moved else None,
-            "drift": values.finite(moved.drift) if moved else None,
-            "drift_parameters": moved.drift_over if moved and moved.drift_over >= 0 else None,
-            "update_cosine": values.finite(moved.update_cosine) if moved else None,
-            "nonfinite": moved.nonfinite if moved else None,
+            **_movement(moved),
             "largest": _group(moved.largest.name, moved.largest.relative) if moved and moved.largest else None,
             "groups": [_group(group.name, group.relative) for group in moved.groups] if moved else [],
         }
     }
 
 
+def _movement(moved: Movement | None) -> dict[str, Json]:
+    """The figures of the whole model, and of how many parameters each of them is."""
+    named = (
+        ("update_size", "update_parameters", moved.update if moved else Figure()),
+        ("cosine", "", moved.cosine if moved else Figure()),
+        ("drift", "drift_parameters", moved.drift if moved else Figure()),
+        ("update_cosine", "update_cosine_parameters", moved.turn if moved else Figure()),
+    )
+    record: dict[str, Json] = {}
+    for name, count, figure in named:
+        record[name] = values.finite(figure.value)
+        if count:
+            record[count] = figure.parameters if moved else None
+    events: Json = [{"event": kind, "tensors": tensors} for kind, tensors in moved.events] if moved else []
+    return record | {
+        "not_comparable": list(moved.not_comparable) if moved else [],
+        "norm": values.finite(moved.norm) if moved else None,
+        "nonfinite": moved.nonfinite if moved else None,
+        "nonfinite_events": events,
+    }
+
+
+def _training(state: TrainingState | None) -> Json:
+    return {"change": state.kind, "tensors": state.tensors, "values": state.values} if state is not None else None
+
+
 def _group(name: str, relative: float | None) -> dict[str, Json]:
-    return {"name": values.text(name), "relative_l2": values.finite(relative)}
+    return {"name": values.text(name), "update_size": values.finite(relative)}
 
 
 _COLUMNS = (
     "path", "commit", "date", "author", "subject", "kind", "holder", "size", "tensors", "parameters", "added",
-    "removed", "changed", "renamed", "reshaped", "cast", "relative_l2", "cosine", "drift", "update_cosine", "norm",
+    "removed", "changed", "renamed", "reshaped", "cast", "update_size", "cosine", "drift", "update_cosine", "norm",
     "nonfinite", "largest", "reason",
 )  # fmt: skip
 
@@ -153,7 +178,7 @@ def as_markdown(logs: Sequence[ModelLog]) -> str:
     lines: list[str] = []
     for log in logs:
         lines += [f"### {_mark(log.path)}", ""]
-        lines.append("| commit | date | author | subject | tensors | relative L2 | cosine | drift | size |")
+        lines.append("| commit | date | author | subject | tensors | update size | cosine | drift | size |")
         lines.append("|---|---|---|---|---|--:|--:|--:|--:|")
         lines += [_row(entry) for entry in log.entries]
         if log.left_out:
@@ -171,15 +196,25 @@ def _row(entry: LogEntry) -> str:
     moved = figures.movement
     cells += [
         _what(entry, figures),
-        ratio(moved.relative_l2) if moved and moved.relative_l2 is not None else "",
-        cosine(moved.cosine) if moved and moved.cosine is not None else "",
-        ratio(moved.drift) if moved and moved.drift is not None else "",
+        *(figure_cells(moved) if moved else ("", "", "")),
         size(figures.size) if figures.size >= 0 else "",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _what(entry: LogEntry, figures: Figures) -> str:
+def figure_cells(moved: Movement) -> tuple[str, str, str]:
+    """Update size, cosine and drift as cells of a table."""
+    return shown(moved.update, ratio), shown(moved.cosine, cosine), shown(moved.drift, ratio)
+
+
+def shown(figure: Figure, written: Callable[[float], str]) -> str:
+    """A figure as it is written; ``n/c`` where it is not comparable, "" where there is none."""
+    if not figure.comparable:
+        return NOT_COMPARABLE
+    return written(figure.value) if figure.value is not None else ""
+
+
+def _what(entry: LogEntry, figures: CommitFigures) -> str:
     if entry.kind in ("added", "removed"):
         return f"{entry.kind} ({figures.tensors:,})"
     marks = (("~", figures.changed), ("+", figures.added), ("-", figures.removed), ("&gt;", figures.renamed))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from diffai.analyses.nonfinite import WORDS
 from diffai.history.entries import LogEntry, ModelLog
-from diffai.history.figures import Figures, Movement
+from diffai.history.figures import CommitFigures, Movement
+from diffai.history.log_records import shown
 from diffai.history.series import scale_of
 from diffai.history.version import Version
 from diffai.history.walk import Commit
@@ -20,17 +22,20 @@ _OFF = "\x1b[m"
 _BARS = "▁▂▃▄▅▆▇█"
 _TURNED = 0.5  # cosine of successive updates beyond which a word is given to it
 _FEWEST_FOR_LINE = 3
+_FEWEST_BARS = 8
 _MOST = 0.9  # of the parameters: figures over fewer say so
 _ALIKE = "by the names and shapes of its tensors"
 
 
-def log_lines(log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False) -> list[str]:
-    """All lines of one model's history, without newline."""
+def log_lines(
+    log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False, width: int = 0
+) -> list[str]:
+    """All lines of one model's history, without newline; the drawings keep to ``width`` characters (0 = any)."""
     lines: list[str] = []
     for entry in log.entries:
         lines += entry_lines(entry, color=color, detail=detail, verbose=verbose)
         lines.append("")
-    lines += _trend(log)
+    lines += _trend(log, width)
     if log.level == "header":
         lines.append(paint("(only headers were read: whether values changed was not looked at)", "…", color))
     if log.level == "digest":
@@ -91,6 +96,7 @@ def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
     if counts and not described and figures.size >= 0:
         counts += f", {size(figures.size)}"
     lines += [line for line in (counts, _structure(figures)) if line]
+    lines += [f"Training state: {figures.training.text}"] if figures.training is not None else []
     if entry.kind == "same" or (figures.level == "header" and not figures.structural):
         same = "no difference in tensors or metadata"
         lines.append("same names, shapes and dtypes" if figures.level == "header" else same)
@@ -102,7 +108,7 @@ def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
     return lines
 
 
-def _what_it_is(figures: Figures, version: Version | None) -> str:
+def _what_it_is(figures: CommitFigures, version: Version | None) -> str:
     """``safetensors, F32, 15 tensors, 309,633 parameters (+2.4% change), 1.2 MB, git-lfs``."""
     dtypes = "/".join(escape(name) for name, _ in figures.dtypes[:3])
     parameters = plural(figures.parameters, "parameter")
@@ -114,7 +120,7 @@ def _what_it_is(figures: Figures, version: Version | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _counts(figures: Figures) -> str:
+def _counts(figures: CommitFigures) -> str:
     """``+2 -1 ~12 >1 of 15 tensors, 94.3% of 309,633 parameters modified``."""
     marks = [
         f"{mark}{count:,}"
@@ -124,7 +130,6 @@ def _counts(figures: Figures) -> str:
         if count
     ]  # fmt: skip
     extra = [plural(figures.metadata, "metadata key")] if figures.metadata else []
-    extra += [plural(figures.training, "training value")] if figures.training else []
     also = f"{' and '.join(extra)} changed" if extra else ""
     if not marks:
         return f"~ {also}" if also else ""
@@ -134,44 +139,47 @@ def _counts(figures: Figures) -> str:
     return text + (f"; {also}" if also else "")
 
 
-def _structure(figures: Figures) -> str:
+def _structure(figures: CommitFigures) -> str:
     """Reshapes and casts."""
     parts = [f"{escape(name)} {shape(old)} -> {shape(new)}" for name, old, new in figures.reshapes[:3]]
     if figures.reshaped > 3:
         parts.append(f"{figures.reshaped - 3:,} more reshaped")
     parts += [f"{escape(old)} -> {escape(new)} ({plural(n, 'tensor')})" for old, new, n in figures.casts]
+    parts += [f"{figures.classes:,} class{'' if figures.classes == 1 else 'es'} changed"] if figures.classes else []
+    parts += [f"{figures.graph:,} of the graph changed"] if figures.graph else []
     return f"~ {', '.join(parts)}" if parts else ""
 
 
-def _share(figures: Figures, moved: Movement) -> str:
+def _share(figures: CommitFigures, moved: Movement) -> str:
     """How many parameters the figures are of, where that is a small part of them: the others have another shape."""
     few, all_ = _MOST * figures.parameters, plural(figures.parameters, "parameter")
-    words = []
-    if moved.relative_l2 is not None and figures.compared < few:
-        words.append(f"over {figures.compared:,} of {all_}")
-    if moved.drift is not None and 0 <= moved.drift_over < few and moved.drift_over != figures.compared:
-        words.append(f"drift over {moved.drift_over:,}{'' if words else f' of {all_}'}")
+    words: list[str] = []
+    for word, figure in (("", moved.update), ("drift ", moved.drift), ("the turn ", moved.turn)):
+        known = figure.value is not None or not figure.comparable
+        if known and figure.parameters < few and not (word and figure.parameters == moved.update.parameters):
+            words.append(f"{word}over {figure.parameters:,}{'' if words else f' of {all_}'}")
     return f"({', '.join(words)}; the others have another shape or are new)" if words else ""
 
 
-def _movement(figures: Figures, moved: Movement) -> list[str]:
-    parts = []
-    if moved.relative_l2 is not None:
-        parts.append(f"relative L2 {ratio(moved.relative_l2)}")
-    if moved.cosine is not None:
-        parts.append(f"cosine {cosine(moved.cosine)}")
-    if moved.drift is not None:
-        parts.append(f"drift {ratio(moved.drift)}")
+def _movement(figures: CommitFigures, moved: Movement) -> list[str]:
+    parts = [
+        f"{word} {text}"
+        for word, text in (
+            ("update size", shown(moved.update, ratio)), ("cosine", shown(moved.cosine, cosine)),
+            ("drift", shown(moved.drift, ratio)),
+        )
+        if text
+    ]  # fmt: skip
     lines = ["  ".join(parts)] if parts else []
     share = _share(figures, moved)
     lines += [share] if parts and share else []
     largest = moved.largest
     second = []
-    if largest is not None and len(moved.groups) > 1:
+    if largest is not None and len(moved.groups) > 1 and moved.update.comparable:
         second.append(f"most: {escape(largest.name)} ({ratio(largest.relative)})")
-    if moved.update_cosine is not None:
-        turn = moved.update_cosine
-        second.append(f"against the update before: cosine {_signed(turn)}{turn_word(turn)}")
+    turn = shown(moved.turn, lambda value: f"{_signed(value)}{turn_word(value)}")
+    if turn:
+        second.append(f"against the update before: cosine {turn}")
     return lines + (["  ".join(second)] if second else [])
 
 
@@ -182,44 +190,65 @@ def turn_word(value: float) -> str:
     return " (turns back)" if value <= -_TURNED else ""
 
 
-def _strange(figures: Figures) -> list[str]:
+def _strange(figures: CommitFigures) -> list[str]:
     moved = figures.movement
-    if moved is None or not moved.nonfinite:
+    if moved is None:
         return []
-    return [f"! {plural(moved.nonfinite, 'NaN or infinite value')} in this version"]
+    lines = [f"! {WORDS[kind]} in {plural(tensors, 'tensor')}" for kind, tensors in moved.events]
+    if moved.nonfinite:
+        lines.append(f"! {plural(moved.nonfinite, 'NaN or infinite value')} in this version")
+    return lines
 
 
-def sparkline(values: Sequence[float | None]) -> str:
+def sparkline(values: Sequence[float | None], width: int = 0) -> str:
     """One bar a value, the largest the highest; a dot where there is none.
 
-    >>> sparkline([0.0, 1.0, None, 2.0])
-    '▁▄·█'
+    Args:
+        values: oldest first.
+        width: bars at most; of more values each bar is the largest of several. 0 = one for each.
+
+    >>> sparkline([0.0, 1.0, None, 2.0]), sparkline([0.0, 1.0, None, None, 2.0, 3.0], 3)
+    ('▁▄·█', '▃·█')
     """
-    scale = scale_of(values)
-    return "".join("·" if v is None else _BARS[min(7, int(scale.height(v) * 7))] for v in values)
+    drawn = drawn_together(values, width)
+    scale = scale_of(drawn)
+    return "".join("·" if v is None else _BARS[min(7, int(scale.height(v) * 7))] for v in drawn)
 
 
-def _trend(log: ModelLog) -> list[str]:
-    """Updates and drift over the commits shown, oldest first."""
+def drawn_together(values: Sequence[float | None], width: int) -> list[float | None]:
+    """At most ``width`` values: the largest of each run of neighbours; None where a run has none."""
+    each = -(-len(values) // width) if width else 1
+    runs = [values[at : at + each] for at in range(0, len(values), each)]
+    return [max((value for value in run if value is not None), default=None) for run in runs]
+
+
+def _trend(log: ModelLog, width: int) -> list[str]:
+    """Updates and drift over the commits shown, oldest first, in lines of at most ``width`` characters (0 = any)."""
     moves = [entry.figures.movement if entry.figures is not None else None for entry in reversed(log.entries)]
-    lines = []
+    lines: list[str] = []
+    most = 1
     for word, values in (
-        ("update", [m.relative_l2 if m is not None else None for m in moves]),
-        ("drift", [m.drift if m is not None else None for m in moves]),
+        ("update", [m.update.value if m is not None else None for m in moves]),
+        ("drift", [m.drift.value if m is not None else None for m in moves]),
     ):
         known = [value for value in values if value is not None]
-        if len(known) >= _FEWEST_FOR_LINE:
-            how = " (logarithmic)" if scale_of(values).logarithmic else ""
-            lines.append(f"{word:6}  {sparkline(values)}  {ratio(min(known))} .. {ratio(max(known))}{how}")
+        if len(known) < _FEWEST_FOR_LINE:
+            continue
+        how = " (logarithmic)" if scale_of(values).logarithmic else ""
+        tail = f"  {ratio(min(known))} .. {ratio(max(known))}{how}"
+        bars = max(_FEWEST_BARS, width - 8 - len(tail)) if width else 0
+        most = max(most, -(-len(values) // bars)) if bars else 1
+        lines.append(f"{word:6}  {sparkline(values, bars)}{tail}")
     if lines:
-        lines.append(f"        (relative L2 from the oldest to the newest commit shown{_course(moves)})")
+        each = f"; a bar is the largest of {most:,} commits" if most > 1 else ""
+        lines.append(f"        (from the oldest to the newest commit shown{each}{_course(moves)})")
     return lines
 
 
 def _course(moves: Sequence[Movement | None]) -> str:
     """What the successive updates say together: settling, oscillating."""
-    turns = [m.update_cosine for m in moves if m is not None and m.update_cosine is not None]
-    sizes = [m.relative_l2 for m in moves if m is not None and m.relative_l2 is not None]
+    turns = [m.turn.value for m in moves if m is not None and m.turn.value is not None]
+    sizes = [m.update.value for m in moves if m is not None and m.update.value is not None]
     words = []
     if len(turns) >= _FEWEST_FOR_LINE and sum(turn < -_TURNED for turn in turns) > len(turns) / 2:
         words.append("updates oscillate")

@@ -74,7 +74,7 @@ def _draw(series: Series, path: str) -> None:
     places = range(len(series.commits))
     for axis, title, values in zip(
         axes,
-        ("update (relative L2)", "drift from the first (relative L2)", "norm (L2)"),
+        ("update size", "drift from the first", "norm (L2)"),
         (series.update, series.drift, series.norm),
         strict=False,
     ):
@@ -91,7 +91,7 @@ def _draw(series: Series, path: str) -> None:
         norm = LogNorm(min(known), max(known)) if known and min(known) < max(known) else None
         image = axes[-1].imshow(heat, aspect="auto", interpolation="nearest", cmap="Blues", norm=norm)
         axes[-1].set_yticks(range(len(series.groups)), [_label(name) for name in series.groups], fontsize=6)
-        figure.colorbar(image, ax=axes[-1], label="update by layer (relative L2)")
+        figure.colorbar(image, ax=axes[-1], label="update size by layer")
     step = max(1, math.ceil(len(series.commits) / 16))
     axes[-1].set_xticks(list(places)[::step], series.commits[::step], rotation=60, fontsize=7)
     figure.suptitle(_label(series.title))

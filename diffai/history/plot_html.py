@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from html import escape as escape_html
 
 from diffai.history.entries import LogEntry, ModelLog
+from diffai.history.log_records import figure_cells
 from diffai.history.log_text import entry_lines
 from diffai.history.plot_svg import svg
 from diffai.history.series import series_of
-from diffai.views.lines import cosine
-from diffai.views.style import escape, plural, ratio, size
+from diffai.views.style import escape, plural, size
 
 _STYLE = """body{font:14px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#24292f}
 svg{max-width:100%;height:auto;border:1px solid #d8dee4;border-radius:6px}
@@ -35,7 +35,7 @@ def as_html(logs: Sequence[ModelLog]) -> str:
             parts.append(svg(series_of(log)))
         parts += ["<table><thead><tr>"]
         parts += [f"<th>{word}</th>" for word in ("commit", "date", "author", "what")]
-        parts += [f"<th>{word}</th>" for word in ("relative L2", "cosine", "drift", "size")]
+        parts += [f"<th>{word}</th>" for word in ("update size", "cosine", "drift", "size")]
         parts += ["</tr></thead><tbody>", *(_row(entry) for entry in log.entries), "</tbody></table>"]
     return "\n".join([*parts, "</body></html>\n"])
 
@@ -47,9 +47,7 @@ def _row(entry: LogEntry) -> str:
     cells = [
         f"<td><code>{commit.short}</code></td><td>{_text(commit.day)}</td><td>{_text(commit.author)}</td>",
         f"<td><details><summary>{_text(commit.subject)}</summary><pre>{escape_html(block)}</pre></details></td>",
-        f'<td class="n">{ratio(moved.relative_l2) if moved and moved.relative_l2 is not None else ""}</td>',
-        f'<td class="n">{cosine(moved.cosine) if moved and moved.cosine is not None else ""}</td>',
-        f'<td class="n">{ratio(moved.drift) if moved and moved.drift is not None else ""}</td>',
+        *(f'<td class="n">{cell}</td>' for cell in (figure_cells(moved) if moved else ("", "", ""))),
         f'<td class="n">{size(figures.size) if figures is not None and figures.size >= 0 else ""}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"

@@ -18,8 +18,8 @@ def svg(series: Series) -> str:
     parts: list[str] = []
     top = 40
     for title, values, color in (
-        ("update: relative L2 to the version before", series.update, _COLORS["update"]),
-        ("drift: relative L2 from the first version", series.drift, _COLORS["drift"]),
+        ("update size: from the version before", series.update, _COLORS["update"]),
+        ("drift: the same from the first version", series.drift, _COLORS["drift"]),
         ("norm: L2 of all parameters", series.norm, _COLORS["norm"]),
     ):
         if any(value is not None for value in values):
@@ -82,7 +82,7 @@ def _heatmap(series: Series, top: int) -> str:
     low, high = (math.log(min(known)), math.log(max(known))) if known else (0.0, 1.0)
     width = (_WIDTH - _LEFT - _RIGHT) / max(1, len(series.commits))
     more = f" ({series.left_out:,} calmer ones left out)" if series.left_out else ""
-    out = [f'<text x="12" y="{top - 8}" fill="#24292f">update by layer: relative L2{more}</text>']
+    out = [f'<text x="12" y="{top - 8}" fill="#24292f">update size by layer{more}</text>']
     for row, (name, values) in enumerate(zip(series.groups, series.heat, strict=True)):
         y = top + row * _ROW
         label = name if len(name) <= 32 else "…" + name[-31:]

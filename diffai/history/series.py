@@ -49,10 +49,10 @@ class Series:
     Attributes:
         title: path of the model.
         commits, days, subjects: of the commits, oldest first.
-        update, drift: relative L2 of the update, and from the first version.
+        update, drift: the update size, and the same from the first version; None where they are not comparable.
         norm: L2 of all parameters.
         groups: layers or modules, in the order of the model (the most moved ones, where there are very many).
-        heat: for each group the relative L2 of its update at each commit.
+        heat: for each group the size of its update at each commit.
         left_out: groups that are not shown.
     """
 
@@ -82,8 +82,8 @@ def series_of(log: ModelLog) -> Series:
         tuple(entry.commit.short for entry in entries),
         tuple(entry.commit.day for entry in entries),
         tuple(entry.commit.subject for entry in entries),
-        tuple(move.relative_l2 if move is not None else None for move in moves),
-        tuple(move.drift if move is not None else None for move in moves),
+        tuple(move.update.value if move is not None else None for move in moves),
+        tuple(move.drift.value if move is not None else None for move in moves),
         tuple(move.norm if move is not None else None for move in moves),
         shown,
         tuple(tuple(each.get(name) for each in maps) for name in shown),

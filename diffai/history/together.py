@@ -9,73 +9,67 @@ cannot be read forward (packed as a delta, a torch archive, tensors in another o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from diffai.analyses.update import Norms, UpdateSize, size_of
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.history.compared import Coming, Need
-from diffai.history.trajectory import Checkpoints, Row, RowWork, rows_of
+from diffai.history.figures import Figure
+from diffai.history.plan import Coming, Headers, Need, Plan, elements, plan_of
+from diffai.history.turn import TurnWork, turn_of
 from diffai.history.version import Version
 from diffai.history.versions import Versions
-from diffai.model import Absent, PairFigures, TensorSpec
-from diffai.tensors.abreast import (
+from diffai.model import Absent, Checkpoint, PairFigures, Statistics, TensorSpec
+from diffai.tensors.blocks import Pair
+from diffai.tensors.engine import NumericOptions
+from diffai.tensors.lockstep import (
     Column,
     Key,
     PairWork,
+    SummaryWork,
     Work,
     file_order,
     key_of,
     merged_order,
-    read_abreast,
+    read_in_lockstep,
     same_place,
 )
-from diffai.tensors.engine import NumericOptions
 from diffai.tensors.workers import thread_count
 
-_MOST_OPEN = 40  # files and git processes at once
-_MOST_OF_ONE = 160  # the same for a single commit of a model in many shards
+_MOST_OPEN = 40.0  # files and git processes at once, or megabytes of versions that are held in memory
+_MOST_OF_ONE = 160.0  # the same for a single commit of a model in many shards
 _MOST_FIGURES = 20_000  # pairs of tensors whose figures are kept until the walk comes to them
-_Pair = tuple[TensorSpec, TensorSpec]
-
 
 @frozen
 class Found:
-    """The values of one commit: figures by (name before, name now), and the sums of the rows of its movement."""
+    """The values of one commit.
 
-    pairs: dict[tuple[str, str], PairFigures]
-    rows: list[Row]
-    sums: list[list[float]]
+    Attributes:
+        pairs: figures by (name before, name now).
+        drift: how far the version is from the first; None where that is not another one.
+        turn: cosine of the update and the one before; None where there is only one.
+        weights: statistics of the version's weights.
+    """
 
-    def figures(self, pairs: Sequence[_Pair]) -> list[PairFigures]:
+    pairs: Mapping[tuple[str, str], PairFigures]
+    drift: UpdateSize | None
+    turn: Figure | None
+    weights: Sequence[tuple[TensorSpec, Statistics]]
+
+    def figures(self, pairs: Sequence[Pair]) -> list[PairFigures]:
         """Those of some pairs, as :func:`diffai.comparison.models.compare_models` asks for them."""
         return [self.pairs[old.name, new.name] for old, new in pairs]
 
 
 @frozen
 class _Job:
-    """A commit that can be computed with others, and the keys of what is read for it."""
+    """A commit and what is read for it."""
 
     need: Need
-    pairs: list[_Pair]
-    pair_keys: list[Key]
-    rows: list[Row]
-    row_keys: list[Key]
-
-    def entries(self) -> Iterator[tuple[Version, Key, TensorSpec]]:
-        """Every tensor that is read: the version it is in, its key, and where it lies."""
-        old, new, before, first = self.need.old, self.need.new, self.need.before, self.need.first
-        assert new is not None
-        for key, row in zip(self.row_keys, self.rows, strict=True):
-            yield new, key, row.current
-            for version, spec in ((old, row.previous), (before, row.before), (first, row.first)):
-                if version is not None and spec is not None:
-                    yield version, key, spec
-        if old is not None:
-            for key, pair in zip(self.pair_keys, self.pairs, strict=True):
-                yield old, key, pair[0]
-                yield new, key, pair[1]
+    plan: Plan
+    parameters: int
 
 
 class Together:
@@ -89,7 +83,7 @@ class Together:
 
     def __init__(self, versions: Versions, options: CompareOptions, *, growing: bool) -> None:
         self._versions, self._options = versions, options
-        self._room = 6 if growing else _MOST_OPEN
+        self._room = 6.0 if growing else _MOST_OPEN
         self._found: dict[tuple[str, ...], Found] = {}
         self._left: set[tuple[str, ...]] = set()
         self._keys: dict[Key, Key] = {}
@@ -122,19 +116,17 @@ class Together:
         """As many of the coming commits as fit, up to the first that has to be done by itself."""
         group = _Group()
         for need in needs:
-            if group.files(need) > (self._room if group.jobs else _MOST_OF_ONE):
+            if group.room(need, self._versions) > (self._room if group.jobs else _MOST_OF_ONE):
                 break
             job = self._job(need)
-            if job is None or (group.jobs and group.figures + len(job.rows) > _MOST_FIGURES):
+            if job is None or (group.jobs and group.figures + len(job.plan.weights) > _MOST_FIGURES):
                 break
             if not group.add(job, self._versions):
                 break
         return group.jobs
 
     def _job(self, need: Need) -> _Job | None:
-        if need.new is None or not all(
-            v.content and self._versions.reads_forward(v) for v in _by_content(need).values()
-        ):
+        if need.new is None or not all(v.content and self._versions.reads_forward(v) for v in _by_key(need).values()):
             return None
         sides = [Input("", state=Absent()) if v is None else self._versions.header(v) for v in (need.old, need.new)]
         if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in sides):
@@ -143,69 +135,119 @@ class Together:
         diff = compare_models(sides[0], sides[1], options)
         if need.old is not None and self._needs_more(diff):
             return None
-        pairs = [
-            (change.old, change.new)
-            for change in diff.tensors
-            if change.old is not None and change.new is not None and change.old.shape == change.new.shape
-        ]
-        rows = self._rows(need, diff)
-        if any(_apart(old, new) for old, new in pairs) or any(
-            _apart(row.current, spec) for row in rows for spec in row.specs if spec is not None
-        ):
+        current, *others = (None if v is None else self._versions.header(v).checkpoint for v in need.versions)
+        assert current is not None
+        plan = plan_of(diff, Headers(current, *others), need)
+        if any(_apart(spec, now) for _, spec, now in plan.entries(need)):
             return None
-        return _Job(need, pairs, [self._key(new) for _, new in pairs], rows, [self._key(row.current) for row in rows])
+        return _Job(need, plan, diff.new.parameters)
+
+    def _needs_more(self, diff: ModelDiff) -> bool:
+        """Whether something is asked of single tensors: digests to find renames, statistics of what came and went."""
+        statuses = {status for change in diff.tensors for status in change.status}
+        if self._options.statistics == "none":
+            return {"added", "removed"} <= statuses
+        return not statuses.isdisjoint(("added", "removed", "reshaped"))
+
+    # ------------------------------------------------------------ computing
+
+    def alone(self, need: Need, diff: ModelDiff, opened: Mapping[str, Checkpoint]) -> Found:
+        """What the comparison of one commit does not tell, from versions that can be read in any order."""
+        current, *others = (None if v is None else opened[v.key] for v in need.versions)
+        assert current is not None
+        plan = dataclasses.replace(plan_of(diff, Headers(current, *others), need), pairs=())
+        (found,) = self._results([_Job(need, plan, diff.new.parameters)], opened, None) or (None,)
+        if found is None:
+            raise SourceError(f"{need.new.label if need.new else ''}: two tensors have one name")
+        return found
+
+    def _compute(self, jobs: Sequence[_Job], progress: Callable[[float], None] | None) -> bool:
+        """Read all versions of some commits once; False when they cannot be read together."""
+        opened: dict[str, Checkpoint] = {}
+        for job in jobs:
+            for key, version in _by_key(job.need).items():
+                checkpoint = self._versions.open(version, keep=False).checkpoint
+                if checkpoint is None:
+                    return False
+                opened[key] = checkpoint
+        results = self._results(jobs, opened, progress)
+        if results is None:
+            return False
+        self._found |= {_key_of(job.need): found for job, found in zip(jobs, results, strict=True)}
+        return True
+
+    def _results(
+        self, jobs: Sequence[_Job], opened: Mapping[str, Checkpoint], progress: Callable[[float], None] | None
+    ) -> list[Found] | None:
+        """The values of some commits; None when their versions cannot be read forward together."""
+        columns = {key: Column(checkpoint) for key, checkpoint in opened.items()}
+        for job in jobs:
+            for version, spec, now in job.plan.entries(job.need):
+                if not columns[version.key].add(self._key(now), spec):
+                    return None
+        works = [self._works(job, columns) for job in jobs]
+        flat: list[Work] = [work for some in works for work in some if work is not None]
+        size = sum(spec.nbytes for column in columns.values() for spec in column.specs.values())
+        tell = None if progress is None else lambda part: progress(part * len(jobs))
+        if not read_in_lockstep(list(columns.values()), flat, thread_count(self._options.threads, size), tell):
+            return None
+        return [_found(job, *some) for job, some in zip(jobs, works, strict=True)]
+
+    def _works(
+        self, job: _Job, columns: Mapping[str, Column]
+    ) -> tuple[SummaryWork, PairWork | None, PairWork | None, TurnWork | None]:
+        """What is computed for one commit."""
+        plan = job.plan
+        new, old, before, first = (columns[v.key] if v is not None else None for v in job.need.versions)
+        assert new is not None
+        options = NumericOptions(
+            threads=self._options.threads, statistics=self._options.statistics != "none", norms=True
+        )
+        summaries = SummaryWork(new, plan.weights, [self._key(spec) for spec in plan.weights])
+        pairs = PairWork(old, new, plan.pairs, self._keys_of(plan.pairs), options) if old is not None else None
+        drift = turn = None
+        if first is not None:
+            few = dataclasses.replace(options, statistics=False)
+            drift = PairWork(first, new, plan.drift, self._keys_of(plan.drift), few)
+        if old is not None and before is not None:
+            turn = TurnWork((before, old, new), plan.turns, self._keys_of(plan.turns))
+        return summaries, pairs, drift, turn
 
     def _key(self, spec: TensorSpec) -> Key:
         """The key of a tensor, the same object in all versions: there may be very many."""
         key = key_of(spec)
         return self._keys.setdefault(key, key)
 
-    def _needs_more(self, diff: ModelDiff) -> bool:
-        """Whether something is asked of single tensors: digests to find renames, statistics of what came and went."""
-        totals = diff.totals
-        if self._options.statistics == "none":
-            return bool(totals.added and totals.removed)
-        return bool(totals.added or totals.removed or totals.reshaped)
+    def _keys_of(self, rows: Iterable[tuple[TensorSpec, ...]]) -> list[Key]:
+        return [self._key(row[-1]) for row in rows]
 
-    def _rows(self, need: Need, diff: ModelDiff) -> list[Row]:
-        headers = [None if v is None else self._versions.header(v).checkpoint for v in need.versions]
-        current, *others = headers
-        assert current is not None
-        return rows_of(diff, Checkpoints(current, *others), dict(need.names_before), dict(need.names_first))
 
-    # ------------------------------------------------------------ computing
+def _found(
+    job: _Job, summaries: SummaryWork, pairs: PairWork | None, drift: PairWork | None, turn: TurnWork | None
+) -> Found:
+    """What the works of a commit gave."""
+    figures: dict[tuple[str, str], PairFigures] = {}
+    if pairs is not None and job.plan.pairs:
+        names = [(old.name, new.name) for old, new in job.plan.pairs]
+        figures = dict(zip(names, pairs.result(), strict=True))
+    away = None
+    if drift is not None:
+        known = [norms for each in drift.result() if (norms := _norms(each)) is not None]
+        away = size_of(known, elements(job.plan.drift), job.parameters)
+    turned = None if turn is None else Figure(turn_of(turn.result()), elements(job.plan.turns))
+    weights = [
+        (spec, summary.statistics)
+        for spec, summary in zip(job.plan.weights, summaries.result(), strict=True)
+        if summary.statistics is not None
+    ]
+    return Found(figures, away, turned, weights)
 
-    def _compute(self, jobs: Sequence[_Job], progress: Callable[[float], None] | None) -> bool:
-        """Read all versions of some commits once; False when they cannot be read together."""
-        columns: dict[str, Column] = {}
-        for job in jobs:
-            for content, version in _by_content(job.need).items():
-                if content not in columns:
-                    opened = self._versions.open(version, keep=False).checkpoint
-                    if opened is None:
-                        return False
-                    columns[content] = Column(opened)
-        options = NumericOptions(threads=self._options.threads, statistics=self._options.statistics != "none")
-        work: list[Work] = []
-        results: list[tuple[PairWork | None, RowWork]] = []
-        for job in jobs:
-            if not all(columns[version.content].add(key, spec) for version, key, spec in job.entries()):
-                return False
-            side = [columns[v.content] if v is not None else None for v in job.need.versions]
-            assert side[0] is not None
-            rows = RowWork(job.rows, job.row_keys, Checkpoints(side[0], *side[1:]))
-            pairs = PairWork(side[1], side[0], job.pairs, job.pair_keys, options) if side[1] is not None else None
-            work += [rows] if pairs is None else [pairs, rows]
-            results.append((pairs, rows))
-        size = sum(spec.nbytes for column in columns.values() for spec in column.specs.values())
-        tell = None if progress is None else lambda part: progress(part * len(jobs))
-        if not read_abreast(list(columns.values()), work, thread_count(self._options.threads, size), tell):
-            return False
-        for job, (pairs, rows) in zip(jobs, results, strict=True):
-            figures = pairs.result() if pairs is not None else []
-            names = [(old.name, new.name) for old, new in job.pairs]
-            self._found[_key_of(job.need)] = Found(dict(zip(names, figures, strict=True)), job.rows, rows.result())
-        return True
+
+def _norms(figures: PairFigures) -> Norms | None:
+    """L2 of the difference and of both sides; None where the dtype has no values."""
+    if figures.delta is not None:
+        return None if figures.as_bytes else (figures.delta.l2, figures.delta.old_l2, figures.delta.new_l2)
+    return (0.0, figures.norm, figures.norm) if figures.norm is not None else None
 
 
 def _apart(one: TensorSpec, other: TensorSpec) -> bool:
@@ -213,8 +255,8 @@ def _apart(one: TensorSpec, other: TensorSpec) -> bool:
     return one.values_dtype != other.values_dtype and key_of(one)[2] != key_of(other)[2]
 
 
-def _by_content(need: Need) -> dict[str, Version]:
-    return {version.content: version for version in need.versions if version is not None}
+def _by_key(need: Need) -> dict[str, Version]:
+    return {version.key: version for version in need.versions if version is not None}
 
 
 def _key_of(need: Need) -> tuple[str, ...]:
@@ -228,24 +270,27 @@ class _Group:
         self.jobs: list[_Job] = []
         self.figures = 0
         self._versions: dict[str, Version] = {}
+        self._room = 0.0
         self._specs: dict[str, dict[Key, TensorSpec]] = {}
         self._orders: dict[tuple[Key, ...], None] = {}
 
-    def files(self, need: Need) -> int:
-        """Files that would be open with this commit."""
-        return sum(max(1, len(version.parts)) for version in (self._versions | _by_content(need)).values())
+    def room(self, need: Need, versions: Versions) -> float:
+        """What would be open, or in memory, with this commit."""
+        fresh = (version for key, version in _by_key(need).items() if key not in self._versions)
+        return self._room + sum(versions.room(version) for version in fresh)
 
     def add(self, job: _Job, versions: Versions) -> bool:
         """Take a commit in; False when its tensors lie in another order, or one has several names."""
         fresh: dict[str, dict[Key, TensorSpec]] = {}
         nothing: dict[Key, TensorSpec] = {}
-        for version, key, spec in job.entries():
+        for version, spec, now in job.plan.entries(job.need):
+            key = key_of(now)
             known = self._specs.get(version.content, nothing).get(key)
             if known is None:
                 known = fresh.setdefault(version.content, {}).setdefault(key, spec)
             if not same_place(known, spec):
                 return False
-        involved = _by_content(job.need)
+        involved = _by_key(job.need)
         orders = dict(self._orders)
         for content, specs in fresh.items():
             if specs and versions.streams(involved[content]):
@@ -255,7 +300,8 @@ class _Group:
         self._orders = orders
         for content, specs in fresh.items():
             self._specs.setdefault(content, {}).update(specs)
+        self._room = self.room(job.need, versions)
         self._versions |= involved
-        self.figures += len(job.rows)
+        self.figures += len(job.plan.weights)
         self.jobs.append(job)
         return True

@@ -43,6 +43,11 @@ class Version:
     model: ModelPath
 
     @property
+    def key(self) -> str:
+        """Equal for equal bytes, as far as that is known without reading."""
+        return self.content or self.commit
+
+    @property
     def label(self) -> str:
         """How messages name it: ``1f2e3d4c5b:model.pt``, with ``^`` for the commit before that one."""
         name, caret, _ = self.commit.partition("^")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.history.blobs import SMALL, Blob, deltas, look_at, parse_tree, read_objects
+from diffai.history.blobs import SMALL_BLOB, Blob, SmallBlobs, deltas, look_at, parse_tree, read_objects
 from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
@@ -21,6 +21,7 @@ from diffai.model import NotPulled, State
 from diffai.models.inputs import as_input, unreadable
 from diffai.repository.runner import Repository
 from diffai.sources.directory import Directory
+from diffai.sources.local import MemoryBytes
 from diffai.stores.annex import AnnexText
 from diffai.stores.lfs import LfsText
 from diffai.stores.table import recognise
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from diffai.stores.store import Opened
 
 _LINK = "120000"
-_MOST_HEADERS = 8  # a version is asked for when it is new, and again when it is old
+_MOST_HEADERS = 20_000  # tensors of all headers that are kept; a version is asked for when it is new and when it is old
 
 
 class Versions:
@@ -50,8 +51,11 @@ class Versions:
         self._blobs: dict[str, Blob] = {}
         self._work_files = WorkFiles(repository)
         self._headers: dict[str, Input] = {}
-        self._asked: set[str] = set()
+        self._kept_tensors = 0
+        self._unasked: set[str] = set()
         self._known_deltas: frozenset[str] = frozenset()
+        self._small = SmallBlobs(repository)
+        self._rooms: dict[str, float] = {}
         self._dvc: DvcHistory | None = None
 
     # ------------------------------------------------------------ finding
@@ -124,7 +128,10 @@ class Versions:
     def _look_at(self, parts: Iterable[Part]) -> None:
         parts = [part for part in parts if part.oid not in self._blobs]
         texts = [part.oid for part in parts if _is_dvc(part.path)]
-        self._blobs |= look_at(self._repository, [part.oid for part in parts], texts)
+        found = look_at(self._repository, [part.oid for part in parts], texts)
+        self._blobs |= found
+        self._unasked |= {oid for oid, blob in found.items() if blob.size > SMALL_BLOB}
+        self._small.expect([part.oid for part in parts if 0 <= found[part.oid].size <= SMALL_BLOB], found)
 
     # ------------------------------------------------------------ naming
 
@@ -193,9 +200,11 @@ class Versions:
             found = self._header(version)
             if not version.content:
                 return found
-            while len(self._headers) >= _MOST_HEADERS:
-                self._headers.pop(next(iter(self._headers)))
+            tensors = _tensors_of(found)
+            while self._headers and self._kept_tensors + tensors > _MOST_HEADERS:
+                self._kept_tensors -= _tensors_of(self._headers.pop(next(iter(self._headers))))
             self._headers[version.content] = found
+            self._kept_tensors += tensors
         return self._headers[version.content]
 
     def _header(self, version: Version) -> Input:
@@ -233,10 +242,23 @@ class Versions:
             version: which.
             keep: it will be read more than once: a blob is then copied to a private temporary file as it comes.
         """
-        name = version.content or version.commit
-        if name not in self._open:
-            self._open[name] = self._opened(version, keep=keep)
-        return self._open[name]
+        if version.key not in self._open:
+            self._open[version.key] = self._opened(version, keep=keep and not self.is_small(version))
+        return self._open[version.key]
+
+    def is_small(self, version: Version) -> bool:
+        """Whether it is read into memory whole, and in any order."""
+        return version.holder in ("git", "sharded") and all(
+            self._small.has(part.oid) and self._content(part)[0] == "git" for part in version.parts
+        )
+
+    def room(self, version: Version) -> float:
+        """What it takes while it is open: files and git processes, or megabytes of memory."""
+        if version.key not in self._rooms:
+            small = self.is_small(version)
+            megabytes = sum(self._blobs[part.oid].size for part in version.parts) / 1e6 if small else 0.0
+            self._rooms[version.key] = megabytes if small else max(1, len(version.parts))
+        return self._rooms[version.key]
 
     def reads_forward(self, version: Version) -> bool:
         """Whether its values can be had from its first byte to its last without a copy of it.
@@ -249,12 +271,14 @@ class Versions:
             return False
         if version.holder == "link":
             return False
+        if self.is_small(version):
+            return True
         blobs = self._in_git(version)
         return not blobs or (header.format.startswith("safetensors") and not self._deltas().intersection(blobs))
 
     def streams(self, version: Version) -> bool:
-        """Whether its values come out of git as a stream, and not out of a file."""
-        return bool(self._in_git(version))
+        """Whether its values come out of git as a stream, and not out of a file or of memory."""
+        return bool(self._in_git(version)) and not self.is_small(version)
 
     def _in_git(self, version: Version) -> list[str]:
         """The blobs that hold its bytes themselves."""
@@ -264,15 +288,14 @@ class Versions:
 
     def _deltas(self) -> frozenset[str]:
         """The large blobs seen so far that git keeps as deltas."""
-        large = {oid for oid, blob in self._blobs.items() if blob.size > SMALL}
-        if not large <= self._asked:
-            self._known_deltas |= deltas(self._repository, large - self._asked)
-            self._asked |= large
+        if self._unasked:
+            self._known_deltas |= deltas(self._repository, self._unasked)
+            self._unasked = set()
         return self._known_deltas
 
     def keep_only(self, versions: Iterable[Version | None]) -> None:
         """Close every open version but these."""
-        kept = {version.content or version.commit for version in versions if version is not None}
+        kept = {version.key for version in versions if version is not None}
         for name in [name for name in self._open if name not in kept]:
             close(self._open.pop(name))
 
@@ -309,15 +332,28 @@ class Versions:
         if version.holder == "sharded":
             folder = resolve_at("", version.commit, version.model.folder)
             assert isinstance(folder, Directory)
-            names = tuple(posixpath.basename(p.path) for p in version.parts)
-            return _Shards(folder, names)
+            return _Shards(folder, {posixpath.basename(p.path): p for p in version.parts}, self._in_memory)
         if part.mode == _LINK:
             return resolve_at("", version.commit, version.path)
+        small = self._in_memory(part, label) if version.holder == "git" else None
+        if small is not None:
+            return small
         if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
             local = self._work_files.same(part, version.size)
             if local is not None:
                 return local
         return open_blob("", part.oid, part.path, label=label, revision=version.commit)
+
+    def _in_memory(
+        self, part: Part, label: str, sibling: Callable[[str], Source] | None = None
+    ) -> Source | None:
+        """A small file of a tree, read whole; None where it is large, a pointer, or not here."""
+        if not self._small.has(part.oid) or self._content(part)[0] != "git":
+            return None
+        content = self._small.read(part.oid)
+        if content is None:
+            return None
+        return _SmallFile(content, f"git:{part.oid}", label, sibling)
 
     def _tracked(self, version: Version, label: str) -> Opened:
         """The object behind a DVC pointer; one git process answers for all versions."""
@@ -332,17 +368,44 @@ class Versions:
 class _Shards(Directory):
     """The files of one sharded model in a folder that may hold more."""
 
-    def __init__(self, folder: Directory, names: tuple[str, ...]) -> None:
-        self._folder, self._names = folder, names
+    def __init__(
+        self,
+        folder: Directory,
+        parts: Mapping[str, Part],
+        small: Callable[[Part, str, Callable[[str], Source]], Source | None],
+    ) -> None:
+        self._folder, self._parts, self._small = folder, parts, small
         self.label, self.path = folder.label, ""
 
     def names(self) -> tuple[str, ...]:
         """The index and the shards."""
-        return self._names
+        return tuple(self._parts)
 
     def open(self, name: str) -> Source:
         """One of them, or what the index asks for beside it."""
-        return self._folder.open(name)
+        part = self._parts.get(name)
+        label = f"{self.label}{'' if self.label.endswith((':', '/')) else '/'}{name}"
+        small = self._small(part, label, self.open) if part is not None else None
+        return small if small is not None else self._folder.open(name)
+
+
+class _SmallFile(MemoryBytes):
+    """A small blob, read whole; ``sibling`` opens the files beside it."""
+
+    def __init__(self, content: bytes, identity: str, label: str, sibling: Callable[[str], Source] | None) -> None:
+        super().__init__(content, label=label)
+        self.identity = identity
+        self._beside = sibling
+
+    def sibling(self, name: str) -> Any:
+        """The file ``name`` at the same commit."""
+        if self._beside is None:
+            raise SourceError(f"{self.label}: the file {name!r} beside it is not known without a revision")
+        return self._beside(name)
+
+
+def _tensors_of(side: Input) -> int:
+    return 1 + (len(side.checkpoint.tensors) if side.checkpoint is not None else 0)
 
 
 def close(side: Input) -> None:

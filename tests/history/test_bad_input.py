@@ -100,7 +100,7 @@ def test_versions_that_are_no_models(repo: Repo) -> None:
     found = json.loads(diffai(repo.top, "log", "--format", "json", "--", "model.safetensors"))["entries"]
     assert [e["kind"] for e in found] == ["changed", "unreadable", "unreadable", "added"]
     assert {e["state"] for e in found[1:3]} <= {"NotAModel", "Unreadable"}
-    assert found[0]["figures"]["relative_l2"] > 0
+    assert found[0]["figures"]["update_size"] > 0
 
 
 def test_a_read_only_git_folder(repo: Repo) -> None:

@@ -13,7 +13,7 @@ from gitrepo import Repo
 from model_history import commit, diffai, expected, start, trained
 from safetensors.numpy import save
 
-FIGURES = ("relative_l2", "cosine", "drift", "update_cosine", "norm")
+FIGURES = ("update_size", "cosine", "drift", "update_cosine", "norm")
 
 
 def entries(repo: Repo, *words: str) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def test_damage_that_comes_again(repo: Repo) -> None:
     commit(repo, last, "good again", day=9)
     found = entries(repo, "--", "model.safetensors")
     assert [e["kind"] for e in found] == ["added", *["unreadable"] * 5, "changed"]
-    assert found[-1]["figures"]["relative_l2"] == pytest.approx(expected([weights, last])[1]["relative_l2"], rel=1e-9)
+    assert found[-1]["figures"]["update_size"] == pytest.approx(expected([weights, last])[1]["update_size"], rel=1e-9)
     assert "the last readable version" in found[-1]["compared_with"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from gitrepo import Repo
 from model_history import commit, diffai, expected, history, shown, start, trained
 
-FIGURES = ("relative_l2", "cosine", "drift", "update_cosine", "norm")
+FIGURES = ("update_size", "cosine", "drift", "update_cosine", "norm")
 
 
 def log(repo: Repo, *words: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_a_missing_lfs_object_is_an_entry_and_the_rest_is_told(repo: Repo) -> No
     assert f"git lfs fetch origin {run[2][0][:12]} -I /model.safetensors" in found[2]["reason"]
     assert run[1][0][:10] in found[3]["compared_with"]
     rows = expected([run[0][1], run[1][1], run[3][1]])
-    assert found[3]["figures"]["relative_l2"] == pytest.approx(rows[2]["relative_l2"], rel=1e-9)
+    assert found[3]["figures"]["update_size"] == pytest.approx(rows[2]["update_size"], rel=1e-9)
 
 
 def test_moving_to_lfs_is_said_and_changes_nothing(repo: Repo) -> None:
@@ -147,7 +147,7 @@ def test_structure_dtype_and_renames(repo: Repo) -> None:
     assert f["dtype_changes"] == [{"old": "F32", "new": "F16", "tensors": 1}]
     assert f["renamed"] == 1
     # A renamed tensor is still the same one: nothing but the rounding of 1.0 (none) moved.
-    assert f["relative_l2"] == 0.0
+    assert f["update_size"] == 0.0
     assert [e["subject"] for e in entries(repo, "--only-structure", "--", "model.safetensors")] == [
         "a",
         "wider",
@@ -177,7 +177,7 @@ def test_tensor_glob_compare_to_and_limits(repo: Repo) -> None:
     assert [e["subject"] for e in entries(repo, "--tensor", "head.*", "--", "model.safetensors")] == ["a", "head"]
     last = log(repo, "--compare-to", "first", "--", "model.safetensors")["entries"][0]
     assert last["figures"]["changed"] == 4
-    assert last["figures"]["relative_l2"] == pytest.approx(last["figures"]["drift"])
+    assert last["figures"]["update_size"] == pytest.approx(last["figures"]["drift"])
     assert log(repo, "--compare-to", "HEAD~1", "--", "model.safetensors")["entries"][0]["figures"]["changed"] == 2
     assert len(log(repo, "-n", "1", "--", "model.safetensors")["entries"]) == 1
     assert [e["subject"] for e in entries(repo, "--since", "2024-01-02T00:00:00", "--", "model.safetensors")] == [
@@ -192,7 +192,7 @@ def test_tensor_glob_compare_to_and_limits(repo: Repo) -> None:
 def test_levels(repo: Repo, level: str) -> None:
     history(repo, 3)
     last = log(repo, "--level", level, "--", "model.safetensors")["entries"][0]["figures"]
-    assert last["relative_l2"] is None
+    assert last["update_size"] is None
     assert last["changed"] == (None if level == "header" else 7)
     assert "0%" not in diffai(repo.top, "log", "--level", level, "--", "model.safetensors")
 
@@ -316,7 +316,7 @@ def test_other_outputs(repo: Repo, format_: str) -> None:
     if format_ == "csv":
         rows = list(csv.DictReader(io.StringIO(text)))
         assert [row["subject"][:1] for row in rows] == ["t", "'"]
-        assert float(rows[0]["relative_l2"]) > 0
+        assert float(rows[0]["update_size"]) > 0
     assert "<script>" not in text or format_ == "csv"
 
 
@@ -374,7 +374,7 @@ def test_strange_values_in_large_tensors(repo: Repo) -> None:
     found = [entry["figures"] for entry in entries(repo, "--", "model.safetensors")]
     good = np.isfinite(two)
     assert found[1]["nonfinite"] == 1
-    assert found[1]["relative_l2"] == pytest.approx(
+    assert found[1]["update_size"] == pytest.approx(
         np.linalg.norm((two[good] - one[good]).astype("f8")) / np.linalg.norm(one[good].astype("f8")), rel=1e-6
     )
     assert found[2]["drift"] == pytest.approx(1e30, rel=1e-6)

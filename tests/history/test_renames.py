@@ -45,7 +45,7 @@ def test_a_rename_with_changed_content_is_followed_by_its_header(repo: Repo) -> 
     assert found[3]["commit"] == renamed
     assert (found[3]["renamed_from"], found[3]["renamed_by"]) == ("old.safetensors", "tensors")
     rows = expected([weights for _, weights in run] + [last])
-    for name in ("relative_l2", "cosine", "drift", "update_cosine"):
+    for name in ("update_size", "cosine", "drift", "update_cosine"):
         assert found[3]["figures"][name] == pytest.approx(rows[3][name], rel=1e-9)
     followed = diffai(repo.top, "log", "--follow", "--", "runs/model.safetensors")
     assert "> old.safetensors -> runs/model.safetensors (by the names and shapes of its tensors)" in followed
@@ -210,7 +210,7 @@ def test_a_move_between_holders(all_holders: Repo, old: str, new: str, renamed: 
     assert found[1]["moved_from"] == (HOLDER_NAME[old] if old != new else None)
     assert found[1]["renamed_from"] == (source if renamed else None)
     row = expected([one, one, two])[2]
-    assert found[2]["figures"]["relative_l2"] == pytest.approx(row["relative_l2"], rel=1e-9)
+    assert found[2]["figures"]["update_size"] == pytest.approx(row["update_size"], rel=1e-9)
     assert found[2]["figures"]["drift"] == pytest.approx(row["drift"], rel=1e-9)
     blame = json.loads(diffai(repo.top, "blame", "--format", "json", "HEAD", "--", path))
     assert {t["introduced"]["subject"] for t in blame["tensors"]} == {"one"}

@@ -44,7 +44,7 @@ def test_annex_locked_and_unlocked(repo: Repo) -> None:
     found = entries(repo, "--", "model.safetensors")
     assert [e["holder"] for e in found] == ["git-annex"] * 3
     rows = expected(versions)
-    assert found[2]["figures"]["relative_l2"] == pytest.approx(rows[2]["relative_l2"], rel=1e-9)
+    assert found[2]["figures"]["update_size"] == pytest.approx(rows[2]["update_size"], rel=1e-9)
     assert found[2]["figures"]["update_cosine"] == pytest.approx(rows[2]["update_cosine"], rel=1e-9)
     assert "Weight updates" in diffai(repo.top, "HEAD~1", "HEAD", "--", "model.safetensors")
     assert "7 tensors" in diffai(repo.top, "show", "HEAD~2", "--", "model.safetensors")
@@ -195,7 +195,7 @@ def test_a_model_in_a_folder_that_dvc_tracks(repo: Repo) -> None:
         ("one", "added", "dvc"),
         ("two", "changed", "dvc"),
     ]
-    assert found[1]["figures"]["relative_l2"] == pytest.approx(expected([one, two])[1]["relative_l2"], rel=1e-9)
+    assert found[1]["figures"]["update_size"] == pytest.approx(expected([one, two])[1]["update_size"], rel=1e-9)
 
 
 def test_a_model_that_a_pipeline_writes(repo: Repo) -> None:

@@ -15,7 +15,7 @@ from gitrepo import Repo
 from model_history import commit, expected, history, shown, start, trained
 
 from diffai.cache.store import Store
-from diffai.history import together
+from diffai.history import blobs, together
 from diffai.history.entries import LogEntry, LogOptions, ModelLog
 from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
@@ -25,7 +25,7 @@ from diffai.repository import objects
 from diffai.repository.runner import Repository
 from diffai.sources import spool as spool_source
 
-FIGURES = ("relative_l2", "cosine", "drift", "update_cosine", "norm")
+FIGURES = ("update_size", "cosine", "drift", "update_cosine", "norm")
 
 
 class Watched:
@@ -70,6 +70,7 @@ class Watched:
 @pytest.fixture
 def watched(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.chdir(repo.top)
+    monkeypatch.setattr("diffai.history.versions.SMALL_BLOB", -1)  # else all of these are read whole
     return Watched(monkeypatch)
 
 
@@ -105,6 +106,22 @@ def test_each_blob_is_read_once_and_none_is_copied(repo: Repo, watched: Watched)
     assert len(watched.read) == 9
     for oid, count in watched.read.items():
         assert watched.sizes[oid] <= count <= watched.sizes[oid] + 2 * 65536, "its header, and then all of it once"
+
+
+def test_small_versions_are_read_many_at_once(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repo.top)
+    run = wide(repo, 9)
+    streamed = Watched(monkeypatch)
+    asked: list[int] = []
+    read = blobs.read_objects
+    def counted(repository: Repository, names: list[str]) -> list[bytes | None]:
+        asked.append(len(names))
+        return read(repository, names)
+
+    monkeypatch.setattr(blobs, "read_objects", counted)
+    check(walk(repo), expected([shown(repo, name) for name, _ in run]))
+    assert not streamed.read and not streamed.copies
+    assert sum(asked) == 9 and len(asked) < 9, "each once, several by one git"
 
 
 @pytest.mark.parametrize("pack", ["loose", "packed", "deltas"])
@@ -194,7 +211,7 @@ def test_structure_changes_in_the_middle(repo: Repo, watched: Watched) -> None:
     both = [n for n, v in names.items() if n in weights and weights[n].shape == v.shape and "running" not in n]
     drift = sum(float(((names[n] - weights[n].astype("f8")) ** 2).sum()) for n in both)
     base = sum(float((weights[n].astype("f8") ** 2).sum()) for n in both)
-    assert last.movement.drift == pytest.approx((drift / base) ** 0.5, rel=1e-7)
+    assert last.movement.drift.value == pytest.approx((drift / base) ** 0.5, rel=1e-7)
 
 
 def test_tensors_in_another_order_are_told_all_the_same(repo: Repo, watched: Watched) -> None:
@@ -247,11 +264,11 @@ def test_the_same_bytes_again_and_a_deletion_between(repo: Repo, watched: Watche
     assert [entry.kind for entry in found] == ["added", "changed", "changed", "removed", "added", "changed"]
     last = found[-1].figures
     assert last is not None and last.movement is not None
-    assert last.movement.relative_l2 == pytest.approx(expected([run[1][1], run[0][1]])[1]["relative_l2"], rel=1e-9)
+    assert last.movement.update.value == pytest.approx(expected([run[1][1], run[0][1]])[1]["update_size"], rel=1e-9)
     assert watched.copies == []
 
 
-def test_a_shard_index_is_read_abreast_too(repo: Repo, watched: Watched) -> None:
+def test_a_shard_index_is_read_in_lockstep_too(repo: Repo, watched: Watched) -> None:
     weights, versions = start(width=64), []
     for step in range(4):
         weights = trained(weights, step) if step else weights
@@ -281,8 +298,8 @@ def test_a_new_tensor_under_the_name_of_a_renamed_one_has_no_past(repo: Repo, wa
     commit(repo, {"a": one, "b": two, "kept": kept + np.float32(1)}, "step 3", day=4)
     for entry in walk(repo).entries[1:3]:
         assert entry.figures is not None and entry.figures.movement is not None
-        assert entry.figures.movement.drift == 0, entry.commit.subject
+        assert entry.figures.movement.drift.value == 0, entry.commit.subject
     last = walk(repo).entries[0].figures
     assert last is not None and last.movement is not None
     wanted = (64 / sum(float((v.astype("f8") ** 2).sum()) for v in (one, kept))) ** 0.5
-    assert last.movement.drift == pytest.approx(wanted, rel=1e-6)
+    assert last.movement.drift.value == pytest.approx(wanted, rel=1e-6)

@@ -82,7 +82,7 @@ def expected(versions: Sequence[Weights]) -> list[dict[str, float]]:
         row = {"norm": float(np.linalg.norm(now))}
         if i:
             before = vectors[i - 1]
-            row["relative_l2"] = float(np.linalg.norm(now - before) / np.linalg.norm(before))
+            row["update_size"] = float(np.linalg.norm(now - before) / np.linalg.norm(before))
             row["cosine"] = float(now @ before / np.linalg.norm(now) / np.linalg.norm(before))
             row["drift"] = float(np.linalg.norm(now - vectors[0]) / np.linalg.norm(vectors[0]))
         if i > 1 and (now - vectors[i - 1]).any() and (vectors[i - 1] - vectors[i - 2]).any():

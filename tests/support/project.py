@@ -307,7 +307,7 @@ class Told:
         if before is None:
             return row
         then = _as(_parameters(before.weights), now, renamed)
-        row["relative_l2"], row["cosine"] = _relative(now, then), _cosine(now, then)
+        row["update_size"], row["cosine"] = _relative(now, then), _cosine(now, then)
         earlier = self.before_that(commit)
         row["update_cosine"] = None
         if earlier is not None:

@@ -1,4 +1,4 @@
-"""Reading several checkpoints abreast gives what reading them in pairs gives, and reads each byte once and forward."""
+"""Reading several checkpoints in lockstep gives what reading them in pairs gives, and reads each byte once and forward."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from memory_checkpoint import MemoryCheckpoint
 
 from diffai.errors import SourceError
 from diffai.model import PairFigures
-from diffai.tensors import abreast
-from diffai.tensors.abreast import Column, PairWork, key_of, read_abreast
+from diffai.tensors import lockstep
 from diffai.tensors.engine import NumericOptions, compare_pairs
+from diffai.tensors.lockstep import Column, PairWork, key_of, read_in_lockstep
 
 DTYPES = ("F64", "F32", "BF16", "F16", "F8_E4M3", "I64", "I8", "BOOL", "F4", "F6_E2M3", "C64")
 BITS = {"F64": 64, "F32": 32, "BF16": 16, "F16": 16, "F8_E4M3": 8, "I64": 64, "I8": 8, "BOOL": 8, "F4": 4,
@@ -28,8 +28,8 @@ relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred bytes a window, so that small tensors span several."""
-    monkeypatch.setattr(abreast, "_WINDOW", 512)
-    monkeypatch.setattr(abreast, "_SIZES", abreast.Sizes(block=64, exact_block=32, chunk=1 << 62, small=16, batch=48))
+    monkeypatch.setattr(lockstep, "_WINDOW", 512)
+    monkeypatch.setattr(lockstep, "_SIZES", lockstep.Sizes(block=64, exact_block=32, chunk=1 << 62, small=16, batch=48))
 
 
 def content(dtype: str, count: int, seed: int) -> bytes:
@@ -56,7 +56,7 @@ def run_of(layout: Sequence[tuple[str, int, int]], versions: int, seed: int) -> 
     return found
 
 
-def abreast_pairs(
+def lockstep_pairs(
     checkpoints: Sequence[MemoryCheckpoint], options: NumericOptions, threads: int
 ) -> list[list[PairFigures]] | None:
     columns = [Column(checkpoint) for checkpoint in checkpoints]
@@ -67,7 +67,7 @@ def abreast_pairs(
         for column, side in ((old, 0), (new, 1)):
             assert all(column.add(key_of(pair[side]), pair[side]) for pair in pairs)
         work.append(PairWork(old, new, pairs, [key_of(y) for _, y in pairs], options))
-    if not read_abreast(columns, work, threads):
+    if not read_in_lockstep(columns, work, threads):
         return None
     return [item.result() for item in work]
 
@@ -98,7 +98,7 @@ def test_as_in_pairs(
         for number, tensors in enumerate(contents)
     ]
     options = NumericOptions(threads=1, statistics=statistics)
-    found = abreast_pairs(streams, options, threads)
+    found = lockstep_pairs(streams, options, threads)
     assert found is not None
     for number, figures in enumerate(found):
         a, b = (MemoryCheckpoint(contents[number + side]) for side in (0, 1))
@@ -115,7 +115,7 @@ def test_what_came_and_went_between_versions() -> None:
     two = {"a": one["a"], "x": one["b"], "c": ("F64", (300,), content("F64", 300, 9))}
     three = {"x": one["b"], "c": two["c"], "d": one["a"]}
     streams = [MemoryCheckpoint(tensors, random_access=False) for tensors in (one, two, three)]
-    found = abreast_pairs(streams, NumericOptions(), 1)
+    found = lockstep_pairs(streams, NumericOptions(), 1)
     assert found is not None
     assert [figures.identical for figures in found[0]] == [True, False]
     assert found[0][1].cast is not None
@@ -126,10 +126,10 @@ def test_another_order_cannot_be_read_forward() -> None:
     one: Tensors = {n: ("F32", (10,), content("F32", 10, i)) for i, n in enumerate("ab")}
     other = {n: one[n] for n in "ba"}
     streams = [MemoryCheckpoint(tensors, random_access=False) for tensors in (one, other)]
-    assert abreast_pairs(streams, NumericOptions(), 1) is None
+    assert lockstep_pairs(streams, NumericOptions(), 1) is None
     assert [stream.reads for stream in streams] == [[], []]
     mixed = [MemoryCheckpoint(one, random_access=False), MemoryCheckpoint(other)]
-    found = abreast_pairs(mixed, NumericOptions(), 1)
+    found = lockstep_pairs(mixed, NumericOptions(), 1)
     assert found is not None and all(figures.identical for figures in found[0])
 
 
@@ -138,11 +138,11 @@ def test_a_stream_that_breaks_off() -> None:
     streams = [MemoryCheckpoint(one, random_access=False) for _ in range(3)]
     streams[1].fail_at = 2000
     with pytest.raises(SourceError, match="offset 2000"):
-        abreast_pairs(streams, NumericOptions(), 2)
+        lockstep_pairs(streams, NumericOptions(), 2)
 
 
 def test_windows_hold_little() -> None:
     tensors: Tensors = {f"t{n}": ("F32", (40 + n,), content("F32", 40 + n, n)) for n in range(30)}
     streams = [MemoryCheckpoint(tensors, random_access=False) for _ in range(3)]
-    assert abreast_pairs(streams, NumericOptions(), 1) is not None
+    assert lockstep_pairs(streams, NumericOptions(), 1) is not None
     assert all(size <= 512 for stream in streams for _, size in stream.reads)

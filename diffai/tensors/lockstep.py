@@ -1,4 +1,4 @@
-"""Several checkpoints read abreast: each once, in the order of its bytes, a window of all of them in memory at a time.
+"""Several checkpoints read in lockstep: each once, in the order of its bytes, a window of all in memory at a time.
 
 For streams (git blobs), of which a history has one a version: every comparison that needs a version is fed from the
 same reading, so that no version is read twice and none is copied.
@@ -6,7 +6,7 @@ same reading, so that no version is read twice and none is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, PairFigures, TensorSpec
+from diffai.model import Checkpoint, PairFigures, TensorSpec, TensorSummary
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Sizes, Workspace, plan, span, unit_bits
+from diffai.tensors.digest import Summariser, Summary, empty_summary
 from diffai.tensors.dtypes import has_values
 from diffai.tensors.engine import NumericOptions, finish_pair
 from diffai.tensors.pairs import Comparer, Figures
@@ -232,15 +233,8 @@ class PairWork:
     def on(self, window: Sequence[Part], space: Workspace) -> list[tuple[int, bool, Figures]]:
         """Number, whether that was its end, and figures of each pair that has a part in the window."""
         counts = self._comparer.counts
-        whole = [self._index[part.key] for part in window if part.whole and part.key in self._index]
-        pieces: list[Piece] = plan(counts, self._groups, whole, _SIZES, join=True)
-        pieces += [
-            Chunk(self._index[part.key], part.start, part.stop, once=True)
-            for part in window
-            if not part.whole and part.key in self._index
-        ]
         found = []
-        for piece in pieces:
+        for piece in _pieces(window, self._index, counts, self._groups):
             indices = piece.indices if isinstance(piece, Batch) else (piece.index,)
             for index, figures in zip(indices, self._comparer.compare(piece, space), strict=True):
                 ends = isinstance(piece, Batch) or piece.stop == counts[index]
@@ -271,7 +265,68 @@ class PairWork:
         return finish_pair(self._pairs[index], kind, parts, self._options)
 
 
-def read_abreast(
+class SummaryWork:
+    """Statistics of some tensors of one column.
+
+    Args:
+        column: the column.
+        specs: of tensors of it; keys: the key of each.
+    """
+
+    def __init__(self, column: Column, specs: Sequence[TensorSpec], keys: Sequence[Key]) -> None:
+        self._specs = specs
+        self._summariser = Summariser(column, specs, statistics=True, digest=False)
+        self._index = {key: index for index, key in enumerate(keys)}
+        self._counts = [count_of(spec) for spec in specs]
+        self._groups = [
+            spec.values_dtype if has_values(spec.values_dtype) and spec.values_dtype != "F4" else None for spec in specs
+        ]
+        self._found: list[Summary | None] = [None] * len(specs)
+
+    def space(self) -> Workspace:
+        """Buffers of one thread."""
+        return Workspace(_SIZES)
+
+    def on(self, window: Sequence[Part], space: Workspace) -> list[tuple[int, Summary]]:
+        """Number and summary of each tensor that has a part in the window."""
+        found: list[tuple[int, Summary]] = []
+        for piece in _pieces(window, self._index, self._counts, self._groups):
+            indices = piece.indices if isinstance(piece, Batch) else (piece.index,)
+            found += zip(indices, self._summariser.summarise(piece, space), strict=True)
+        return found
+
+    def take(self, found: list[tuple[int, Summary]]) -> None:
+        """Merge them."""
+        for index, summary in found:
+            before = self._found[index]
+            if before is None:
+                self._found[index] = summary
+            else:
+                before.add(summary)
+
+    def result(self) -> list[TensorSummary]:
+        """One summary a tensor, in the order of the specs."""
+        return [
+            found.summary(spec, statistics=True) if found else empty_summary(spec, statistics=True, digest=False)
+            for spec, found in zip(self._specs, self._found, strict=True)
+        ]
+
+
+def _pieces(
+    window: Sequence[Part], index: Mapping[Key, int], counts: Sequence[int], groups: Sequence[Hashable]
+) -> list[Piece]:
+    """What a window holds of some tensors, cut and joined as the kernel takes it."""
+    whole = [index[part.key] for part in window if part.whole and part.key in index]
+    pieces: list[Piece] = plan(counts, groups, whole, _SIZES, join=True)
+    pieces += [
+        Chunk(index[part.key], part.start, part.stop, once=True)
+        for part in window
+        if not part.whole and part.key in index
+    ]
+    return pieces
+
+
+def read_in_lockstep(
     columns: Sequence[Column],
     work: Sequence[Work],
     threads: int,
