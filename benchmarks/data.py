@@ -85,6 +85,24 @@ def pair(directory: str, dtype: str, size: int) -> dict[str, str]:
     return paths
 
 
+def one_of_many(directory: str, dtype: str, size: int) -> dict[str, str]:
+    """``size`` bytes in 300 tensors: every one changed (all), the middle one (one), none (copy)."""
+    paths = named(directory, f"of-many-{dtype}-{size}", ("old", "all", "one", "copy"))
+    if not present(paths):
+        number, width = 300, NUMPY[dtype].itemsize
+        elements = size // number // width
+        shapes: dict[str, tuple[int, ...]] = {f"model.layers.{i}.weight": (elements,) for i in range(number)}
+        write_pair(paths["old"], paths["all"], dtype, shapes, {})
+        for side in ("copy", "one"):
+            shutil.copyfile(paths["old"], paths[side])
+        place = os.path.getsize(paths["old"]) - (number - number // 2) * elements * width
+        with open(paths["all"], "rb") as whole, open(paths["one"], "r+b") as one:
+            whole.seek(place)
+            one.seek(place)
+            one.write(whole.read(elements * width))
+    return paths
+
+
 def one_tensor(directory: str, dtype: str, size: int) -> dict[str, str]:
     """``size`` bytes in a single tensor."""
     paths = named(directory, f"one-{dtype}-{size}", ("old", "new"))
@@ -150,7 +168,7 @@ def present(paths: dict[str, str]) -> bool:
 
 
 KINDS: dict[str, Callable[[str, str, int], dict[str, str]]] = {
-    "pair": pair, "one_tensor": one_tensor, "many_tensors": many_tensors,
+    "pair": pair, "one_of_many": one_of_many, "one_tensor": one_tensor, "many_tensors": many_tensors,
     "long_header": long_header, "torch_pair": torch_pair, "small_models": small_models,
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ from history import history
 from measure import DIFFAI, MeasurementError, Row, parse_size
 from memory import memory
 from startup import git_diff, many_tensors, start
-from values import full_values, identical
+from values import full_values, identical, one_of_many
 
 Promise = Callable[[str, int, int, bool], Iterator[Row]]
 PROMISES: dict[str, Promise] = {
@@ -34,6 +34,7 @@ PROMISES: dict[str, Promise] = {
     "dvc": dvc,
     "identical": identical,
     "values": full_values,
+    "one_of_many": one_of_many,
     "memory": memory,
     "history": history,
 }

@@ -57,6 +57,35 @@ def identical(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]
         remove(paths)
 
 
+def one_of_many(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """One changed tensor among 300, with and without the size of the whole update."""
+    paths = make(directory, "one_of_many", dtype="F32", size=size)
+    one = (paths["old"], paths["one"])
+    samples = interleaved(
+        {
+            "equal": diffai(paths["old"], paths["copy"], expect="No differences found"),
+            "all": diffai(paths["old"], paths["all"], expect="300"),
+            "one": diffai(*one, expect="~ model.layers.150.weight"),
+            "asked": diffai(*one, "-v", expect="Update size: "),
+        },
+        runs,
+    )
+    for name, base, limit, words in (
+        ("one", "equal", 1.2, ("", "identical files")),
+        ("asked", "all", 1.1, (", and the size of the update", "every tensor changed")),
+    ):
+        ours, theirs = wall(samples[name]), wall(samples[base])
+        yield Row(
+            f"one changed tensor of 300, 2 x {megabytes(size)}{words[0]}",
+            f"<= {limit:g} x {words[1]}",
+            f"{ours / theirs:.2f} x ({ours:.2f} s, {words[1]} {theirs:.2f} s, {megabytes(peak(samples[name]))})",
+            ours <= limit * theirs,
+            _numbers(samples[name], samples[base]),
+        )
+    if not keep:
+        remove(paths)
+
+
 def _numbers(ours: Sequence[Sample], base: Sequence[Sample]) -> Mapping[str, float]:
     return {
         "seconds": wall(ours),

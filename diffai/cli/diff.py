@@ -77,7 +77,8 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     kind, encoding, input_format = resolve_output(
         given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
-    compare_options = _compare_options(settings, given, machine=kind != "text")
+    sizes = kind in ("report", "markdown")
+    compare_options = _compare_options(settings, given, machine=kind != "text", sizes=sizes)
 
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
         return _compare(words, split, settings, options, input_format, staged=given["staged"])
@@ -106,7 +107,7 @@ def _options(given: dict[str, Any]) -> dict[str, object]:
     return {name: given[name] for name in names} | {name: given[name] or None for name in flags}
 
 
-def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool) -> CompareOptions:
+def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool, sizes: bool) -> CompareOptions:
     details = machine or given["verbose"] or settings.tensor_details or given["stats"]
     return CompareOptions(
         epsilon=settings.epsilon,
@@ -120,6 +121,7 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         committed=settings.committed_tolerances,
         statistics="none" if given["quiet"] else "all" if details else "few",
         few_limit=max(settings.fold_above, 1),
+        update_size=given["verbose"] or sizes,
         threads=settings.threads,
         max_bytes=settings.max_bytes,
     )
