@@ -8,6 +8,7 @@ from __future__ import annotations
 from diffai.comparison.result import DirectoryDiff, ModelDiff, TensorChange
 from diffai.model import Absent
 from diffai.views import values
+from diffai.views.lines import statistics_of
 from diffai.views.state import describe_state
 from diffai.views.values import Json
 
@@ -57,6 +58,8 @@ def _model(diff: ModelDiff, prefix: str, by_magnitude: bool) -> list[dict[str, J
 
 def _tensor(change: TensorChange, prefix: str) -> list[dict[str, Json]]:
     name = prefix + values.text(change.name)
+    if change.role == "training":
+        return [{"TrainingStateChanged": [name, *_both_sides(change)]}]
     if change.status[0] == "added":
         return [{"TensorAdded": [name, _alone(change)]}]
     if change.status[0] == "removed":
@@ -75,6 +78,15 @@ def _tensor(change: TensorChange, prefix: str) -> list[dict[str, Json]]:
             old, new = values.both_statistics(change)
             records.append({"TensorStatsChanged": [name, old, new, values.delta(change.figures.delta)]})
     return records
+
+
+def _both_sides(change: TensorChange) -> list[dict[str, Json] | None]:
+    """A tensor of training state on both sides, with the statistics that are known; None where it is not."""
+    old, new = statistics_of(change)
+    return [
+        values.statistics(spec, figures) if spec is not None else None
+        for spec, figures in ((change.old, old), (change.new, new))
+    ]
 
 
 def _alone(change: TensorChange) -> dict[str, Json]:
