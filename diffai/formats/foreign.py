@@ -20,19 +20,21 @@ class Kind:
         kind: for a sentence, with its article where it needs one: ``ONNX``, ``an HTML page``; "" = unknown.
         model: whether it is a model format, which may be read one day.
         hint: a likely reason, in parentheses, with a leading space.
+        arrays: whether it holds plain arrays, which are data unless somebody says otherwise.
 
     """
 
     kind: str
     model: bool = True
     hint: str = ""
+    arrays: bool = False
 
 
 UNKNOWN = Kind("")
 
 _TEXT_HINT = " (a failed download?)"
 _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
-    (b"\x93NUMPY", 0, Kind("NumPy (.npy)")),
+    (b"\x93NUMPY", 0, Kind("NumPy (.npy)", arrays=True)),
     (b"\x89HDF\r\n\x1a\n", 0, Kind("HDF5 (Keras, MATLAB 7.3)")),
     (b"GGUF", 0, Kind("GGUF")),
     (b"lmgg", 0, Kind("GGML")), (b"fmgg", 0, Kind("GGML")), (b"tjgg", 0, Kind("GGML")),
@@ -75,13 +77,13 @@ def _zip(head: bytes, name: str) -> Kind:
         return UNKNOWN
     member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
     if member.endswith(b".npy"):
-        return Kind("NumPy (.npz)")
+        return Kind("NumPy (.npz)", arrays=True)
     if name.endswith(".keras") or member in (b"metadata.json", b"config.json", b"model.weights.h5"):
         return Kind("Keras (.keras)")
     if b".mlmodel" in member or b"com.apple.CoreML" in member:
         return Kind("Core ML (.mlpackage)")
     if name.endswith(".npz"):
-        return Kind("NumPy (.npz)")
+        return Kind("NumPy (.npz)", arrays=True)
     return Kind("a zip archive", False, "; unpack it first")
 
 

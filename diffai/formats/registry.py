@@ -81,6 +81,24 @@ def recognise(source: Source) -> Format:
     raise UnsupportedFormatError(f"is of no format that diffai knows; it reads {reads()}")
 
 
+def recognised(head: bytes, size: int, name: str) -> bool:
+    """Whether the first bytes of a file are those of a model, plain arrays left aside.
+
+    Args:
+        head: the first 4 KiB (all, when shorter).
+        size: bytes of the file.
+        name: its name.
+
+    """
+    for row in FORMATS:
+        if not row.arrays and row.may_be(head) and _load(row).recognise(head, size, name):
+            return True
+    from diffai.formats import foreign
+
+    kind = foreign.identify(head, size, name)
+    return bool(kind.kind) and kind.model and not kind.arrays
+
+
 def open_checkpoint(source: Source | Directory, limits: Limits, input_format: str = "") -> Checkpoint:
     """Open ``source`` as the model that its content is, or as ``input_format`` says; reads headers only.
 

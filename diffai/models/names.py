@@ -74,6 +74,11 @@ def is_shard(path: str) -> bool:
     return _SHARD.fullmatch(path.rpartition("/")[2]) is not None
 
 
+def is_index(path: str) -> bool:
+    """Whether a file is named like the index of a sharded model."""
+    return _INDEX.fullmatch(path.rpartition("/")[2]) is not None
+
+
 def is_model_name(path: str) -> bool:
     """Whether a file is called like a model, or like a part of one, whatever it holds."""
     return named_like_a_model(path) or is_shard(path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from diffai.errors import SourceError
+from diffai.model import natural_key
 from diffai.repository.runner import GitError, Repository
 from diffai.repository.trees import MOST_TEXT, Changed, Changes, Entry, IndexTree, Paths, Tree, chosen
 
@@ -21,10 +22,12 @@ class FolderTree(Tree):
     """
 
     revision = ""
+    whole = True
 
     def __init__(self, top: str, label: str = "") -> None:
         self.top = top
         self.label = label or top
+        self._problems: list[tuple[str, str]] = []
 
     def entry(self, path: str) -> Entry | None:
         """See :class:`Tree`; a symbolic link counts as what it leads to."""
@@ -49,12 +52,48 @@ class FolderTree(Tree):
             return {}
 
     def list(self, globs: Sequence[str] = ()) -> Paths:
-        """See :class:`Tree`; links to folders are not followed, ``.git`` and ``.dvc`` are passed over."""
-        found = []
-        for folder, inside, names in os.walk(self.top):
-            inside[:] = [name for name in inside if name not in (".git", ".dvc")]
-            found += [os.path.relpath(os.path.join(folder, name), self.top).replace(os.sep, "/") for name in names]
-        return chosen(found, globs)
+        """See :class:`Tree`; ``.git`` and ``.dvc`` are passed over, a link to a folder is followed once.
+
+        Raises:
+            SourceError: the folder cannot be listed.
+
+        """
+        self._problems.clear()
+        return chosen([*self._walk(self.top, "", [])], globs)
+
+    @property
+    def problems(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
+        """What the last listing could not look at."""
+        return tuple(self._problems)
+
+    def _walk(self, folder: str, prefix: str, above: Sequence[tuple[int, int]]) -> Iterator[str]:
+        """Every file; a link back to a folder that it lies in is a problem and not followed."""
+        try:
+            status = os.stat(folder)
+            here = (status.st_dev, status.st_ino)
+            if here in above:
+                reason = "symbolic link to a folder that contains it: not followed"
+                self._problems.append((prefix.rstrip("/"), reason))
+                return
+            entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            if not prefix:
+                raise SourceError(f"{folder}: {reason}") from error
+            self._problems.append((prefix.rstrip("/"), reason))
+            return
+        for entry in entries:
+            relative = prefix + entry.name
+            try:
+                if entry.is_dir():
+                    if entry.name not in (".git", ".dvc"):
+                        yield from self._walk(entry.path, relative + "/", [*above, here])
+                elif entry.is_file():
+                    yield relative
+                elif entry.is_symlink():
+                    self._problems.append((relative, "symbolic link to nothing"))
+            except OSError as error:  # a link that leads in a circle
+                self._problems.append((relative, (error.strerror or str(error)).lower()))
 
     def read(self, path: str) -> bytes | None:
         """See :class:`Tree`."""
@@ -81,9 +120,9 @@ class FolderTree(Tree):
     def changed(self, other: Tree) -> Changes:
         """All files of either: nothing says that two files on disk are equal but their content."""
         old, new = set(self.list()), set(other.list())
+        every = {path: Entry(path, "100644", "") for path in sorted(old | new)}
         return [
-            Changed(self.entry(path) if path in old else None, other.entry(path) if path in new else None)
-            for path in sorted(old | new)
+            Changed(entry if path in old else None, entry if path in new else None) for path, entry in every.items()
         ]
 
 
@@ -95,6 +134,7 @@ class WorkTree(FolderTree):
         if not top:
             raise SourceError("there is no work tree here (a bare repository?)")
         super().__init__(top, label)
+        self.whole = False
         self.repository: Repository = repository
         self.index = IndexTree(repository)
 

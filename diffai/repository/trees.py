@@ -74,6 +74,8 @@ class Tree(ABC):
         revision: what names it to git: a commit or tree, ":" for the index, "" for what is on disk.
         top: the folder of the disk that its paths start at; "" for what is in git alone.
         repository: the repository; None for a plain folder.
+        whole: whether :meth:`changed` names every file, because nothing tells which of them differ.
+        problems: (path, reason) of what could not be listed.
 
     """
 
@@ -81,6 +83,8 @@ class Tree(ABC):
     revision: str
     top: str = ""
     repository: Repository | None = None
+    whole: bool = False
+    problems: Sequence[tuple[str, str]] = ()
 
     @abstractmethod
     def entry(self, path: str) -> Entry | None:

@@ -1,0 +1,92 @@
+"""Models that came and went in one step, joined where the evidence says that they are one.
+
+git itself pairs identical files only; to compare contents it would read every model. Here equal identities count
+first, then names that can only be one model (converted beside itself, moved to another folder), unless the tensors
+contradict; at last the tensors' names, read from the headers alone.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Sequence
+
+from diffai.model import natural_key
+from diffai.models.reference import ModelRef
+
+_LEAST = 0.5  # of the tensors' names
+_MOST = 64  # models on each side that are opened for evidence
+
+
+def joined(gone: Sequence[ModelRef], come: Sequence[ModelRef]) -> list[tuple[ModelRef, ModelRef]]:
+    """Pairs of a model that is gone and one that came, each at most once."""
+    rest_gone, rest_come = list(gone), list(come)
+    found: list[tuple[ModelRef, ModelRef]] = []
+
+    def take(before: ModelRef, after: ModelRef) -> None:
+        found.append((before, after))
+        rest_gone.remove(before)
+        rest_come.remove(after)
+
+    by_content = {model.identity: model for model in rest_gone if model.identity}
+    for after in list(rest_come):
+        before = by_content.pop(after.identity, None) if after.identity else None
+        if before is not None:
+            take(before, after)
+    evidence = _Evidence()
+    for same in (_stem, _name):
+        before_by, after_by = _unique(rest_gone, same), _unique(rest_come, same)
+        for key in sorted(before_by.keys() & after_by.keys(), key=natural_key):
+            if not evidence.contradicts(before_by[key], after_by[key]):
+                take(before_by[key], after_by[key])
+    if len(rest_gone) <= _MOST and len(rest_come) <= _MOST:
+        scored = sorted(
+            ((evidence.shared(before, after), before, after) for before in rest_gone for after in rest_come),
+            key=lambda one: (-one[0], posixpath.dirname(one[1].path) != posixpath.dirname(one[2].path),
+                             natural_key(one[1].path), natural_key(one[2].path)),
+        )  # fmt: skip
+        for share, before, after in scored:
+            if share >= _LEAST and before in rest_gone and after in rest_come:
+                take(before, after)
+    return found
+
+
+class _Evidence:
+    """Names of tensors with their shapes' ranks, read once a model."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, frozenset[str] | None] = {}
+
+    def shared(self, before: ModelRef, after: ModelRef) -> float:
+        """The share of tensor names that both have; 0 where one cannot be read."""
+        old, new = self._of(before), self._of(after)
+        return len(old & new) / len(old | new) if old and new else 0.0
+
+    def contradicts(self, before: ModelRef, after: ModelRef) -> bool:
+        """Whether both can be read and have little in common."""
+        return bool(self._of(before) and self._of(after)) and self.shared(before, after) < _LEAST
+
+    def _of(self, model: ModelRef) -> frozenset[str] | None:
+        key = id(model)
+        if key not in self._names:
+            side = model.open()
+            self._names[key] = None
+            if side.checkpoint is not None:
+                self._names[key] = frozenset(side.checkpoint.tensors)
+                side.checkpoint.close()
+        return self._names[key]
+
+
+def _stem(model: ModelRef) -> str:
+    return posixpath.splitext(model.path)[0]
+
+
+def _name(model: ModelRef) -> str:
+    return posixpath.basename(model.path)
+
+
+def _unique(models: Iterable[ModelRef], key: Callable[[ModelRef], str]) -> dict[str, ModelRef]:
+    """Models by a key of their path, those left out that share it."""
+    found: dict[str, list[ModelRef]] = {}
+    for model in models:
+        found.setdefault(key(model), []).append(model)
+    return {name: some[0] for name, some in found.items() if len(some) == 1}

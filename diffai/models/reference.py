@@ -1,0 +1,195 @@
+"""A model reference: which files of a snapshot are one model, what names their content, and how it is opened."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+
+from diffai.errors import FormatError, SourceError
+from diffai.formats.base import Limits
+from diffai.frozen import frozen
+from diffai.model import Absent, State
+from diffai.models.inputs import Input, as_input, unreadable
+from diffai.models.names import is_index, is_shard, model_key
+from diffai.models.rule import HEAD_BYTES
+from diffai.repository.trees import Entry
+from diffai.snapshots.directory import Directory, checked_name
+from diffai.snapshots.resolve import Opened, expect_source
+from diffai.snapshots.snapshot import Snapshot
+from diffai.sources.base import Source
+from diffai.stores.dvc.items import DvcItem, open_item
+from diffai.stores.pointers import parse_pointer
+
+
+@frozen
+class File:
+    """One file of a snapshot, kept by git, by the disk, or by DVC.
+
+    Attributes:
+        path: from the top of the tree.
+        entry: as the tree has it; None for what a DVC pointer speaks of.
+        item: as DVC has it.
+
+    """
+
+    path: str
+    entry: Entry | None = None
+    item: DvcItem | None = None
+
+    @property
+    def identity(self) -> str:
+        """Equal identities mean equal content; "" where nothing names it."""
+        if self.item is None:
+            return f"git:{self.entry.oid}" if self.entry is not None and self.entry.oid else ""
+        out = self.item.out
+        if self.item.entry is not None:
+            name = self.item.entry.md5 or self.item.entry.version
+            return f"{'dos2unix' if out.legacy else 'md5'}:{name}" if name else ""
+        return f"{'dos2unix' if out.legacy else out.key}:{out.value}" if out.value else ""
+
+    @property
+    def held_by(self) -> str:
+        """The file that the tree itself has: this one, or the DVC pointer that speaks of it."""
+        return self.item.pointer if self.item is not None else self.path
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of DVC's whose list of files is not here, so that nothing is known of its files."""
+        return self.item is not None and self.item.is_directory
+
+    def open(self, snapshot: Snapshot) -> Opened:
+        """Its bytes, or the state in which they are."""
+        if self.item is not None:
+            return open_item(self.item).opened
+        if self.entry is not None and self.entry.oid and self.entry.is_file:
+            return snapshot.open_blob(self.entry.oid, self.path, snapshot.name(self.path))
+        return snapshot.open(self.path)
+
+    def head(self, snapshot: Snapshot) -> tuple[bytes, int] | None:
+        """The first bytes and the size, of the object behind a pointer; None when it is not here."""
+        if self.item is None and self.entry is not None and not self.entry.is_link:
+            found = snapshot.tree.head(self.entry, HEAD_BYTES)
+            if found is None or parse_pointer(*found, self.path) is None:
+                return found
+        try:
+            opened = self.open(snapshot)
+        except SourceError:
+            return None
+        if isinstance(opened, (State, Directory)):
+            return None
+        try:
+            return opened.read(0, HEAD_BYTES), opened.size
+        finally:
+            opened.close()
+
+
+@frozen
+class ModelRef:
+    """One model of a snapshot.
+
+    Attributes:
+        snapshot: the moment.
+        path: what to call it; of a sharded model the name that its single file would have.
+        files: all its files, in order: one, or an index and shards.
+
+    """
+
+    snapshot: Snapshot
+    path: str
+    files: tuple[File, ...]
+
+    @property
+    def sharded(self) -> bool:
+        """Whether it is several files, or one that speaks of others."""
+        return len(self.files) > 1 or model_key(self.files[0].path) != self.files[0].path
+
+    @property
+    def identity(self) -> str:
+        """Of all its files: equal identities mean equal content; "" where a file's is not known."""
+        if not self.sharded:
+            return self.files[0].identity
+        names = [f"{posixpath.basename(file.path)}={file.identity}" for file in self.files if file.identity]
+        return " ".join(names) if len(names) == len(self.files) else ""
+
+    @property
+    def held_by(self) -> tuple[str, ...]:
+        """The files of the tree that take part: its own, or the pointers that speak of them."""
+        return tuple(dict.fromkeys(file.held_by for file in self.files))
+
+    def open(self, limits: Limits = Limits()) -> Input:
+        """The model, or the state in which it is; never raises for what is wrong with it."""
+        label = self.snapshot.name(self.path)
+        if not self.sharded:
+            try:
+                return as_input(self.files[0].open(self.snapshot), limits, label=label)
+            except (SourceError, FormatError) as error:
+                return Input(label, state=unreadable(error))
+        folder = Group(self, label)
+        try:
+            found = as_input(folder, limits, label=label)
+        except (SourceError, FormatError) as error:
+            return Input(label, state=unreadable(error))
+        return Input(label, found.checkpoint, found.state, folder.bytes, found.identity)
+
+
+class Group(Directory):
+    """The files of one sharded model, whatever lies beside them."""
+
+    path = ""
+
+    def __init__(self, model: ModelRef, label: str) -> None:
+        self.label = label
+        self._model = model
+        self._files: Mapping[str, File] = {posixpath.basename(file.path): file for file in model.files}
+        self._sizes: dict[str, int] = {}
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the files that were opened; -1 before any was."""
+        return sum(self._sizes.values()) if self._sizes else -1
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the model's files, sorted."""
+        return tuple(sorted(self._files))
+
+    def open(self, name: str) -> Source:
+        """One of them, or, where an index names another file, the one beside it."""
+        file = self._files.get(checked_name(self.label, name))
+        snapshot = self._model.snapshot
+        if file is None:
+            return snapshot.sibling(self._model.files[0].path, name)
+        source = expect_source(file.open(snapshot), snapshot.name(file.path))
+        self._sizes[name] = source.size
+        return source
+
+
+def open_ref(model: ModelRef | None, limits: Limits = Limits()) -> Input:
+    """A side of a comparison; Absent where there is no model."""
+    return Input("", state=Absent()) if model is None else model.open(limits)
+
+
+def group(snapshot: Snapshot, files: Iterable[File]) -> dict[str, ModelRef]:
+    """Files as models, by the name that each is paired by: shards and their index are one model.
+
+    A single file beside shards of the same name is a model of its own, and keeps the name.
+    """
+    together: dict[str, list[File]] = {}
+    for file in files:
+        together.setdefault(model_key(file.path), []).append(file)
+    found: dict[str, ModelRef] = {}
+    for key, members in together.items():
+        alone = [file for file in members if file.path == key]
+        parts = sorted((file for file in members if file.path != key), key=_index_first)
+        if alone:
+            found[key] = ModelRef(snapshot, key, (alone[0],))
+        if parts:
+            name = parts[0].path if alone else key
+            found[name] = ModelRef(snapshot, key if not alone else name, tuple(parts))
+    return found
+
+
+def _index_first(file: File) -> tuple[bool, str]:
+    return (not is_index(file.path), file.path)
+
+
+__all__ = ["File", "Group", "ModelRef", "group", "is_shard", "open_ref"]

@@ -1,0 +1,66 @@
+"""The files that DVC's pointers of a snapshot speak of, as they stand at that moment."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+
+from diffai.snapshots.snapshot import Snapshot
+from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
+from diffai.stores.dvc.pointers import parse_dvc_file
+from diffai.stores.dvc.tracked import DvcHistory, work_tree_text
+from diffai.stores.dvc.workspace import as_on_disk
+
+
+class Outputs:
+    """What the pointers of one snapshot speak of.
+
+    Args:
+        snapshot: the moment. In the work tree a model counts as it is on disk, ``dvc add`` or not.
+        is_model: whether a path is a model's, for which files of the work tree are looked at.
+
+    """
+
+    def __init__(self, snapshot: Snapshot, is_model: Callable[[str], bool]) -> None:
+        self._snapshot = snapshot
+        self._is_model = is_model
+        self._history = DvcHistory(snapshot.repository.directory)
+
+    def of(self, pointer: str) -> list[DvcItem]:
+        """The files behind a pointer; a folder whose list of files is not here stands for itself.
+
+        Raises:
+            DvcTextError: the pointer, or the list of a folder, makes no sense.
+
+        """
+        found = []
+        for item in self.roots(pointer):
+            entries = entries_of(item) if item.is_directory else None
+            found += [item] if entries is None else [entry_item(item, entry) for entry in entries]
+        return found
+
+    def roots(self, pointer: str) -> list[DvcItem]:
+        """The outputs that a pointer names: files and folders.
+
+        Raises:
+            DvcTextError: it makes no sense.
+
+        """
+        tree = self._snapshot.tree
+        text = tree.read(pointer)
+        if text is None:
+            return []
+        file = parse_dvc_file(text, pointer)
+        beside = posixpath.join(posixpath.dirname(pointer), "dvc.yaml")
+        yaml = (tree.read(beside) or b"") if file.lock else b""
+        elsewhere = bool(tree.revision) and text != work_tree_text(pointer)
+        items = items_of(file, pointer, self._history.place(pointer), yaml=yaml, elsewhere=elsewhere)
+        if tree.revision:
+            return items
+        return [as_on_disk(item, self._is_model) for item in items]
+
+    def close(self) -> None:
+        """Let go of git."""
+        self._history.close()
+
+
