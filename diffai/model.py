@@ -133,7 +133,7 @@ class Checkpoint:
 
     Attributes:
         format: the format's name, such as ``safetensors`` or ``torch zip``.
-        identity: of a model of several files, made of the identities of all of them; "" when one is not known, and
+        identity: of a model of several files, made of the identities of all of them, "" when one is not known; None
             for a model of one file, whose source has it.
         tensors: all tensors by name, in file order.
         metadata: what the file says by key: ``__metadata__`` of safetensors, hyper-parameters of an estimator
@@ -159,7 +159,7 @@ class Checkpoint:
     """
 
     format: str = ""
-    identity: str = ""
+    identity: str | None = None
     tensors: Mapping[str, TensorSpec] = {}
     metadata: Mapping[str, Scalar] = {}
     training: Mapping[str, Scalar] = {}

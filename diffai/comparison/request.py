@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from diffai.comparison.directories import compare_directories, compare_files, list_models
-from diffai.comparison.models import Input, Progress, compare_models
-from diffai.comparison.names import natural_key
-from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
-from diffai.comparison.tracked_paths import ChangedFile, changed_files
+from diffai.comparison.directories import compare_directories, compare_files, compare_pairs
+from diffai.comparison.models import Progress, compare_models
+from diffai.comparison.result import CompareOptions, DirectoryDiff, LeftOut, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.model import Absent, NotAModel
-from diffai.models.inputs import as_input, open_input, unreadable
-from diffai.models.names import is_model_name, is_shard, model_key
+from diffai.model import Absent, NotAModel, State
+from diffai.models.inputs import Input, as_input, open_input, unreadable
+from diffai.models.names import is_model_name, model_key
+from diffai.models.pairs import ModelPair, Pairs, models_in, pairs
+from diffai.models.rule import ModelRule
 from diffai.repository.disk import top_of_work_tree
 from diffai.repository.revisions import INDEX, WORK_TREE, split_revisions
 from diffai.repository.runner import Repository
+from diffai.snapshots.resolve import open_source
+from diffai.snapshots.snapshot import Snapshot, folder_snapshot, snapshot_of
+from diffai.sources.directory import Directory
 from diffai.stores.dvc import is_pointer_name
+from diffai.stores.dvc.items import DvcDirectory, DvcItem, entries_of
 
 
 def compare_words(
@@ -44,9 +48,7 @@ def compare_words(
             old, new, options, limits=limits, include=include, exclude=exclude, progress=progress
         )
     if not (is_model_name(old) or is_model_name(new)):
-        from diffai.comparison.tracked_paths import compare_named_folders
-
-        folders = compare_named_folders(old, new, options, limits)
+        folders = _compare_named_folders(old, new, options, limits)
         if folders is not None:
             return folders
     left = open_input(old, limits, input_format)
@@ -62,8 +64,8 @@ def compare_words(
 
 def _is_one_model(folder: str) -> bool:
     """Whether a folder holds the shards of one model and no other model."""
-    models = list_models(folder).models
-    return len(models) == 1 and all(is_shard(path) or path.endswith(".index.json") for path in models.values())
+    models, _ = models_in(folder_snapshot(folder))
+    return len(models) == 1 and models[0].sharded
 
 
 def compare_revisions(
@@ -86,51 +88,92 @@ def compare_revisions(
 
     """
     repository = Repository()
-    old, new = split_revisions(words, repository)
+    commits = split_revisions(words, repository)
     if staged:
-        if new != WORK_TREE:
+        if commits[1] != WORK_TREE:
             raise SourceError(f"--staged compares one revision with the index, not {' '.join(words)}")
-        new = INDEX
-    if new in (WORK_TREE, INDEX) and not top_of_work_tree(repository):
+        commits = (commits[0], INDEX)
+    top = top_of_work_tree(repository)
+    if commits[1] in (WORK_TREE, INDEX) and not top:
         raise SourceError("there is no work tree here (a bare repository?); name two revisions: A B -- PATH")
-    names = _spoken(words, old, new)
-    view = _Revisions(repository, old, new, limits, names)
-    for path in paths:
-        on_disk = os.path.lexists(path) if new == WORK_TREE else view.has(new, path)
-        if not on_disk and not view.has(old, path) and not view.tracks(path):
+    names = _spoken(words, *commits)
+    old, new = (snapshot_of(repository, commit, names[commit]) for commit in commits)
+    wanted = [_from_top(path, top) for path in paths]
+    found = pairs(old, new, ModelRule(include, exclude), wanted)
+    for path, name in zip(paths, wanted, strict=True):
+        if not any(pair.touches(name) for pair in found.changed) and not (_has(old, name) or _has(new, name)):
             raise SourceError(f"{path}: neither revision has this path")
-    pairs = view.models(changed_files(repository, old, new, paths), include, exclude)
-    if len(paths) == 1 and not pairs:
-        from diffai.comparison.tracked_paths import compare_tracked_folder
-
-        folder = compare_tracked_folder(repository.directory, (old, new), view.relative(paths[0]), options, limits)
-        if folder is not None:
-            return replace(folder, old=names[old], new=names[new])
-        if not os.path.isdir(paths[0]):
-            return _unchanged(view, paths[0], options, progress)
-    files = []
-    for name, change in pairs.items():
-        files += view.compare(name, change, options, progress)
-    if new == WORK_TREE:
-        files += view.behind_unchanged_pointers(pairs, paths, options)
-    for path in paths if len(paths) > 1 else ():
-        files += view.behind_path(path, options, progress)
-    files = view.rejoined([file for file in files if view.wants(file.path, include, exclude)], options, progress)
-    if len(paths) == 1 and len(files) == 1 and files[0].diff is not None and view.is_named(files[0], paths[0]):
+    one = wanted[0] if len(wanted) == 1 else ""
+    if one and not found.changed and not found.others and not any(_is_folder(side, one) for side in (old, new)):
+        return _unchanged((old, new), one, options, limits, progress)
+    files, others = compare_pairs(found, options, limits, progress)
+    if one and len(files) == 1 and files[0].diff is not None and _names(one, found):
         return files[0].diff
-    left_out = [LeftOut("files", view.excluded, "left out by --include/--exclude")] if view.excluded else []
-    return DirectoryDiff(names[old], names[new], tuple(files), tuple(left_out), (0, view.not_models, 0, 0))
+    left_out = [LeftOut("files", found.excluded, "left out by --include/--exclude")] if found.excluded else []
+    same = 0 if new.tree.top else found.unchanged
+    return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), (0, len(others), 0, 0), same)
+
+
+def _from_top(path: str, top: str) -> str:
+    """A path of the user as one from the top of the work tree; "." is the top."""
+    return (os.path.relpath(os.path.abspath(path), top) if top else os.path.normpath(path)).replace(os.sep, "/")
+
+
+def _has(side: Snapshot, path: str) -> bool:
+    """Whether a side has a path: as a file, a folder, or behind a pointer."""
+    return path == "." or side.tree.entry(path) is not None or not isinstance(side.open(path), Absent)
+
+
+def _is_folder(side: Snapshot, path: str) -> bool:
+    """Whether a path is a folder of the tree, or a pointer or a folder of DVC's, so that models are in it."""
+    entry = side.tree.entry(path)
+    if path == "." or is_pointer_name(path) or (entry is not None and entry.is_directory):
+        return True
+    if entry is not None:
+        return False
+    found = side.open(path)
+    if isinstance(found, Directory):
+        return True
+    if not isinstance(found, State):
+        found.close()
+    return False
+
+
+def _names(path: str, found: Pairs) -> bool:
+    """Whether a path of the user is that of the one model that changed, and not of something that holds others."""
+    pair: ModelPair = found.changed[0]
+    files = [file.path for side in (pair.old, pair.new) if side is not None for file in side.files]
+    own = {pair.old_path, pair.new_path, *files}
+    return len(found.changed) == 1 and (path in own or model_key(path) in own or path.removesuffix(".dvc") in own)
 
 
 def _unchanged(
-    view: _Revisions, path: str, options: CompareOptions, progress: Progress | None
-) -> ModelDiff | DirectoryDiff:
-    """A path that git calls unchanged: the diff of the file with itself says so, and that it is readable."""
-    relative = view.relative(path)
-    files = view.compare(path, ChangedFile(relative, relative), options, progress)
-    if not files or files[0].diff is None:
-        raise SourceError(f"{path}: {files[0].reason if files else 'is not a model'}")
-    return files[0].diff
+    sides: tuple[Snapshot, Snapshot], path: str, options: CompareOptions, limits: Limits, progress: Progress | None
+) -> ModelDiff:
+    """A path that nobody calls changed: the diff of the file with itself says so, and that it is readable."""
+    old, new = (_input(side, path, limits) for side in sides)
+    try:
+        if all(isinstance(side.state, (Absent, NotAModel)) for side in (old, new)):
+            raise SourceError(f"{path}: is not a model")
+        file = compare_files(path, old, new, options, progress)
+    finally:
+        _close(old)
+        _close(new)
+    if file.diff is None:
+        raise SourceError(f"{path}: {file.reason}")
+    return file.diff
+
+
+def _input(side: Snapshot, path: str, limits: Limits) -> Input:
+    """What a side has at a path; of a sharded model the name of its single file is enough."""
+    label = side.name(path)
+    try:
+        found = side.open(path)
+        if isinstance(found, Absent):
+            found = side.open(f"{path}.index.json")
+        return as_input(found, limits, label=label)
+    except (SourceError, FormatError) as error:
+        return Input(label, state=unreadable(error))
 
 
 def _spoken(words: Sequence[str], old: str, new: str) -> dict[str, str]:
@@ -148,152 +191,45 @@ def _spoken(words: Sequence[str], old: str, new: str) -> dict[str, str]:
     return names
 
 
-class _Revisions:
-    """Both sides of a comparison of revisions: opens what stands at a path on either."""
-
-    def __init__(self, repository: Repository, old: str, new: str, limits: Limits, names: Mapping[str, str]) -> None:
-        self._names = names
-        self._repository, self._old, self._new, self._limits = repository, old, new, limits
-        self._top = top_of_work_tree(repository)
-        self.excluded = 0
-        self.not_models = 0
-
-    def relative(self, path: str) -> str:
-        """A path of the user as one from the top of the work tree."""
-        return os.path.relpath(os.path.abspath(path), self._top) if self._top else path
-
-    def has(self, commit: str, path: str) -> bool:
-        """Whether a commit, or the index, has a path of the user as a file or a folder."""
-        from diffai.snapshots.snapshot import snapshot_of
-
-        return snapshot_of(self._repository, commit).tree.entry(self.relative(path).replace(os.sep, "/")) is not None
-
-    def is_named(self, file: FileChange, path: str) -> bool:
-        """Whether a path of the user is that of this one model, and not of a directory or pointer that holds others."""
-        name = self.relative(path).replace(os.sep, "/")
-        return not os.path.isdir(path) and not (is_pointer_name(name) and file.path != name.removesuffix(".dvc"))
-
-    def tracks(self, path: str) -> bool:
-        """Whether a path that git does not have is known on either side all the same (to DVC)."""
-        sides = [self._open(commit, self.relative(path)) for commit in (self._old, self._new)]
-        for side in sides:
-            _close(side)
-        return not all(isinstance(side.state, Absent) for side in sides)
-
-    def models(
-        self, changed: Sequence[ChangedFile], include: Sequence[str], exclude: Sequence[str]
-    ) -> dict[str, ChangedFile]:
-        """Changed models by name; the shards and the index of one model are one entry."""
-        pairs: dict[str, ChangedFile] = {}
-        for change in changed:
-            path = change.new_path or change.old_path
-            if not is_pointer_name(path) and not self.wants(path, include, exclude):
-                continue
-            key_old, key_new = (model_key(p) if p else "" for p in (change.old_path, change.new_path))
-            name = key_new or key_old
-            if name in (change.old_path, change.new_path):
-                pairs[name] = change
-            else:  # a shard or an index: its model stands under one name on both sides
-                pairs[name] = ChangedFile(name, name)
-        return dict(sorted(pairs.items(), key=lambda item: natural_key(item[0])))
-
-    def wants(self, path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
-        """Whether globs let a path pass; what they leave out is counted."""
-        from diffai.comparison.directories import wanted
-
-        passes = wanted(path, include, exclude)
-        self.excluded += not passes
-        return passes
-
-    def behind_path(self, path: str, options: CompareOptions, progress: Progress | None) -> list[FileChange]:
-        """The changes of a path that git does not have and DVC does: of one model, or of a directory."""
-        sides = (self._old, self._new or INDEX)
-        if any(self.has(side, path) for side in sides):
-            return []
-        from diffai.comparison.tracked_paths import compare_tracked_folder
-
-        name, revisions = self.relative(path), (self._old, self._new)
-        folder = compare_tracked_folder(self._repository.directory, revisions, name, options, self._limits)
-        if folder is None:
-            return self.compare(name, ChangedFile(name, name), options, progress)
-        return [replace(file, path=f"{name}/{file.path}") for file in folder.files]
-
-    def behind_unchanged_pointers(
-        self, changed: Mapping[str, object], paths: Sequence[str], options: CompareOptions
-    ) -> list[FileChange]:
-        """Models on disk that differ from their DVC pointer, which is as it was: ``dvc add`` was not run yet."""
-        from diffai.comparison.tracked_paths import pointers_of_work_tree
-
-        found: list[FileChange] = []
-        for pointer in pointers_of_work_tree(self._repository, paths):
-            if pointer not in changed:
-                found += self._behind_pointer(ChangedFile(pointer, pointer), options) or ()
-        return found
-
-    def rejoined(self, files: list[FileChange], options: CompareOptions, progress: Progress | None) -> list[FileChange]:
-        """A model that went from git to DVC, or from one pointer to another, is one change and not two."""
-        gone = {file.path for file in files if file.status == "removed"}
-        moved = [file.path for file in files if file.status == "added" and file.path in gone]
-        found = [file for file in files if file.path not in moved]
-        for path in moved:
-            found += self.compare(path, ChangedFile(path, path), options, progress)
-        return sorted(found, key=lambda file: natural_key(file.path)) if moved else found
-
-    def compare(
-        self, name: str, change: ChangedFile, options: CompareOptions, progress: Progress | None
-    ) -> list[FileChange]:
-        """The change of one model, or those of the models behind a DVC pointer; empty when there is no model."""
-        if any(is_pointer_name(path) for path in (change.old_path, change.new_path)):
-            behind = self._behind_pointer(change, options)
-            if behind is not None:
-                self.not_models += not behind
-                return behind
-        sides = self._open(self._old, change.old_path), self._open(self._new, change.new_path)
-        try:
-            if all(isinstance(side.state, (Absent, NotAModel)) for side in sides):
-                self.not_models += 1
-                return []
-            renamed = change.old_path and change.new_path and change.old_path != change.new_path
-            shown = f"{change.old_path} -> {change.new_path}" if renamed else name
-            return [compare_files(shown, *sides, options, progress)]
-        finally:
-            for side in sides:
-                _close(side)
-
-    def _behind_pointer(self, change: ChangedFile, options: CompareOptions) -> list[FileChange] | None:
-        from diffai.comparison.tracked_paths import compare_pointers
-
-        return compare_pointers(self._repository.directory, (self._old, self._new), change, options, self._limits)
-
-    def _open(self, commit: str, path: str) -> Input:
-        if not path:
-            return Input("", state=Absent())
-        label = path if commit == WORK_TREE else f":{path}" if commit == INDEX else f"{self._names[commit]}:{path}"
-        try:
-            for candidate in (path, f"{path}.index.json"):
-                side = self._open_exact(commit, candidate, label)
-                if not isinstance(side.state, Absent):
-                    return side
-            return side
-        except (SourceError, FormatError) as error:
-            return Input(label, state=unreadable(error))
-
-    def _open_exact(self, commit: str, path: str, label: str) -> Input:
-        from diffai.snapshots.resolve import resolve_at
-
-        if commit == WORK_TREE:
-            full = os.path.join(self._top, path)
-            if not os.path.lexists(full):
-                return Input(label, state=Absent())
-            return open_input(full, self._limits, label=label)
-        if commit == INDEX:
-            from diffai.snapshots.revision import open_staged
-
-            return as_input(open_staged("", path), self._limits, label=label)
-        found = resolve_at("", commit, path)
-        return as_input(found, self._limits, label=label)
-
-
 def _close(side: Input) -> None:
     if side.checkpoint is not None:
         side.checkpoint.close()
+
+
+# ---------------------------------------------------------------- words that name directories of DVC's
+
+
+def _compare_named_folders(old: str, new: str, options: CompareOptions, limits: Limits) -> DirectoryDiff | None:
+    """Compare two words that name directories of DVC's with several models (``v1:ckpt``, ``ckpt.dvc``, ``ckpt`` on
+    disk); None when one of them names anything else, and when each is one sharded model.
+    """
+    from diffai.comparison.tracked import Pairs as OutPairs
+    from diffai.comparison.tracked import TrackedOptions, compare_outs
+
+    items = [_named_folder(word) for word in (old, new)]
+    if any(item is None for item in items) or all(_is_one_tracked(item) for item in items if item is not None):
+        return None
+    change = next(compare_outs(OutPairs(((items[0], items[1]),), 0), TrackedOptions(options, limits)))
+    return replace(change.files, old=old, new=new) if change.files is not None else None
+
+
+def _named_folder(word: str) -> DvcItem | None:
+    if is_model_name(word) or (os.path.isfile(word) and not is_pointer_name(word)):
+        return None
+    from diffai.stores.dvc.tracked import open_in_work_tree
+    from diffai.stores.dvc.workspace import as_on_disk
+
+    on_disk = os.path.isdir(word)
+    try:
+        found = open_in_work_tree(word) if on_disk else open_source(word)
+    except SourceError:
+        return None
+    if not isinstance(found, DvcDirectory) or found.folder:
+        if found is not None and not isinstance(found, State):
+            found.close()
+        return None
+    return as_on_disk(found.item, is_model_name) if on_disk else found.item
+
+
+def _is_one_tracked(item: DvcItem) -> bool:
+    return len({model_key(e.relpath) for e in entries_of(item) or () if is_model_name(e.relpath)}) < 2

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 
-from diffai.comparison.directories import list_models
-from diffai.comparison.names import natural_key
 from diffai.errors import SourceError
 from diffai.model import DvcPointer
 from diffai.models.names import is_model_name, is_shard, model_key
@@ -16,8 +14,11 @@ from diffai.stores.dvc import is_pointer_name
 def models_behind(word: str) -> list[str]:
     """Words for the models in a directory, or that DVC keeps behind ``word``; the word itself where it is one model."""
     if os.path.isdir(word):
-        listed = list_models(word).models
-        return [listed[name] for name in sorted(listed, key=natural_key)] if len(listed) > 1 else [word]
+        from diffai.models.pairs import models_in
+        from diffai.snapshots.snapshot import folder_snapshot
+
+        listed, _ = models_in(folder_snapshot(word))
+        return [os.path.join(word, model.files[0].path) for model in listed] if len(listed) > 1 else [word]
     rev, path = word[: word.rfind(":") + 1], word[word.rfind(":") + 1 :]
     if is_model_name(path) or (os.path.lexists(word) and not is_pointer_name(path)):
         return [word]

@@ -79,7 +79,8 @@ def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: st
     from diffai.formats.registry import open_checkpoint
 
     try:
-        return Input(label, open_checkpoint(found, limits, input_format))
+        checkpoint = open_checkpoint(found, limits, input_format)
+        return Input(label, checkpoint, identity=checkpoint.identity or "")
     except UnresolvedError as error:
         return Input(label, state=error.state)
     except FormatError as error:
@@ -100,7 +101,8 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
     except FormatError as error:
         source.close()
         return Input(label, state=unreadable(error), size=source.size, identity=source.identity, path=source.path)
-    return Input(label, checkpoint, size=source.size, identity=source.identity)
+    identity = source.identity if checkpoint.identity is None else checkpoint.identity
+    return Input(label, checkpoint, size=source.size, identity=identity)
 
 
 def unreadable(error: FormatError | SourceError) -> State:

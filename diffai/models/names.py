@@ -69,6 +69,29 @@ def _group(matches: list[re.Match[str]]) -> ShardedFiles:
     return ShardedFiles("", tuple(match[0] for match in matches), missing)
 
 
+#: Weights by the names that libraries give them, the likeliest first: beside them lie optimizers and schedulers.
+_WEIGHTS = (
+    "model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_model.safetensors", "pytorch_model.bin",
+    "diffusion_pytorch_model.bin", "adapter_model.bin", "model.pt", "model.pth",
+)  # fmt: skip
+
+
+def single_model(names: Iterable[str]) -> str:
+    """The one file that is a folder's model, as in every small repository of a hub; "" when there are shards, several
+    models where none takes precedence, or none.
+
+    Names that libraries give to weights take precedence over others, safetensors over PyTorch.
+    """
+    names = tuple(names)
+    if find_models(names):
+        return ""
+    known = next((name for name in _WEIGHTS if name in names), "")
+    models = [name for name in names if named_like_a_model(name)]
+    safetensors = [name for name in models if name.endswith(".safetensors")]
+    alone = next((some[0] for some in (safetensors, models) if len(some) == 1), "")
+    return known or ("" if len(safetensors) > 1 else alone)
+
+
 def is_shard(path: str) -> bool:
     """Whether a file is named like one shard of several."""
     return _SHARD.fullmatch(path.rpartition("/")[2]) is not None

@@ -18,7 +18,7 @@ from diffai.models.rule import EVERY, ModelRule, attributed
 from diffai.repository.trees import Changed
 from diffai.snapshots.outputs import Outputs
 from diffai.snapshots.snapshot import Snapshot
-from diffai.stores.dvc.names import is_pointer_name
+from diffai.stores.dvc import is_pointer_name
 from diffai.stores.dvc.pointers import DvcTextError
 
 

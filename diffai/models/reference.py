@@ -13,12 +13,13 @@ from diffai.models.inputs import Input, as_input, unreadable
 from diffai.models.names import is_index, is_shard, model_key
 from diffai.models.rule import HEAD_BYTES
 from diffai.repository.trees import Entry
-from diffai.snapshots.directory import Directory, checked_name
-from diffai.snapshots.resolve import Opened, expect_source
+from diffai.snapshots.resolve import expect_source
 from diffai.snapshots.snapshot import Snapshot
 from diffai.sources.base import Source
+from diffai.sources.directory import Directory, checked_name
 from diffai.stores.dvc.items import DvcItem, open_item
-from diffai.stores.pointers import parse_pointer
+from diffai.stores.store import Opened
+from diffai.stores.table import recognise
 
 
 @frozen
@@ -69,7 +70,7 @@ class File:
         """The first bytes and the size, of the object behind a pointer; None when it is not here."""
         if self.item is None and self.entry is not None and not self.entry.is_link:
             found = snapshot.tree.head(self.entry, HEAD_BYTES)
-            if found is None or parse_pointer(*found, self.path) is None:
+            if found is None or recognise(*found, self.path) is None:
                 return found
         try:
             opened = self.open(snapshot)

@@ -70,6 +70,11 @@ class ShardPool:
                 break
             self._open.pop(number).close()
 
+    @property
+    def identity(self) -> str:
+        """Of all shards; "" when one is not known."""
+        return " ".join(self._identities) if all(self._identities) else ""
+
     def verify_unchanged(self) -> None:
         """Raise SourceError when a shard was changed since it was opened."""
         for number in range(len(self._users)):

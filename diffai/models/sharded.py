@@ -19,7 +19,7 @@ SH08  a key stands twice in the index
 SH09  a number is missing among the shards of a directory
 SH10  a directory holds several models, so that one has to be named
 SH11  the index is longer than ``diffai.maxHeader``
-SH12  a directory holds no sharded model
+SH12  a directory holds no model
 SH13  a shard is an index itself
 ===== ==============================================================================================
 """
@@ -35,12 +35,15 @@ from diffai.formats import registry
 from diffai.formats.base import Limits
 from diffai.formats.safetensors_header import shown
 from diffai.formats.strict_json import MalformedError, Repeated, load
+from diffai.formats.table import named_like_a_model
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, LfsPointer, NotPulled, Problem, Scalar, TensorSpec
+from diffai.models.names import single_model
 from diffai.models.shard_pool import ShardPool
-from diffai.snapshots.resolve import local_directory
+from diffai.snapshots.resolve import local_directory, sentence
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError, checked_name
+from diffai.stores.store import joined_states
 
 NAME = "sharded"
 
@@ -86,6 +89,8 @@ class ShardedCheckpoint(Checkpoint):
         self.training = content.training
         self.problems = tuple(content.problems)
         self.files = plan.names
+        known = pool.identity and (plan.index is None or plan.index.identity)
+        self.identity = f"{pool.identity} {plan.index.identity if plan.index else ''}" if known else ""
 
     @property
     def random_access(self) -> bool:
@@ -134,13 +139,16 @@ def open_checkpoint(source: Source, limits: Limits) -> ShardedCheckpoint:
     return _open(_plan_of_index(source, limits, _raise_first), limits)
 
 
-def open_directory(directory: Directory | str, limits: Limits) -> ShardedCheckpoint:
-    """Open the sharded model that ``directory`` (or the directory at that path) holds.
+def open_directory(directory: Directory | str, limits: Limits) -> Checkpoint:
+    """Open the one model that ``directory`` (or the directory at that path) holds, sharded or a single file.
 
     Raises as :func:`open_checkpoint`.
     """
     if isinstance(directory, str):
         directory = local_directory(directory)
+    alone = single_model(directory.names())
+    if alone:
+        return _open_alone(directory, alone, limits)
     return _open(_plan_of_directory(directory, limits, _raise_first), limits)
 
 
@@ -157,9 +165,28 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
 
 
 def check_directory(directory: Directory, limits: Limits) -> tuple[Problem, ...]:
-    """As :func:`check`, for a directory of shards."""
+    """As :func:`check`, for the model of a directory."""
+    alone = single_model(directory.names())
+    if alone:
+        source = directory.open(alone)
+        try:
+            return registry.check(source, limits)
+        finally:
+            source.close()
     problems: list[Problem] = []
     return _check(_plan_of_directory(directory, limits, problems.append), limits, problems)
+
+
+def _open_alone(directory: Directory, name: str, limits: Limits) -> Checkpoint:
+    """The single file that is a directory's model."""
+    source = directory.open(name)
+    try:
+        checkpoint = registry.open_checkpoint(source, limits)
+    except BaseException:
+        source.close()
+        raise
+    checkpoint.identity = source.identity
+    return checkpoint
 
 
 def _raise_first(problem: Problem) -> None:
@@ -174,8 +201,10 @@ def _refusal(code: str, reason: str, tensor: str = "") -> FormatError:
 # ---------------------------------------------------------------- which shards
 
 
-def _plan_of_index(source: Source, limits: Limits, report: Report) -> Plan:
-    """Read an index."""
+def _plan_of_index(
+    source: Source, limits: Limits, report: Report, open_shard: Callable[[str], Source] | None = None
+) -> Plan:
+    """Read an index; its shards are the files beside it unless the caller knows better."""
     index = _read_index(source, limits, report)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not all(type(shard) is str for shard in weight_map.values()):
@@ -198,7 +227,7 @@ def _plan_of_index(source: Source, limits: Limits, report: Report) -> Plan:
     metadata = {} if not isinstance(extra, dict) else {
         key: _as_text(value) for key, value in extra.items() if key not in _DERIVED
     }  # fmt: skip
-    return Plan(source.label, tuple(names), weight_map, holds, metadata, source.sibling, source)
+    return Plan(source.label, tuple(names), weight_map, holds, metadata, open_shard or source.sibling, source)
 
 
 def _read_index(source: Source, limits: Limits, report: Report) -> dict[str, Any]:
@@ -235,13 +264,16 @@ def _plan_of_directory(directory: Directory, limits: Limits, report: Report) -> 
 
     found = find_models(directory.names())
     if not found:
-        lacks = "an index JSON, or files like x-00001-of-00004.safetensors"
-        raise _refusal("SH12", f"holds no sharded model ({lacks})")
+        single = [name for name in directory.names() if named_like_a_model(name)]
+        if single:
+            raise _refusal("SH10", f"holds several models: {', '.join(single[:8])}; name one")
+        lacks = "model.safetensors or the like, an index JSON, or files like x-00001-of-00004.safetensors"
+        raise _refusal("SH12", f"holds no model ({lacks})")
     if len(found) > 1:
         raise _refusal("SH10", f"holds several models: {', '.join(model.title for model in found)}; name one")
     model = found[0]
     if model.index:
-        return _plan_of_index(directory.open(model.index), limits, report)
+        return _plan_of_index(directory.open(model.index), limits, report, directory.open)
     if model.missing:
         more = f" and {len(model.missing) - 1} more" if len(model.missing) > 1 else ""
         report(Problem("SH09", "error", f"shard {shown(model.missing[0])}{more} is missing"))
@@ -330,10 +362,19 @@ def _inside(name: str, error: FormatError) -> FormatError:
 def _open(plan: Plan, limits: Limits) -> ShardedCheckpoint:
     content = _Content(plan, _raise_first)
     pool = ShardPool(len(plan.names), lambda number: _open_shard(plan, limits, number))
+    missing: list[LfsPointer | NotPulled] = []
     try:
         for number in range(len(plan.names)):
-            with pool.use(number) as shard:
-                content.add(shard, number)
+            try:
+                with pool.use(number) as shard:
+                    content.add(shard, number)
+            except UnresolvedError as error:
+                if not isinstance(error.state, LfsPointer | NotPulled):
+                    raise
+                missing.append(error.state)
+        if missing:
+            state = joined_states(missing, plan.label)
+            raise UnresolvedError(f"{plan.label}: {sentence(state)}", state)
     except BaseException:
         pool.close()
         raise

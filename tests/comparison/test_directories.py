@@ -9,8 +9,11 @@ import pytest
 import safetensors_writer as writer
 from program import diffai
 
-from diffai.comparison.directories import compare_directories, list_models, model_key
+from diffai.comparison.directories import compare_directories
 from diffai.errors import SourceError
+from diffai.models.names import model_key
+from diffai.models.pairs import models_in
+from diffai.snapshots.snapshot import folder_snapshot
 
 
 def put(folder: Path, files: dict[str, bytes]) -> Path:
@@ -103,7 +106,7 @@ def shards(folder: Path, split: int, seed: float = 0.0) -> Path:
 
 def test_a_sharded_model_is_one_and_resharding_is_no_change(tmp_path: Path) -> None:
     two, four = shards(tmp_path / "two", 2), shards(tmp_path / "four", 4)
-    assert list(list_models(str(two)).models) == ["model.safetensors"]
+    assert [model.path for model in models_in(folder_snapshot(str(two)))[0]] == ["model.safetensors"]
     assert diffai(two, four).stdout == "No differences found\n"
     assert diffai(two / "model.safetensors.index.json", four).stdout == "No differences found\n"
     single = tmp_path / "single.safetensors"
@@ -131,7 +134,7 @@ def test_a_sharded_model_pairs_with_a_single_file_inside_directories(tmp_path: P
 
 def test_a_single_file_beside_an_index_is_a_model_of_its_own(tmp_path: Path) -> None:
     folder = put(shards(tmp_path / "a", 2), {"model.safetensors": writer.simple(1)})
-    assert sorted(list_models(str(folder)).models) == ["model.safetensors", "model.safetensors.index.json"]
+    assert sorted(model.path for model in models_in(folder_snapshot(str(folder)))[0]) == ["model.safetensors", "model.safetensors.index.json"]
 
 
 @pytest.mark.parametrize(
