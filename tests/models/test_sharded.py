@@ -292,7 +292,6 @@ def test_shards_at_a_revision(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(repo.top / "m")
     for word in ("HEAD~1:m", f"HEAD~1:m/{INDEX}", f"HEAD~1:./{INDEX}", "HEAD~1:."):
         checkpoint = open_word(word)
-        assert not checkpoint.random_access
         assert values(checkpoint) == {n: n.encode() + b"..." for n in "abcdefg"}
         checkpoint.verify_unchanged()
         checkpoint.close()
