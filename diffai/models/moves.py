@@ -2,7 +2,7 @@
 
 git itself pairs identical files only; to compare contents it would read every model. Here equal identities count
 first, then names that can only be one model (converted beside itself, moved to another folder), unless the tensors
-contradict; at last the tensors' names, read from the headers alone.
+contradict; at last, in one folder, the tensors' names, read from the headers alone.
 """
 
 from __future__ import annotations
@@ -38,20 +38,18 @@ def joined(gone: Sequence[ModelRef], come: Sequence[ModelRef]) -> list[tuple[Mod
         for key in sorted(before_by.keys() & after_by.keys(), key=natural_key):
             if not evidence.contradicts(before_by[key], after_by[key]):
                 take(before_by[key], after_by[key])
+    here = [(before, after) for before in rest_gone for after in rest_come if _folder(before) == _folder(after)]
     if len(rest_gone) <= _MOST and len(rest_come) <= _MOST:
-        scored = sorted(
-            ((evidence.shared(before, after), before, after) for before in rest_gone for after in rest_come),
-            key=lambda one: (-one[0], posixpath.dirname(one[1].path) != posixpath.dirname(one[2].path),
-                             natural_key(one[1].path), natural_key(one[2].path)),
-        )  # fmt: skip
-        for share, before, after in scored:
-            if share >= _LEAST and before in rest_gone and after in rest_come:
+        order = {pair: (natural_key(pair[0].path), natural_key(pair[1].path)) for pair in here}
+        scores = {pair: evidence.shared(*pair) for pair in here}
+        for before, after in sorted(here, key=lambda pair: (-scores[pair], order[pair])):
+            if scores[before, after] >= _LEAST and before in rest_gone and after in rest_come:
                 take(before, after)
     return found
 
 
 class _Evidence:
-    """Names of tensors with their shapes' ranks, read once a model."""
+    """Names of tensors, read once a model."""
 
     def __init__(self) -> None:
         self._names: dict[int, frozenset[str] | None] = {}
@@ -74,6 +72,10 @@ class _Evidence:
                 self._names[key] = frozenset(side.checkpoint.tensors)
                 side.checkpoint.close()
         return self._names[key]
+
+
+def _folder(model: ModelRef) -> str:
+    return posixpath.dirname(model.path)
 
 
 def _stem(model: ModelRef) -> str:

@@ -59,9 +59,9 @@ class ModelPair:
 
     def touches(self, wanted: str) -> bool:
         """Whether a path of the user (from the top, "." for all) means this model, a file of it, or a folder above."""
-        names = [self.old_path, self.new_path, *self.held_by]
-        names += [file.path for side in (self.old, self.new) if side is not None for file in side.files]
-        return wanted == "." or any(name == wanted or name.startswith(f"{wanted}/") for name in names if name)
+        files = [file for side in (self.old, self.new) if side is not None for file in side.files]
+        own = wanted in (self.old_path, self.new_path)
+        return own or any(_touched((file, None), wanted) for file in files)
 
 
 @slotted
@@ -143,6 +143,8 @@ def _paired(
             gone.remove(before)
             come = [pair for pair in come if pair.new is not after]
     every += [*come, *(ModelPair(model, None) for model in gone)]
+    if paths:
+        found.others = [sides for sides in found.others if any(_touched(sides, wanted) for wanted in paths)]
     for pair in sorted(every, key=lambda pair: natural_key(pair.path)):
         if paths and not any(pair.touches(wanted) for wanted in paths):
             continue
@@ -151,6 +153,12 @@ def _paired(
         else:
             found.changed.append(pair)
     return found
+
+
+def _touched(sides: tuple[File | None, File | None], wanted: str) -> bool:
+    """Whether a path of the user means a file, its pointer, or a folder above."""
+    names = {name for file in sides if file is not None for name in (file.path, file.held_by)}
+    return wanted == "." or any(name == wanted or name.startswith(f"{wanted}/") for name in names)
 
 
 def _equal(pair: ModelPair) -> bool:
@@ -227,9 +235,13 @@ def _sorted_out(left: _Side, right: _Side, rule: ModelRule, found: Pairs) -> tup
             found.excluded += len(sides)
         elif any(_is_model(side, file, rule) for side, file in sides):
             models.add(path)
-        else:
+        elif not _same(left.files.get(path), right.files.get(path)):
             found.others.append((left.files.get(path), right.files.get(path)))
     return rule, models
+
+
+def _same(old: File | None, new: File | None) -> bool:
+    return old is not None and new is not None and bool(old.identity) and old.identity == new.identity
 
 
 def _is_model(side: _Side, file: File, rule: ModelRule) -> bool:

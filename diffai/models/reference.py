@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
-from diffai.model import Absent, State
+from diffai.model import Absent, State, Unreadable
 from diffai.models.inputs import Input, as_input, unreadable
 from diffai.models.names import is_index, is_shard, model_key
 from diffai.models.rule import HEAD_BYTES
@@ -20,6 +20,8 @@ from diffai.sources.directory import Directory, checked_name
 from diffai.stores.dvc.items import DvcItem, open_item
 from diffai.stores.store import Opened
 from diffai.stores.table import recognise
+
+_OTHER_UNLISTED = "which of its files changed is not known: the other side's list of them is not here"
 
 
 @frozen
@@ -122,15 +124,18 @@ class ModelRef:
         label = self.snapshot.name(self.path)
         if not self.sharded:
             try:
-                return as_input(self.files[0].open(self.snapshot), limits, label=label)
+                found = self.files[0].open(self.snapshot)
+                if self.files[0].is_folder and isinstance(found, Directory):
+                    return Input(label, state=Unreadable(_OTHER_UNLISTED))
+                return as_input(found, limits, label=label)
             except (SourceError, FormatError) as error:
                 return Input(label, state=unreadable(error))
         folder = Group(self, label)
         try:
-            found = as_input(folder, limits, label=label)
+            side = as_input(folder, limits, label=label)
         except (SourceError, FormatError) as error:
             return Input(label, state=unreadable(error))
-        return Input(label, found.checkpoint, found.state, folder.bytes, found.identity)
+        return Input(label, side.checkpoint, side.state, folder.bytes, side.identity)
 
 
 class Group(Directory):

@@ -1,0 +1,120 @@
+"""Models behind DVC's pointers between two trees: shards as one, moves across every way of keeping a model."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+
+import numpy as np
+import safetensors_writer as writer
+from dvcrepo import DvcRepo
+from gitrepo import Repo
+from program import diffai
+
+from diffai.models.pairs import ModelPair, pairs
+from diffai.repository.runner import Repository
+from diffai.snapshots.snapshot import snapshot_of
+
+ONE, TWO, THREE = writer.simple(1), writer.simple(2), writer.simple(3)
+BOTH = ["a.bias", "a.weight"]
+
+
+def values(*names: str, seed: float = 0.0, width: int = 2) -> bytes:
+    """A model of tensors of these names."""
+    data = {n: ("F32", (width,), struct.pack(f"<{width}f", *[seed + len(n)] * width)) for n in names}
+    return writer.build(data)
+
+
+def index(**shards: str) -> bytes:
+    return json.dumps({"metadata": {}, "weight_map": shards}).encode()
+
+
+def shard(number: int, total: int = 2) -> str:
+    return f"model-{number:05}-of-{total:05}.safetensors"
+
+
+def sharded(seed: float) -> dict[str, bytes]:
+    """Two shards whose index says the same whatever the seed."""
+    return {
+        "m/model.safetensors.index.json": index(a=shard(1), b=shard(2)),
+        f"m/{shard(1)}": values("a"),
+        f"m/{shard(2)}": values("b", seed=seed),
+    }
+
+
+def found(repo: Repo, old: str = "HEAD~1", new: str = "HEAD") -> list[ModelPair]:
+    git = Repository(str(repo.top))
+    return pairs(*(snapshot_of(git, git.commit(rev)) for rev in (old, new))).changed
+
+
+def paths(repo: Repo) -> list[tuple[str, str]]:
+    return [(pair.old_path, pair.new_path) for pair in found(repo)]
+
+
+def changed(done: object) -> list[str]:
+    """Tensors that a JSON change list names as changed."""
+    records = json.loads(done.stdout)  # type: ignore[attr-defined]
+    return [record["TensorStatsChanged"][0] for record in records if "TensorStatsChanged" in record]
+
+
+def test_shards_in_a_dvc_folder_whose_index_did_not_change(dvc: DvcRepo) -> None:
+    dvc.add_directory("m", {name[2:]: data for name, data in sharded(0).items()})
+    dvc.commit("one")
+    dvc.add_directory("m", {name[2:]: data for name, data in sharded(1).items()})
+    dvc.commit("two")
+    for words in (("HEAD~1..HEAD",), ("HEAD~1:m", "HEAD:m")):
+        done = diffai(*words, "--output", "json", cwd=dvc.top)
+        assert [name.rpartition(":")[2] for name in changed(done)] == ["b"], (words, done.stdout, done.stderr)
+
+
+def test_one_model_wherever_it_is_kept(dvc: DvcRepo) -> None:
+    """git -> .dvc -> dvc.lock -> a folder of DVC's -> git: the same path, each step with a reshape."""
+    repo, path = dvc.repo, "m/x.safetensors"
+    repo.commit({path: values("a", width=2)})
+    repo.git("rm", "-q", "--cached", path)
+    dvc.add(path, values("a", width=3), here=False)
+    dvc.commit("file")
+    repo.git("rm", "-q", f"{path}.dvc")
+    content = values("a", width=4)
+    dvc.lock({"train": {path: (dvc.object(content), len(content))}})
+    dvc.commit("stage")
+    repo.git("rm", "-q", "dvc.lock")
+    dvc.add_directory("m", {"x.safetensors": values("a", width=5)})
+    dvc.commit("folder")
+    repo.git("rm", "-q", "m.dvc")
+    (dvc.top / ".gitignore").unlink(missing_ok=True)
+    repo.write({path: values("a", width=6)})
+    repo.git("add", "-f", path)
+    repo.git("commit", "-qm", "git")
+    for step in range(4, 0, -1):
+        done = diffai(f"HEAD~{step}..HEAD~{step - 1}", cwd=dvc.top)
+        assert f"~ a: shape=[{6 - step}] -> [{7 - step}]" in done.stdout, (step, done.stdout, done.stderr)
+
+
+def test_a_dvc_move_with_a_reshape_is_one_model(dvc: DvcRepo) -> None:
+    dvc.add("old/x.safetensors", values("a", "b", width=2), here=False)
+    dvc.commit("one")
+    dvc.repo.git("rm", "-q", "old/x.safetensors.dvc")
+    dvc.add("new/x.safetensors", values("a", "b", width=3), here=False)
+    dvc.commit("two")
+    (pair,) = found(dvc.repo)
+    assert (pair.old_path, pair.new_path) == ("old/x.safetensors", "new/x.safetensors")
+    assert pair.held_by == ("old/x.safetensors.dvc", "new/x.safetensors.dvc")
+
+
+def test_include_makes_models_of_arrays_and_of_what_a_pointer_holds(dvc: DvcRepo) -> None:
+    for content in (npy(), npy() + bytes(8)):
+        dvc.repo.write({"f.npy": content})
+        dvc.repo.git("add", "f.npy")
+        dvc.add("behind.feat", content, here=False)
+        dvc.commit("x")
+    assert found(dvc.repo) == []
+    done = diffai("HEAD~1..HEAD", "--include", "*.npy", "--include", "*.feat", cwd=dvc.top)
+    assert "f.npy" in done.stdout and "behind.feat" in done.stdout
+
+
+def npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(1000))
+    return file.getvalue()
