@@ -62,17 +62,14 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
     """
     from diffai.cli.options import settings_for, wants_color, write, write_lines
     from diffai.dvc import diff as dvc_diff
-    from diffai.dvc.changes import diff_revisions, read_json, run_dvc
+    from diffai.dvc.changes import changes_between, read_json
     from diffai.views.text import TextOptions
 
     settings = settings_for({}, None)
     if a_rev == "-":
         changes = read_json(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
-    elif b_rev:
-        changes = diff_revisions(a_rev, b_rev, given["targets"])
     else:
-        words = [a_rev, *(["--targets", *given["targets"]] if given["targets"] else [])]
-        changes = read_json(run_dvc(words))
+        changes = changes_between(a_rev, b_rev, given["targets"])
     if given["quiet"]:
         return EXIT_OK
     options = _compare_options(settings, given)
@@ -205,7 +202,7 @@ def stage(baseline: str, model: str, folder: str, **given: Any) -> int:
                 return EXIT_TROUBLE
         options = CompareOptions(
             epsilon=settings.epsilon, rtol=settings.rtol, ignore_globs=settings.ignore,
-            ignore_origin=settings.origin("ignore"), threads=settings.threads,
+            ignore_origin=settings.origin("ignore"), threads=settings.threads, update_size=True,
         )  # fmt: skip
         result = compare_models(sides[0], sides[1], options)
     finally:

@@ -28,10 +28,12 @@ dvc() {{
     esac
   done
   if [ "$diffai_seen" = diff ] && [ -x {program} ]; then
-    {program} dvc "$@"
-  else
-    command dvc "$@"
+    {program} dvc "$@" && return
+    diffai_word=$?
+    [ "$diffai_word" -eq 2 ] || return "$diffai_word"
+    echo "diffai: that is not understood here; what dvc itself says:" >&2
   fi
+  command dvc "$@"
 }}
 """
 
@@ -60,9 +62,11 @@ function dvc --wraps dvc
     end
     if test "$diffai_seen" = diff; and test -x {program}
         {program} dvc $argv
-    else
-        command dvc $argv
+        set -l diffai_status $status
+        test $diffai_status -eq 2; or return $diffai_status
+        echo "diffai: that is not understood here; what dvc itself says:" >&2
     end
+    command dvc $argv
 end
 """
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffai.dvc.revisions import resolve
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.frozen import frozen
 from diffai.repository.runner import Repository
@@ -110,19 +111,20 @@ def diff_revisions(a: str, b: str, targets: Sequence[str], directory: str = "") 
         SourceError: not in a DVC repository, no such revision, or a target that neither revision has.
     """
     repository = Repository(directory)
-    commits = [repository.commit(a), repository.commit(b)]
+    commits = [resolve(repository, a), resolve(repository, b)]
     place = find_dvc(directory or os.curdir, repository.place())
     if place is None:
         raise SourceError("not inside a DVC repository (there is no .dvc folder here or above)")
     with DvcHistory(directory) as history:
         old, new = (_tracked_at(repository, history, commit, place) for commit in commits)
-    wanted = [_target(target, place, directory) for target in targets]
-    for target in wanted:
-        if not any(_under(path, target) for side in (old, new) for path in side.items):
-            raise SourceError(f"{target}: neither revision tracks this path with DVC")
-    for side in (old, new):
-        if wanted:
-            side.items = {path: item for path, item in side.items.items() if any(_under(path, t) for t in wanted)}
+    wanted = [(target, _target(target, place, directory)) for target in targets]
+    for target, path in wanted:
+        if not any(_is_of(target, path, shown, item) for side in (old, new) for shown, item in side.items.items()):
+            raise SourceError(f"{path}: neither revision tracks this path with DVC, nor has it a stage of this name")
+    for side in (old, new) if wanted else ():
+        side.items = {
+            shown: item for shown, item in side.items.items() if any(_is_of(t, path, shown, item) for t, path in wanted)
+        }
     lists = _compare(old.items, new.items)
     missing = [
         f"{item.label}/: its list of files at {rev} is not here, so which files changed is not known; "
@@ -137,6 +139,16 @@ def diff_revisions(a: str, b: str, targets: Sequence[str], directory: str = "") 
 def _target(target: str, place: DvcPlace, directory: str) -> str:
     full = os.path.realpath(os.path.join(directory, target))
     return os.path.relpath(full, os.path.realpath(place.root)).replace(os.sep, "/").removesuffix(".dvc")
+
+
+def _is_of(target: str, path: str, shown: str, item: DvcItem) -> bool:
+    """Whether an output is meant by a target: a path, or ``stage``, ``stage@item``, ``folder/dvc.yaml:stage``."""
+    if _under(shown, path):
+        return True
+    file, _, name = target.rpartition(":")
+    stages = (item.out.stage, item.out.stage.partition("@")[0])
+    folder = posixpath.dirname(file.replace(os.sep, "/"))
+    return bool(item.out.stage) and name in stages and posixpath.dirname(item.pointer).endswith(folder)
 
 
 def _under(path: str, target: str) -> bool:
@@ -279,6 +291,26 @@ def run_dvc(arguments: Sequence[str], directory: str = "") -> str:
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
+def changes_between(a: str, b: str, targets: Sequence[str]) -> Changes:
+    """What ``dvc diff A [B] --targets ...`` finds: out of git where both are revisions that are understood here.
+
+    The work tree ("" or ``workspace``), and whatever is not understood, is DVC's to say.
+
+    Raises:
+        DiffaiError: there is no such revision or target, or dvc is not installed or failed.
+    """
+    words = [a, *([b] if b else []), *(["--targets", *targets] if targets else [])]
+    if "workspace" in (a, b) or not b:
+        return read_json(run_dvc(words))
+    try:
+        return diff_revisions(a, b, targets)
+    except SourceError as error:
+        try:
+            return read_json(run_dvc(words))
+        except DiffaiError:
+            raise error from None
+
+
 def read_json(text: str, directory: str = "") -> Changes:
     """The output of ``dvc diff --json``, with addresses where it was asked for them (``--show-hash``).
 
@@ -363,4 +395,4 @@ def _is_here(item: DvcItem) -> bool:
     return not item.elsewhere and item.place is not None and os.path.isdir(os.path.join(item.place.top, item.path))
 
 
-__all__ = ["STATES", "Changes", "Entry", "diff_revisions", "read_json", "run_dvc"]
+__all__ = ["STATES", "Changes", "Entry", "changes_between", "diff_revisions", "read_json", "run_dvc"]

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
+from diffai.analyses.nonfinite import worse
+from diffai.analyses.update import matched, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.errors import SourceError
 from diffai.model import Delta
 from diffai.views.markdown import render_markdown
 from diffai.views.report import report
-from diffai.views.values import Json, dump, text
+from diffai.views.values import Json, dump, finite, text
 
 FILES = ("metrics.json", "tensors.json", "report.md", "report.json")
 
@@ -57,14 +60,19 @@ def write_stage(diff: ModelDiff, folder: str) -> list[str]:
 def metrics(diff: ModelDiff) -> dict[str, Json]:
     """The figures of the whole comparison: counts, the size of the update, and what must never grow unseen.
 
-    ``*_log10`` is the decimal logarithm, :data:`LOG_FLOOR` for 0. ``relative_l2`` is L2(update) / L2(old).
+    ``update_size`` is L2(new - old) / L2(old) over all parameters that both sides have in one shape, of which
+    ``compared_percent`` tells how many of the new side's that are; ``max_relative_l2``, ``min_cosine`` and ``max_abs``
+    are the worst of any single parameter tensor. Training state and buffers take no part. A figure that is not
+    defined (relative to zero, the cosine of a zero tensor) is null, which DVC leaves out, and never stands for a
+    number: ``from_zero`` and ``to_zero`` count such tensors. ``*_log10`` is the decimal logarithm,
+    :data:`LOG_FLOOR` for 0.
     """
-    totals = diff.totals
-    changed = [change for change in diff.tensors if change.figures is not None and change.figures.delta is not None]
-    ratios = [change.relative_l2 for change in changed if math.isfinite(change.relative_l2)]
-    total = totals.changed_relative_l2 or 0.0
-    total = total if math.isfinite(total) else 0.0
-    largest = max(ratios, default=0.0)
+    totals, size = diff.totals, update_size(diff)
+    moved = [change for change in diff.tensors if matched(change) and _delta(change) is not None]
+    ratios = [ratio for change in moved if (ratio := _relative_l2(change)) is not None]
+    cosines = [cosine for change in moved if (cosine := _cosine(change)) is not None]
+    known = bool(size.parameters) or bool(ratios)
+    largest = max(ratios, default=0.0 if known else None)
     return {
         "tensors": {
             "changed": totals.changed,
@@ -73,65 +81,83 @@ def metrics(diff: ModelDiff) -> dict[str, Json]:
             "renamed": totals.renamed,
             "reshaped": totals.reshaped,
             "cast": totals.cast,
-            "not_finite": sum(1 for change in changed if _nonfinite(change)),
+            "became_non_finite": sum(1 for event in worse(diff) if event.change.role == "weight"),
+            "from_zero": sum(1 for change in moved if _is_zero(change, "old") and not _is_zero(change, "new")),
+            "to_zero": sum(1 for change in moved if _is_zero(change, "new") and not _is_zero(change, "old")),
         },
         "parameters": diff.new.parameters,
         "parameters_delta": diff.new.parameters - diff.old.parameters,
-        "modified_percent": 100.0 * totals.modified / totals.comparable if totals.comparable else 0.0,
-        "relative_l2": total,
-        "relative_l2_log10": _log10(total),
-        "max_relative_l2": largest,
+        "compared_percent": 100.0 * size.parameters / size.parameters_new if size.parameters_new else 0.0,
+        "modified_percent": 100.0 * totals.modified / totals.comparable if totals.comparable else None,
+        "update_size": finite(size.relative_l2),
+        "update_size_log10": _log10(size.relative_l2),
+        "cosine": finite(size.cosine),
+        "max_relative_l2": finite(largest),
         "max_relative_l2_log10": _log10(largest),
-        "min_cosine": min(_cosines(changed), default=1.0),
-        "max_abs": max((_finite(_delta(change).max_abs) for change in changed), default=0.0),
-    }
+        "min_cosine": min(cosines, default=1.0 if known and not moved else None),
+        "max_abs": finite(max((delta.max_abs for c in moved if (delta := _delta(c)) is not None),
+                              default=0.0 if known else None)),
+    }  # fmt: skip
 
 
 def tensor_rows(diff: ModelDiff) -> list[Json]:
-    """One row for each tensor whose values were compared, in natural order; ``index`` is the x axis of a plot."""
+    """One row for each tensor of the model on either side, in natural order; ``index`` is the x axis of a plot.
+
+    Rows without figures (added, removed, reshaped, not compared) stand there with nulls, so that the same index is
+    the same tensor as long as the model has the same names. Training state is left out.
+    """
     rows: list[Json] = []
     for change in diff.tensors:
-        if change.figures is None and change.status[0] != "identical":
+        if change.role == "training":
             continue
-        delta = change.figures.delta if change.figures is not None else None
-        ratio = _finite(change.relative_l2) if delta is not None else 0.0
+        same, delta = change.status[0] == "identical", _delta(change)
+        ratio = 0.0 if same else _relative_l2(change)
         row: dict[str, Json] = {
             "index": len(rows),
             "tensor": text(change.name),
-            "relative_l2": ratio,
+            "status": " ".join(change.status),
+            "relative_l2": finite(ratio),
             "relative_l2_log10": _log10(ratio),
-            "cosine": delta.cosine if delta is not None and delta.cosine is not None else 1.0,
-            "max_abs": _finite(delta.max_abs) if delta is not None else 0.0,
-            "changed_percent": _changed_percent(delta),
+            "cosine": 1.0 if same else _cosine(change),
+            "max_abs": 0.0 if same else finite(delta.max_abs) if delta is not None else None,
+            "changed_percent": 0.0 if same else _changed_percent(delta),
         }
         rows.append(row)
     return rows
 
 
-def _changed_percent(delta: Delta | None) -> float:
-    return 100.0 * delta.changed_count / delta.element_count if delta is not None and delta.element_count else 0.0
+def _changed_percent(delta: Delta | None) -> float | None:
+    return 100.0 * delta.changed_count / delta.element_count if delta is not None and delta.element_count else None
 
 
-def _delta(change: TensorChange) -> Delta:
-    assert change.figures is not None and change.figures.delta is not None
-    return change.figures.delta
+def _delta(change: TensorChange) -> Delta | None:
+    """Figures of a pair of equal shape whose values were compared as numbers and are not the same bytes."""
+    figures = change.figures
+    return figures.delta if figures is not None and not figures.as_bytes else None
 
 
-def _nonfinite(change: TensorChange) -> bool:
-    return bool(_delta(change).nonfinite_count)
+def _relative_l2(change: TensorChange) -> float | None:
+    """Relative to the old values; None where those are all zero, or nothing was compared."""
+    delta = _delta(change)
+    if delta is None:
+        return None
+    return 0.0 if delta.relative_l2 is None and not delta.l2 else delta.relative_l2
 
 
-def _cosines(changes: Sequence[TensorChange]) -> list[float]:
-    cosines = (_delta(change).cosine for change in changes)
-    return [cosine for cosine in cosines if cosine is not None]
+def _cosine(change: TensorChange) -> float | None:
+    delta = _delta(change)
+    return delta.cosine if delta is not None else None
 
 
-def _finite(value: float) -> float:
-    """DVC's JSON readers know no infinity: the largest number stands for it."""
-    return value if math.isfinite(value) else 1.7976931348623157e308
+def _is_zero(change: TensorChange, side: Literal["old", "new"]) -> bool:
+    """Whether all (jointly finite) elements of a side are zero."""
+    delta = _delta(change)
+    return delta is not None and not (delta.old_l2 if side == "old" else delta.new_l2)
 
 
-def _log10(value: float) -> float:
+def _log10(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
     return max(math.log10(value), LOG_FLOOR) if value > 0 else LOG_FLOOR
 
 

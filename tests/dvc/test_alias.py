@@ -59,6 +59,26 @@ def test_diffai_that_is_gone_leaves_dvc_alone(tmp_path: Path) -> None:
     assert (done.stdout, done.returncode) == ("dvc diff\n", 3)
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "dash"])
+@pytest.mark.parametrize(("status", "asked"), [(2, True), (0, False), (130, False)])
+def test_what_diffai_does_not_understand_is_dvcs(shell: str, status: int, asked: bool, tmp_path: Path) -> None:
+    """A command that worked before keeps working, with a note."""
+    program = shutil.which(shell)
+    if not program:
+        pytest.skip(f"{shell} is not installed")
+    for name, code in (("diffai", status), ("dvc", 0)):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"; exit {code}\n')
+        (tmp_path / name).chmod(0o755)
+    script = alias_script("bash" if shell == "dash" else shell, str(tmp_path / "diffai"))
+    end = "echo rc $status" if shell == "fish" else "echo rc $?"
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    text = f"{script}\ndvc diff --odd x\n{end}\n"
+    done = subprocess.run([program], input=text, text=True, capture_output=True, env=env)
+    said = ["diffai dvc diff --odd x", *(["dvc diff --odd x"] if asked else []), f"rc {0 if asked else status}"]
+    assert done.stdout.splitlines() == said
+    assert ("what dvc itself says" in done.stderr) == asked
+
+
 def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     text = diffai("dvc", "alias", env={"SHELL": "/bin/zsh"}).stdout
     assert "dvc() {" in text and str(DIFFAI) in text

@@ -152,6 +152,57 @@ def test_not_in_cache_and_hide_missing(project: Repo, real_dvc: RunDvc) -> None:
         assert "is not here (184 bytes)" in ours or "is not here; bring it" in ours
 
 
+def test_experiments_are_revisions(project: Repo, real_dvc: RunDvc) -> None:
+    """By their names, which are no names of git's; the one on HEAD where several have it."""
+    for number, data in enumerate((ONE, THREE)):
+        project.write({"m.safetensors": data})
+        real_dvc("add", "-q", "m.safetensors", cwd=project.top)
+        real_dvc("exp", "save", "-q", "-f", "-n", "my-exp", cwd=project.top)
+        real_dvc("exp", "save", "-q", "-f", "-n", f"own-{number}", cwd=project.top)
+        project.git("add", "-A")
+        project.git("commit", "-qm", "more")
+        if not number:
+            project.git("tag", "base")
+    for words in (("v2", "own-0"), ("own-0", "own-1"), ("own-1", "HEAD")):
+        theirs = real_dvc("diff", *words, cwd=project.top).stdout
+        ours = diffai("dvc", "diff", *words, cwd=project.top)
+        assert ours.returncode == 0, ours.stderr
+        assert without_tensors(ours.stdout) == theirs
+        assert ("Model Changes" in ours.stdout) == bool(theirs)
+    ambiguous = diffai("dvc", "diff", "v2", "my-exp", cwd=project.top)
+    assert ambiguous.returncode == 2
+    assert "several experiments have this name, and none of them is based on HEAD" in ambiguous.stderr
+    project.git("checkout", "-q", "base")
+    theirs = real_dvc("diff", "v2", "my-exp", cwd=project.top).stdout
+    assert without_tensors(diffai("dvc", "diff", "v2", "my-exp", cwd=project.top).stdout) == theirs != ""
+
+
+def test_the_work_tree_by_its_name(project: Repo, real_dvc: RunDvc) -> None:
+    project.write({"m.safetensors": THREE})
+    theirs = real_dvc("diff", "v1", "workspace", cwd=project.top).stdout
+    assert without_tensors(diffai("dvc", "diff", "v1", "workspace", cwd=project.top).stdout) == theirs != ""
+
+
+def test_targets_that_are_stages(project: Repo, real_dvc: RunDvc) -> None:
+    yaml = """stages:
+  train: {cmd: cp src.safetensors t.safetensors, deps: [src.safetensors], outs: [t.safetensors]}
+  other: {cmd: cp src.safetensors o.safetensors, deps: [src.safetensors], outs: [o.safetensors]}
+"""
+    for data in (ONE, TWO):
+        project.write({"src.safetensors": data, "dvc.yaml": yaml})
+        real_dvc("repro", "-q", cwd=project.top)
+        project.git("add", "-A")
+        project.git("commit", "-qm", "run")
+    for target in ("train", "dvc.yaml:train", "t.safetensors", "m.safetensors.dvc"):
+        words = ("HEAD~1", "HEAD", "--targets", target)
+        theirs = real_dvc("diff", *words, cwd=project.top, check=False)
+        ours = diffai("dvc", "diff", *words, cwd=project.top)
+        if theirs.returncode == 0:
+            assert without_tensors(ours.stdout) == theirs.stdout, target
+        if target != "m.safetensors.dvc":
+            assert "    t.safetensors\n" in ours.stdout and "o.safetensors" not in ours.stdout, target
+
+
 def test_errors(project: Repo, tmp_path: Path) -> None:
     for words, said in (
         (("nowhere", "v2"), "nowhere: no such revision"),

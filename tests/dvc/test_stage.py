@@ -46,10 +46,12 @@ def test_files(tmp_path: Path) -> None:
     files = run(tmp_path, model(1.0), model(1.1))
     metrics = files["metrics.json"]
     assert metrics["tensors"] == {
-        "changed": 2, "added": 0, "removed": 0, "renamed": 0, "reshaped": 0, "cast": 0, "not_finite": 0
+        "changed": 2, "added": 0, "removed": 0, "renamed": 0, "reshaped": 0, "cast": 0, "became_non_finite": 0,
+        "from_zero": 0, "to_zero": 0,
     }  # fmt: skip
-    assert metrics["relative_l2"] == pytest.approx(0.1, rel=1e-5)
-    assert metrics["relative_l2_log10"] == pytest.approx(-1, rel=1e-5)
+    assert metrics["update_size"] == pytest.approx(0.1, rel=1e-5)
+    assert metrics["compared_percent"] == 100.0
+    assert metrics["update_size_log10"] == pytest.approx(-1, rel=1e-5)
     assert metrics["modified_percent"] == 75.0
     assert [row["tensor"] for row in files["tensors.json"]] == ["a.w", "b.w"]
     assert [row["index"] for row in files["tensors.json"]] == [0, 1]
@@ -60,7 +62,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_equal_models_and_floor(tmp_path: Path) -> None:
     files = run(tmp_path, model(1.0), model(1.0))
-    assert files["metrics.json"]["relative_l2"] == 0
+    assert files["metrics.json"]["update_size"] == 0
     assert files["metrics.json"]["max_relative_l2_log10"] == LOG_FLOOR
     assert files["metrics.json"]["min_cosine"] == 1.0
     assert [row["relative_l2"] for row in files["tensors.json"]] == [0, 0]
@@ -69,7 +71,7 @@ def test_equal_models_and_floor(tmp_path: Path) -> None:
 @pytest.mark.parametrize("special", [math.nan, math.inf, -math.inf])
 def test_only_finite_numbers(tmp_path: Path, special: float) -> None:
     metrics = run(tmp_path, model(1.0), model(1.0, special=special))["metrics.json"]
-    assert metrics["tensors"]["not_finite"] == 2
+    assert metrics["tensors"]["became_non_finite"] == 2
     assert all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
@@ -78,6 +80,56 @@ def test_from_zero_and_structure(tmp_path: Path) -> None:
     assert files["metrics.json"]["tensors"]["added"] == files["metrics.json"]["tensors"]["removed"] == 1
     assert files["metrics.json"]["parameters_delta"] == 0
     run(tmp_path, model(1e-30), model(1e30))
+
+
+def of(values: dict[str, list[float]]) -> bytes:
+    return writer.build({name: ("F32", (len(v),), struct.pack(f"<{len(v)}f", *v)) for name, v in values.items()})
+
+
+def test_no_figure_is_invented_for_what_is_not_defined(tmp_path: Path) -> None:
+    """Relative to zero there is no figure, and the cosine of a tensor of zeros is not that of an unchanged one."""
+    old = of({"from": [0, 0], "same": [3, 4], "to": [3, 4]})
+    files = run(tmp_path, old, of({"from": [1, 1], "same": [3, 4], "to": [0, 0]}))
+    metrics, rows = files["metrics.json"], {row["tensor"]: row for row in files["tensors.json"]}
+    assert (rows["from"]["relative_l2"], rows["from"]["relative_l2_log10"], rows["from"]["cosine"]) == (None,) * 3
+    assert (rows["to"]["relative_l2"], rows["to"]["cosine"]) == (1.0, None)
+    assert (rows["same"]["relative_l2"], rows["same"]["cosine"], rows["same"]["changed_percent"]) == (0.0, 1.0, 0.0)
+    assert (metrics["tensors"]["from_zero"], metrics["tensors"]["to_zero"]) == (1, 1)
+    assert (metrics["max_relative_l2"], metrics["min_cosine"]) == (1.0, None)
+    assert metrics["update_size"] == pytest.approx(math.sqrt(27 / 50))
+
+
+def test_a_healed_value_became_nothing_worse(tmp_path: Path) -> None:
+    metrics = run(tmp_path, model(1.0, special=math.nan), model(1.0))["metrics.json"]
+    assert metrics["tensors"]["became_non_finite"] == 0
+
+
+def test_metrics_say_how_much_of_the_model_they_cover(tmp_path: Path) -> None:
+    old = of({"a": [1.0] * 4, "body": [1.0] * 100, "z": [1.0]})
+    files = run(tmp_path, old, of({"a": [1.0] * 4, "body": [1.0] * 195, "z": [2.0]}))
+    assert files["metrics.json"]["compared_percent"] == 2.5
+    assert [(row["index"], row["tensor"], row["status"]) for row in files["tensors.json"]] == [
+        (0, "a", "identical"), (1, "body", "reshaped"), (2, "z", "changed")
+    ]  # fmt: skip
+    assert files["tensors.json"][1]["relative_l2_log10"] is None
+    nothing = run(tmp_path, of({"a": [1.0] * 4}), of({"a": [1.0] * 5}))["metrics.json"]
+    assert nothing["compared_percent"] == 0
+    assert [nothing[k] for k in ("update_size", "max_relative_l2", "min_cosine", "max_abs", "modified_percent")] == [None] * 5
+
+
+def test_training_state_is_no_part_of_the_metrics(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    for name, step in (("old", 1.0), ("new", 50.0)):
+        weights = {"w": torch.full((4,), 2.0 if name == "old" else 2.2)}
+        moments = {"state": {0: {"exp_avg": torch.full((4,), step), "step": step}}, "param_groups": [{"params": [0]}]}
+        torch.save({"model": weights, "optimizer": moments}, tmp_path / f"{name}.pt")
+    done = diffai("dvc", "stage", "old.pt", "new.pt", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["tensors"]["changed"] == 1
+    assert metrics["max_relative_l2"] == pytest.approx(0.1, rel=1e-5) == metrics["update_size"]
+    assert metrics["max_abs"] == pytest.approx(0.2, rel=1e-5)
+    assert len(json.loads((tmp_path / "out" / "tensors.json").read_text())) == 1
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
@@ -230,7 +282,7 @@ shutil.copy(f"seed{seed}.bin", "m.safetensors")
 
 
 def figure(repo: Repo) -> float:
-    return float(json.loads((repo.top / "diffai" / "metrics.json").read_text())["relative_l2"])
+    return float(json.loads((repo.top / "diffai" / "metrics.json").read_text())["update_size"])
 
 
 @pytest.mark.slow
@@ -257,8 +309,8 @@ def test_metrics_and_plots(pipeline: Repo, real_dvc: RunDvc) -> None:
     pipeline.write({"params.yaml": "seed: 2\n"})
     real_dvc("repro", "-q", cwd=pipeline.top)
     table = real_dvc("metrics", "diff", "--md", cwd=pipeline.top).stdout
-    (line,) = (line for line in table.splitlines() if " relative_l2 " in line)
-    assert [word.strip() for word in line.split("|")[2:6]] == ["relative_l2", "0.0", "1.0", "1.0"]
+    (line,) = (line for line in table.splitlines() if " update_size " in line)
+    assert [word.strip() for word in line.split("|")[2:6]] == ["update_size", "0.0", "1.0", "1.0"]
     assert "tensors.changed" in table and "nan" not in table
     plots = json.loads(real_dvc("plots", "diff", "--json", cwd=pipeline.top).stdout)
     assert any("tensors.json" in name for name in plots.get("data", plots))
@@ -275,4 +327,4 @@ def test_experiment(pipeline: Repo, real_dvc: RunDvc) -> None:
     assert figure(pipeline) == pytest.approx(2.0)
     header = shown.splitlines()[0].split(",")
     row = next(line for line in shown.splitlines() if ",three," in f",{line},").split(",")
-    assert float(row[header.index("relative_l2")]) == pytest.approx(2.0)
+    assert float(row[header.index("update_size")]) == pytest.approx(2.0)
