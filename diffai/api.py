@@ -39,10 +39,11 @@ from diffai.errors import DiffaiError, FormatError, SourceError, UnsupportedForm
 from diffai.formats.base import Limits
 from diffai.model import Checkpoint, Delta, Statistics, TensorSpec
 from diffai.models.inputs import Model, open_input
+from diffai.views.directories import render_directory
 from diffai.views.records import change_list
 from diffai.views.report import report
 from diffai.views.state import describe_state
-from diffai.views.text import TextOptions, render_directory, render_text
+from diffai.views.text import TextOptions, render_text
 
 __all__ = [
     "Checkpoint",

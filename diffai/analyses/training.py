@@ -51,13 +51,7 @@ def training_state(diff: ModelDiff) -> TrainingState | None:
     tensors = counts.added + counts.removed + counts.changed
     if not tensors and not diff.training:
         return None
-    values = {change.status for change in diff.training}
-    kind: StateKind = "changed"
-    if tensors and not counts.unchanged and not counts.uncompared:
-        if tensors == counts.added and values <= {"added"}:
-            kind = "added"
-        elif tensors == counts.removed and values <= {"removed"}:
-            kind = "dropped"
+    kind: StateKind = "added" if not diff.old.training else "dropped" if not diff.new.training else "changed"
     return TrainingState(kind, tensors, len(diff.training))
 
 

@@ -214,7 +214,8 @@ def _write(
 
         write_lines(render_markdown(diff))
         return
-    from diffai.views.text import TextOptions, render_directory, render_text
+    from diffai.views.directories import render_directory
+    from diffai.views.text import TextOptions, render_text
 
     options = TextOptions(
         color=wants_color(settings, given["no_color"]),

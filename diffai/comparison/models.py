@@ -16,10 +16,9 @@ from diffai.comparison.result import (
     RenameEvidence,
     Side,
     TensorChange,
-    count_elements,
 )
 from diffai.comparison.selection import Selection, within_tolerance
-from diffai.comparison.tensors import classify, count
+from diffai.comparison.tensors import classify, count, count_elements
 from diffai.frozen import replace
 from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, TensorSpec, TensorSummary
 from diffai.models.inputs import Input
@@ -128,6 +127,7 @@ def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None
         dtypes,
         side.checkpoint.problems,
         identity=side.identity,
+        training=bool(side.checkpoint.training) or any(spec.role == "training" for spec in specs.values()),
     )
 
 

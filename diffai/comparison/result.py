@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from diffai.frozen import frozen
-from diffai.model import PairFigures, Problem, Role, Scalar, State, TensorSpec, TensorSummary, element_count
+from diffai.model import PairFigures, Problem, Role, Scalar, State, TensorSpec, TensorSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Side:
 
     ``state`` is set when there is no checkpoint on this side; then all counts are 0. ``size`` is bytes of
     the file (all shards together), -1 where unknown. ``parameters`` and ``elements`` as in the vocabulary.
+    ``training``: whether it holds training state, in tensors or in values.
     """
 
     label: str
@@ -86,6 +87,7 @@ class Side:
     problems: tuple[Problem, ...] = ()
     state: State | None = None
     identity: str = ""
+    training: bool = False
 
 
 @frozen
@@ -399,24 +401,3 @@ class DirectoryDiff:
 
     def __iter__(self) -> Iterator[FileChange]:
         return iter(self.files)
-
-
-def count_dtypes(specs: Mapping[str, TensorSpec]) -> tuple[tuple[str, int], ...]:
-    """Elements by dtype, most first."""
-    return count_elements(specs)[1]
-
-
-def count_elements(specs: Mapping[str, TensorSpec]) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Parameters, and elements by dtype, most first."""
-    # Of 100,000 tensors few differ in dtype and shape.
-    kinds: dict[tuple[str, tuple[int, ...], bool], int] = {}
-    for spec in specs.values():
-        kind = (spec.dtype, spec.shape, spec.is_parameter)
-        kinds[kind] = kinds.get(kind, 0) + 1
-    parameters = 0
-    counts: dict[str, int] = {}
-    for (dtype, shape, is_parameter), number in kinds.items():
-        elements = number * element_count(shape)
-        counts[dtype] = counts.get(dtype, 0) + elements
-        parameters += elements if is_parameter else 0
-    return parameters, tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

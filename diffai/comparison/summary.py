@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diffai.comparison.names import natural_key
-from diffai.comparison.result import count_dtypes
 from diffai.comparison.selection import compiled, nearest_name, nothing_chosen
+from diffai.comparison.tensors import count_dtypes
 from diffai.errors import DiffaiError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen

@@ -143,3 +143,24 @@ class _Figures:
         if parameter and delta.l2 > 0:
             self.update = math.hypot(self.update, delta.l2)
             self.base = math.hypot(self.base, delta.old_l2)
+
+
+def count_dtypes(specs: Mapping[str, TensorSpec]) -> tuple[tuple[str, int], ...]:
+    """Elements by dtype, most first."""
+    return count_elements(specs)[1]
+
+
+def count_elements(specs: Mapping[str, TensorSpec]) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Parameters, and elements by dtype, most first."""
+    # Of 100,000 tensors few differ in dtype and shape.
+    kinds: dict[tuple[str, tuple[int, ...], bool], int] = {}
+    for spec in specs.values():
+        kind = (spec.dtype, spec.shape, spec.is_parameter)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    parameters = 0
+    counts: dict[str, int] = {}
+    for (dtype, shape, is_parameter), number in kinds.items():
+        elements = number * element_count(shape)
+        counts[dtype] = counts.get(dtype, 0) + elements
+        parameters += elements if is_parameter else 0
+    return parameters, tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -96,7 +96,7 @@ def _summary(diff: ModelDiff) -> list[str]:
     if totals.comparable and (totals.changed or not changed.any):
         lines += _updates(diff)
     state = training_state(diff)
-    if state is not None and state.tensors:
+    if state is not None and (state.tensors or state.kind != "changed"):
         lines += ["", f"**Training state:** {state.text}"]
     for kind, group in nonfinite.groups(nonfinite.events(diff)):
         what, _, names = describe_events(kind, group, code).partition(": ")
@@ -159,7 +159,9 @@ def _after_name(change: TensorChange) -> str:
 
 def _values(diff: ModelDiff) -> list[str]:
     rows = [structure_line(v, "class ") for v in diff.classes] + [structure_line(v) for v in diff.graph]
-    rows += [value_line(v, "__metadata__.") for v in diff.metadata] + [value_line(v) for v in diff.training]
+    rows += [value_line(v, "__metadata__.") for v in diff.metadata]
+    if diff.old.training and diff.new.training:  # what came or went as a whole has its line
+        rows += [value_line(v) for v in diff.training]
     if not rows:
         return []
     shown = [f"- {code(row)}" for row in rows[:_UNFOLDED]]
@@ -170,7 +172,8 @@ def _values(diff: ModelDiff) -> list[str]:
 
 def _headline(diff: ModelDiff) -> str:
     parts = [word for word, values in (("classes", diff.classes), ("graph", diff.graph), ("metadata", diff.metadata),
-                                       ("training state", diff.training)) if values]  # fmt: skip
+                                       ("training values", diff.training and diff.old.training and diff.new.training),
+                                       ) if values]  # fmt: skip
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))).capitalize()
 
 

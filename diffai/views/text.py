@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.comparison.result import STRUCTURAL, DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
+from diffai.comparison.result import STRUCTURAL, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
 from diffai.views.lines import cosine, describe_cast, describe_events, structure_line, symbol, tensor_line, value_line
@@ -248,7 +248,8 @@ class _Body:
     def _training(self) -> list[str]:
         """Tensors of training state in one line; their plain values have lines of their own."""
         counts = self.diff.totals.training
-        if not (counts.added or counts.removed or counts.changed):
+        whole = self.diff.old.training != self.diff.new.training
+        if not (whole or counts.added or counts.removed or counts.changed):
             return []
         from diffai.analyses.training import training_state
 
@@ -310,8 +311,10 @@ class _Body:
         lines += [value_line(c) for c in diff.facts]
         lines += [value_line(c, "__metadata__.") for c in diff.metadata]
         training = [value_line(c) for c in self.diff.training]
-        most = 10
+        most = 10 if diff.old.training and diff.new.training else 0  # what came or went as a whole has its line
         if len(training) > most and not (self.options.tensor_details or self.options.verbose):
+            if not most:
+                return [paint(f"  {line}", line[0], self.options.color) for line in lines]
             hidden = len(training) - most
             training = [*training[:most], f"… {hidden:,} more training state values changed (-v lists them)"]
         return [paint(f"  {line}", line[0], self.options.color) for line in lines + training]
@@ -346,75 +349,4 @@ def _cast_text(group: CastGroup) -> str:
     return f"{text} ({effects.get(group.effect) or f'{group.beyond_rounding:,} with changes beyond rounding'})"
 
 
-def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:
-    """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
-    lines: list[str] = []
-    same = diff.same_models
-    for file in diff.files:
-        if file.status == "compared" and file.diff is not None and not file.diff.differs:
-            same += 1
-            if not (options.verbose or options.tensor_details or file.diff.hidden):
-                continue
-        lines += _file(file, options)
-    lines.append(_summary(diff, same))
-    for left in diff.left_out:
-        lines.append(paint(f"({left.count:,} {left.what} {left.reason})", "…", options.color))
-    return lines
-
-
-def _file(file: FileChange, options: TextOptions) -> list[str]:
-    name = escape(file.path)
-    if file.status == "added":
-        return [paint(f"+ {name}{_described(file, new=True)}", "+", options.color)]
-    if file.status == "removed":
-        return [paint(f"- {name}{_described(file, new=False)}", "-", options.color)]
-    if file.status == "unreadable" and file.diff is None:
-        return [paint(f"! {name}: {escape(file.reason, longest=500)}", "!", options.color)]
-    assert file.diff is not None
-    return [paint(f"{name}", "#", options.color), *(f"  {line}" for line in render_text(file.diff, options)), ""]
-
-
-def _described(file: FileChange, *, new: bool) -> str:
-    if file.diff is None:
-        return f": {escape(file.reason, longest=500)}" if file.reason else ""
-    side = file.diff.new if new else file.diff.old
-    if side.state is not None:
-        return f": {describe_state(side.state)}"
-    return f": {describe_side(side)}"
-
-
-def _summary(diff: DirectoryDiff, same: int) -> str:
-    counts = {status: sum(1 for f in diff.files if f.status == status) for status in
-              ("added", "removed", "compared", "unreadable")}  # fmt: skip
-    changed = counts["compared"] - (same - diff.same_models)
-    alike = sum(1 for f in diff.files if f.status == "compared" and f.diff and _only_headers(f.diff))
-    hidden = sum(1 for f in diff.files if f.diff and f.diff.hidden and not f.diff.differs and not _only_headers(f.diff))
-    parts = [
-        f"{count:,} {word}"
-        for count, word in (
-            (changed, "changed"), (counts["added"], "added"), (counts["removed"], "removed"),
-            (same - alike - hidden, "unchanged"), (alike, "alike in names, shapes and dtypes"),
-            (hidden, "unchanged but for what settings hide"),
-            (counts["unreadable"], "not readable"),
-        )
-        if count
-    ]  # fmt: skip
-    text = f"{plural(len(diff.files) + diff.same_models, 'model file')}: {', '.join(parts) or 'none'}"
-    equal, different, gone, come = diff.other_files
-    if equal or different or gone or come:
-        others = [
-            f"{count:,} {word}"
-            for count, word in ((different, "differ"), (come, "added"), (gone, "removed"), (equal, "equal"))
-            if count
-        ]
-        text += f"; other files: {', '.join(others)}"
-    return text
-
-
-def _only_headers(diff: ModelDiff) -> bool:
-    """Whether no difference was found because values were not looked at."""
-    same_bytes = diff.old.identity and diff.old.identity == diff.new.identity
-    return diff.options.shape_only and not diff.differs and not same_bytes
-
-
-__all__ = ["TextOptions", "describe_side", "render_directory", "render_text", "shape"]
+__all__ = ["TextOptions", "describe_side", "render_text", "shape"]

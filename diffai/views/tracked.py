@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffai.comparison.tracked import DvcImport, OutChange, Where
+from diffai.views.directories import render_directory
 from diffai.views.state import describe_state
 from diffai.views.style import escape, paint, plural, size
-from diffai.views.text import TextOptions, render_directory, render_text
+from diffai.views.text import TextOptions, render_text
 
 INDENT = "  "
 

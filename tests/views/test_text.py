@@ -245,6 +245,7 @@ def test_training_state_is_one_line_and_no_structure() -> None:
     assert not any(line.startswith("  -") for line in lines)
     assert "**Training state:** dropped (18 tensors)" in render_markdown(diff)
     assert "  Training state: added (18 tensors)" in render_text(api.compare(opened(0), opened(18)))
+    assert "  Training state: changed (8 tensors)" in render_text(api.compare(opened(10), opened(18)))
 
 
 def test_a_mean_has_no_digits_that_rounding_made() -> None:
