@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from diffai.frozen import frozen
 from diffai.repository.runner import GitError, Repository
@@ -11,11 +11,6 @@ from diffai.repository.runner import GitError, Repository
 SMALL = 32 * 1024
 """Blobs of at most this many bytes may be pointers, and are read to see."""
 
-SMALL_BLOB = 1 << 20
-"""Blobs of at most this many bytes are read many at once, whole: a git process for each costs more than its bytes."""
-
-_AT_ONCE = 8 << 20
-_HELD = 48 << 20
 _LARGEST_POINTER = 8 << 20  # a dvc.lock grows with its pipeline
 
 
@@ -123,47 +118,3 @@ def parse_tree(data: bytes, oid_bytes: int) -> dict[str, TreeEntry]:
         at = zero + 1 + oid_bytes
         entries[name] = TreeEntry(mode.zfill(6), data[zero + 1 : at].hex())
     return entries
-
-
-class SmallBlobs:
-    """The small blobs of a walk, read in the order in which it comes to them, some megabytes at a time."""
-
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-        self._sizes: dict[str, int] = {}
-        self._next: dict[str, str] = {}
-        self._held: dict[str, bytes] = {}
-        self._read: set[str] = set()
-        self._bytes = 0
-
-    def expect(self, oids: Iterable[str], known: Mapping[str, Blob]) -> None:
-        """Small blobs that will be asked for, newest version first, so that the last one is asked for soonest."""
-        names = list(dict.fromkeys(oids))
-        self._sizes |= {name: known[name].size for name in names}
-        self._next |= dict(zip(names[1:], names[:-1], strict=True))
-
-    def has(self, oid: str) -> bool:
-        """Whether a blob is one of them."""
-        return oid in self._sizes
-
-    def read(self, oid: str) -> bytes | None:
-        """All of one of them; None when it cannot be read."""
-        content = self._held.pop(oid, None)
-        if content is not None:
-            self._held[oid] = content  # what is used is young
-            return content
-        names = [oid]
-        total, name = self._sizes[oid], self._next.get(oid, "")
-        # What was read and let go was needed once; only what was never read is read ahead.
-        while oid not in self._read and name and name not in self._read and total + self._sizes[name] <= _AT_ONCE:
-            names.append(name)
-            total += self._sizes[name]
-            name = self._next.get(name, "")
-        for each, data in zip(names, read_objects(self._repository, names), strict=True):
-            if data is not None:
-                self._held[each] = data
-                self._bytes += len(data)
-        self._read.update(names)
-        while self._bytes > _HELD:
-            self._bytes -= len(self._held.pop(next(name for name in self._held if name != oid)))
-        return self._held.get(oid)

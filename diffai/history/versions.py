@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.history.blobs import SMALL_BLOB, Blob, SmallBlobs, deltas, look_at, parse_tree, read_objects
+from diffai.history.blobs import Blob, deltas, look_at, parse_tree, read_objects
 from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.version import Holder, Part, Step, Version, same, touches
 from diffai.history.walk import Logged, Touch
 from diffai.history.work_files import WorkFiles
 from diffai.model import NotPulled, State
 from diffai.models.inputs import as_input, unreadable
+from diffai.repository import objects
 from diffai.repository.runner import Repository
 from diffai.sources.directory import Directory
-from diffai.sources.local import MemoryBytes
 from diffai.stores.annex import AnnexText
 from diffai.stores.lfs import LfsText
 from diffai.stores.table import recognise
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from diffai.stores.store import Opened
 
 _LINK = "120000"
+_MOST_HELD = 64.0  # megabytes of small versions
 _MOST_HEADERS = 20_000  # tensors of all headers that are kept; a version is asked for when it is new and when it is old
 
 
@@ -54,7 +55,6 @@ class Versions:
         self._kept_tensors = 0
         self._unasked: set[str] = set()
         self._known_deltas: frozenset[str] = frozenset()
-        self._small = SmallBlobs(repository)
         self._rooms: dict[str, float] = {}
         self._dvc: DvcHistory | None = None
 
@@ -130,8 +130,7 @@ class Versions:
         texts = [part.oid for part in parts if _is_dvc(part.path)]
         found = look_at(self._repository, [part.oid for part in parts], texts)
         self._blobs |= found
-        self._unasked |= {oid for oid, blob in found.items() if blob.size > SMALL_BLOB}
-        self._small.expect([part.oid for part in parts if 0 <= found[part.oid].size <= SMALL_BLOB], found)
+        self._unasked |= {oid for oid, blob in found.items() if blob.size > objects.SMALL}
 
     # ------------------------------------------------------------ naming
 
@@ -217,8 +216,11 @@ class Versions:
                     return Input(version.label, known, size=known.size, identity=version.content)
                 except ValueError:
                     pass
-        if version.content in self._open:
-            return self._recorded(version, self._open[version.content])
+        if version.key in self._open:
+            return self._recorded(version, self._open[version.key])
+        if self.is_small(version):  # it is in memory whole by now, and its values are mostly wanted next
+            self._make_room(self.room(version))
+            return self._recorded(version, self.open(version, keep=False))
         opened = self._opened(version, keep=False)
         try:
             return self._recorded(version, opened)
@@ -246,10 +248,23 @@ class Versions:
             self._open[version.key] = self._opened(version, keep=keep and not self.is_small(version))
         return self._open[version.key]
 
+    def _make_room(self, megabytes: float) -> None:
+        """Let go of the small versions that were opened first, where there are many."""
+        while self._open and self._held + megabytes > _MOST_HELD:
+            self._close(next(iter(self._open)))
+
+    @property
+    def _held(self) -> float:
+        return sum(self._rooms.get(key, 1.0) for key in self._open)
+
+    def _close(self, key: str) -> None:
+        close(self._open.pop(key))
+
     def is_small(self, version: Version) -> bool:
         """Whether it is read into memory whole, and in any order."""
         return version.holder in ("git", "sharded") and all(
-            self._small.has(part.oid) and self._content(part)[0] == "git" for part in version.parts
+            0 <= self._blobs[part.oid].size <= objects.SMALL and self._content(part)[0] == "git"
+            for part in version.parts
         )
 
     def room(self, version: Version) -> float:
@@ -297,7 +312,7 @@ class Versions:
         """Close every open version but these."""
         kept = {version.key for version in versions if version is not None}
         for name in [name for name in self._open if name not in kept]:
-            close(self._open.pop(name))
+            self._close(name)
 
     def close(self) -> None:
         """Close all."""
@@ -332,28 +347,14 @@ class Versions:
         if version.holder == "sharded":
             folder = resolve_at("", version.commit, version.model.folder)
             assert isinstance(folder, Directory)
-            return _Shards(folder, {posixpath.basename(p.path): p for p in version.parts}, self._in_memory)
+            return _Shards(folder, tuple(posixpath.basename(p.path) for p in version.parts))
         if part.mode == _LINK:
             return resolve_at("", version.commit, version.path)
-        small = self._in_memory(part, label) if version.holder == "git" else None
-        if small is not None:
-            return small
         if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
             local = self._work_files.same(part, version.size)
             if local is not None:
                 return local
         return open_blob("", part.oid, part.path, label=label, revision=version.commit)
-
-    def _in_memory(
-        self, part: Part, label: str, sibling: Callable[[str], Source] | None = None
-    ) -> Source | None:
-        """A small file of a tree, read whole; None where it is large, a pointer, or not here."""
-        if not self._small.has(part.oid) or self._content(part)[0] != "git":
-            return None
-        content = self._small.read(part.oid)
-        if content is None:
-            return None
-        return _SmallFile(content, f"git:{part.oid}", label, sibling)
 
     def _tracked(self, version: Version, label: str) -> Opened:
         """The object behind a DVC pointer; one git process answers for all versions."""
@@ -368,40 +369,17 @@ class Versions:
 class _Shards(Directory):
     """The files of one sharded model in a folder that may hold more."""
 
-    def __init__(
-        self,
-        folder: Directory,
-        parts: Mapping[str, Part],
-        small: Callable[[Part, str, Callable[[str], Source]], Source | None],
-    ) -> None:
-        self._folder, self._parts, self._small = folder, parts, small
+    def __init__(self, folder: Directory, names: tuple[str, ...]) -> None:
+        self._folder, self._names = folder, names
         self.label, self.path = folder.label, ""
 
     def names(self) -> tuple[str, ...]:
         """The index and the shards."""
-        return tuple(self._parts)
+        return self._names
 
     def open(self, name: str) -> Source:
         """One of them, or what the index asks for beside it."""
-        part = self._parts.get(name)
-        label = f"{self.label}{'' if self.label.endswith((':', '/')) else '/'}{name}"
-        small = self._small(part, label, self.open) if part is not None else None
-        return small if small is not None else self._folder.open(name)
-
-
-class _SmallFile(MemoryBytes):
-    """A small blob, read whole; ``sibling`` opens the files beside it."""
-
-    def __init__(self, content: bytes, identity: str, label: str, sibling: Callable[[str], Source] | None) -> None:
-        super().__init__(content, label=label)
-        self.identity = identity
-        self._beside = sibling
-
-    def sibling(self, name: str) -> Any:
-        """The file ``name`` at the same commit."""
-        if self._beside is None:
-            raise SourceError(f"{self.label}: the file {name!r} beside it is not known without a revision")
-        return self._beside(name)
+        return self._folder.open(name)
 
 
 def _tensors_of(side: Input) -> int:

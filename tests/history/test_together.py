@@ -15,7 +15,7 @@ from gitrepo import Repo
 from model_history import commit, expected, history, shown, start, trained
 
 from diffai.cache.store import Store
-from diffai.history import blobs, together
+from diffai.history import together
 from diffai.history.entries import LogEntry, LogOptions, ModelLog
 from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
@@ -70,7 +70,7 @@ class Watched:
 @pytest.fixture
 def watched(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.chdir(repo.top)
-    monkeypatch.setattr("diffai.history.versions.SMALL_BLOB", -1)  # else all of these are read whole
+    monkeypatch.setattr(objects, "SMALL", -1)  # else all of these are read whole
     return Watched(monkeypatch)
 
 
@@ -108,20 +108,21 @@ def test_each_blob_is_read_once_and_none_is_copied(repo: Repo, watched: Watched)
         assert watched.sizes[oid] <= count <= watched.sizes[oid] + 2 * 65536, "its header, and then all of it once"
 
 
-def test_small_versions_are_read_many_at_once(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_versions_take_one_git_for_all(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repo.top)
     run = wide(repo, 9)
     streamed = Watched(monkeypatch)
-    asked: list[int] = []
-    read = blobs.read_objects
-    def counted(repository: Repository, names: list[str]) -> list[bytes | None]:
-        asked.append(len(names))
-        return read(repository, names)
+    started: list[objects.CatFile] = []
+    begin = objects.CatFile.__init__
 
-    monkeypatch.setattr(blobs, "read_objects", counted)
+    def counted(self: objects.CatFile, repository: Repository) -> None:
+        started.append(self)
+        begin(self, repository)
+
+    monkeypatch.setattr(objects.CatFile, "__init__", counted)
     check(walk(repo), expected([shown(repo, name) for name, _ in run]))
-    assert not streamed.read and not streamed.copies
-    assert sum(asked) == 9 and len(asked) < 9, "each once, several by one git"
+    assert not streamed.copies
+    assert len(started) <= 1
 
 
 @pytest.mark.parametrize("pack", ["loose", "packed", "deltas"])
