@@ -14,8 +14,10 @@ from typing import Literal
 
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, record
+from diffai.comparison.models import one_role
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import pair_tensors
+from diffai.comparison.tensors import values_changed
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
@@ -26,7 +28,7 @@ from diffai.history.uncommitted import STAGED, WORK_TREE, uncommitted
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.history.walk import Commit, Range, is_shallow, list_commits
-from diffai.model import NotAModel, State, TensorSpec, TensorSummary, Unreadable
+from diffai.model import Checkpoint, NotAModel, State, TensorSpec, TensorSummary, Unreadable
 from diffai.repository.runner import Repository
 
 Question = Literal["values", "structure", "introduced"]
@@ -119,6 +121,7 @@ def blame_model(
     """
     chosen = Range((rev,) if rev else (), first_parent=first_parent)
     versions = Versions(repository, limits, store)
+    blame: _Blame | None = None
     try:
         nodes = _graph(repository, versions, model, chosen)
         blame = _Blame(versions, store, nodes, is_shallow(repository), threads)
@@ -136,6 +139,8 @@ def blame_model(
         names = [n for n in tip.header.tensors if not globs or any(fnmatchcase(n, glob) for glob in globs)]
         answers = blame.run(start, names, progress)
     finally:
+        if blame is not None:
+            blame.close()
         versions.close()
     rows = [
         TensorBlame(tip.header.tensors[name], *(answers[question, name] for question in QUESTIONS))
@@ -183,10 +188,7 @@ def _put_above(repository: Repository, model: ModelPath, blame: _Blame, limits: 
             if isinstance(side.state, Unreadable | NotAModel):
                 raise NotOpenedError(side.label, side.state)
             continue  # a pointer to what is not here: that was committed, or is looked at as staged
-        try:
-            blame.add_open(commit.author, record(side.checkpoint, side.size), side.checkpoint)
-        finally:
-            side.checkpoint.close()
+        blame.add_open(commit.author, record(side.checkpoint, side.size), side.checkpoint)
         names.append(commit)
         top = top or commit.author
     below = next(iter(blame.nodes), "")
@@ -206,13 +208,31 @@ class _Blame:
         self._versions, self._store, self._cut, self._threads = versions, store, cut, threads
         self._known: dict[str, Digested] = {}
         self._headers: dict[str, RecordedCheckpoint | State] = {}
+        self._open: dict[str, Checkpoint] = {}
 
-    def add_open(self, name: str, header: RecordedCheckpoint, checkpoint: object) -> None:
-        """Take in a version that is open already."""
+    def close(self) -> None:
+        """Close what was taken in open."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _values(self, name: str) -> Checkpoint:
+        """A commit's version with its values; SourceError when they are not to be had."""
+        if name in self._open:
+            return self._open[name]
+        version = self.nodes[name].version
+        assert version is not None
+        opened = self._versions.open(version, keep=True)
+        if opened.checkpoint is None:
+            raise SourceError(f"{version.label}: {opened.state}")
+        return opened.checkpoint
+
+    def add_open(self, name: str, header: RecordedCheckpoint, checkpoint: Checkpoint) -> None:
+        """Take in a version that is open already, to be closed with this walk."""
         from diffai.tensors.engine import summarise
 
+        self._open[name] = checkpoint
         specs = list(header.tensors.values())
-        found = summarise(checkpoint, specs, statistics=False, digest=True, threads=self._threads)  # type: ignore[arg-type]
+        found = summarise(checkpoint, specs, statistics=False, digest=True, threads=self._threads)
         self._headers[name] = header
         self._known[name] = Digested(header, {s.name: f for s, f in zip(specs, found, strict=True)})
 
@@ -320,18 +340,38 @@ class _Blame:
                 raise SourceError(str(known.state))
             return [known.summaries[spec.name] for spec in specs]
 
-        pairing = pair_tensors(old.tensors, new.tensors, lambda a, b: (summaries(parent, a), summaries(name, b)))
+        def by_values(a: Sequence[TensorSpec], b: Sequence[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
+            from diffai.tensors.likeness import alike
+
+            return alike(self._values(parent), self._values(name), a, b)
+
+        specs = one_role(old.tensors, new.tensors)
+        pairing = pair_tensors(*specs, lambda a, b: (summaries(parent, a), summaries(name, b)), by_values)
         before: Mapping[str, TensorSpec] = {b.name: a for a, b in pairing.same_name} | {
             b.name: a for a, b, _ in pairing.renamed
         }
+        pairs = ((query, new.tensors[query.name], before.get(query.name)) for query in queries)
+        asked = [(query, spec, was) for query, spec, was in pairs if was is not None]
+        casts = [(was, spec) for query, spec, was in asked if query.question == "values" and _is_cast(was, spec)]
+        kept = {spec.name for was, spec in casts if self._survived(parent, name, was, spec)}
         taken: dict[_Query, _Query] = {}
-        for query in queries:
-            spec, was = new.tensors[query.name], before.get(query.name)
-            if was is None:
-                continue
+        for query, spec, was in asked:
             same = (was.dtype, was.shape) == (spec.dtype, spec.shape)
             if query.question == "values":
-                same = same and same_tensor(was, spec, summaries(parent, [was])[0], summaries(name, [spec])[0])
+                equal = same and same_tensor(was, spec, summaries(parent, [was])[0], summaries(name, [spec])[0])
+                same = equal or spec.name in kept
             if same or query.question == "introduced":
                 taken[query] = dataclasses.replace(query, name=was.name)
         return taken
+
+    def _survived(self, parent: str, name: str, was: TensorSpec, spec: TensorSpec) -> bool:
+        """Whether a cast left the values alone, but for the rounding that it means; decided as a comparison does."""
+        from diffai.tensors.engine import NumericOptions, compare_pairs
+
+        options = NumericOptions(threads=self._threads, statistics=False)
+        (figures,) = compare_pairs(self._values(parent), self._values(name), [(was, spec)], options)
+        return not values_changed(figures)
+
+
+def _is_cast(was: TensorSpec, spec: TensorSpec) -> bool:
+    return was.dtype != spec.dtype and was.shape == spec.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from diffai.history.figures import CommitFigures, Movement, decode_figures, enco
 from diffai.history.plan import Coming, Need
 from diffai.history.version import Version
 from diffai.history.versions import Versions
-from diffai.model import Absent, Checkpoint, State
+from diffai.model import Absent, Checkpoint, State, TensorSpec
 
 if TYPE_CHECKING:
     from diffai.history.together import Together
@@ -92,7 +92,16 @@ class Comparisons:
             if each.state is not None:
                 raise SourceError(getattr(each.state, "reason", "") or str(each.state))
         self._versions.keep_only(())
-        return digest_diff(a, b, (found[0], found[1]), self._compare)
+
+        def by_values(olds: Sequence[TensorSpec], news: Sequence[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
+            from diffai.tensors.likeness import alike
+
+            return alike(self._opened(old), self._opened(new), olds, news)
+
+        try:
+            return digest_diff(a, b, (found[0], found[1]), self._compare, by_values)
+        finally:
+            self._versions.keep_only(())
 
     # ------------------------------------------------------------ values
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_summaries, encode_summaries
-from diffai.comparison.models import Input, compare_models
+from diffai.comparison.models import Input, compare_models, one_role
 from diffai.comparison.names import natural_key
-from diffai.comparison.pairing import Pairing, pair_tensors
+from diffai.comparison.pairing import Alike, Pairing, pair_tensors
 from diffai.comparison.result import CompareOptions, ModelDiff, TensorChange
 from diffai.comparison.tensors import classify, count
 from diffai.errors import SourceError
@@ -62,8 +62,8 @@ def _by_name(specs: Sequence[TensorSpec], summaries: Sequence[TensorSummary]) ->
     return {spec.name: summary for spec, summary in zip(specs, summaries, strict=True)}
 
 
-def pair_digested(old: Digested, new: Digested) -> Pairing:
-    """Pair the tensors of two versions as a comparison does: by name, digest, common prefix or suffix."""
+def pair_digested(old: Digested, new: Digested, alike: Alike) -> Pairing:
+    """Pair the tensors of two versions as a comparison does."""
     assert old.header is not None and new.header is not None
 
     def digests(
@@ -71,7 +71,7 @@ def pair_digested(old: Digested, new: Digested) -> Pairing:
     ) -> tuple[list[TensorSummary], list[TensorSummary]]:
         return [old.summaries[s.name] for s in left], [new.summaries[s.name] for s in right]
 
-    return pair_tensors(old.header.tensors, new.header.tensors, digests)
+    return pair_tensors(*one_role(old.header.tensors, new.header.tensors), digests, alike)
 
 
 def same_tensor(old: TensorSpec, new: TensorSpec, before: TensorSummary, after: TensorSummary) -> bool:
@@ -79,13 +79,22 @@ def same_tensor(old: TensorSpec, new: TensorSpec, before: TensorSummary, after: 
     return (old.dtype, old.shape, before.digest) == (new.dtype, new.shape, after.digest)
 
 
-def digest_diff(old: Input, new: Input, sides: tuple[Digested, Digested], options: CompareOptions) -> ModelDiff:
-    """A comparison in which a changed tensor is known to differ, but not by how much."""
+def digest_diff(
+    old: Input, new: Input, sides: tuple[Digested, Digested], options: CompareOptions, alike: Alike
+) -> ModelDiff:
+    """A comparison in which a changed tensor is known to differ, but not by how much.
+
+    Args:
+        old, new: headers of both versions.
+        sides: their digests.
+        options: of the comparison.
+        alike: pairs tensors by their values, where nothing else tells which is which.
+    """
     diff = compare_models(old, new, replace(options, shape_only=True, find_renames=False))
     before, after = sides
     if before.header is None or after.header is None:
         return replace(diff, left_out=(), options=options)
-    pairing = pair_digested(before, after)
+    pairing = pair_digested(before, after, alike)
     wanted = {change.name for change in diff.tensors}
     changes: list[TensorChange] = []
     for a, b, evidence in (*((a, b, "") for a, b in pairing.same_name), *pairing.renamed):
