@@ -31,6 +31,9 @@ WORDS: dict[EventKind, str] = {
 }
 """What each kind of event is called, the worst first."""
 
+BETTER: tuple[EventKind, ...] = ("fewer", "healed")
+"""Kinds after which nothing non-finite is there that was not there before."""
+
 _NONE = NonFinite()
 
 
@@ -53,7 +56,7 @@ class Event:
     @property
     def worse(self) -> bool:
         """Whether something non-finite is there that was not there before."""
-        return self.kind not in ("fewer", "healed")
+        return self.kind not in BETTER
 
     @property
     def parameter(self) -> bool:

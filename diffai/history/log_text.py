@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from diffai.analyses.nonfinite import WORDS
+from diffai.analyses.nonfinite import BETTER, WORDS
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Movement
 from diffai.history.log_records import shown
@@ -194,7 +194,9 @@ def _strange(figures: CommitFigures) -> list[str]:
     moved = figures.movement
     if moved is None:
         return []
-    lines = [f"! {WORDS[kind]} in {plural(tensors, 'tensor')}" for kind, tensors in moved.events]
+    lines = [
+        f"{'' if kind in BETTER else '! '}{WORDS[kind]} in {plural(count, 'tensor')}" for kind, count in moved.events
+    ]
     if moved.nonfinite:
         lines.append(f"! {plural(moved.nonfinite, 'NaN or infinite value')} in this version")
     return lines
