@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from diffai.comparison.directories import compare_directories
+from diffai.comparison.directories import compare_directories, compare_files, wanted
 from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import (
     CompareOptions,
@@ -37,13 +38,25 @@ from diffai.comparison.result import (
 from diffai.comparison.selection import require_selection
 from diffai.errors import DiffaiError, FormatError, SourceError, UnsupportedFormatError, UsageError
 from diffai.formats.base import Limits
-from diffai.model import Checkpoint, Delta, Statistics, TensorSpec
-from diffai.models.inputs import Model, open_input
+from diffai.history.entries import LogOptions
+from diffai.history.python import HistoryEntry, history
+from diffai.history.walk import Range
+from diffai.model import Checkpoint, Delta, LfsPointer, NotPulled, State, Statistics, TensorSpec, natural_key
+from diffai.models.git_objects import Identified, models_in, open_in, open_model, tree_of
+from diffai.models.inputs import Model
+from diffai.snapshots.resolve import sentence
+from diffai.snapshots.snapshot import Snapshot
 from diffai.views.directories import render_directory
 from diffai.views.records import change_list
 from diffai.views.report import report
 from diffai.views.state import describe_state
 from diffai.views.text import TextOptions, render_text
+
+if TYPE_CHECKING:
+    import git
+
+    GitTree = git.Repo | git.Commit | git.Tree | Identified
+    GitModel = Model | GitTree | git.Blob
 
 __all__ = [
     "Checkpoint",
@@ -53,10 +66,13 @@ __all__ = [
     "DirectoryDiff",
     "FileChange",
     "FormatError",
+    "HistoryEntry",
     "LeftOut",
     "Limits",
+    "LogOptions",
     "Model",
     "ModelDiff",
+    "Range",
     "Side",
     "SourceError",
     "Statistics",
@@ -70,6 +86,7 @@ __all__ = [
     "change_list",
     "compare",
     "compare_trees",
+    "history",
     "open_checkpoint",
     "render_directory",
     "render_text",
@@ -78,10 +95,12 @@ __all__ = [
 
 
 def compare(
-    old: Model,
-    new: Model,
+    old: GitModel,
+    new: GitModel,
     options: CompareOptions | None = None,
     *,
+    path: str = "",
+    repository: Any = None,
     limits: Limits | None = None,
     input_format: str = "",
     progress: Progress | None = None,
@@ -91,8 +110,12 @@ def compare(
     Args:
         old, new: each a path, ``REV:path`` inside a git repository, the bytes of a model file, a dictionary of numpy
             arrays or torch tensors (nested ones are flattened with dots), an object with ``state_dict()`` (a live
-            model), or an opened checkpoint. A directory of shards is one model.
+            model), or an opened checkpoint; a directory of shards is one model. Also a blob, tree, commit or repository
+            (its work tree) of GitPython, pygit2 or dulwich: git-LFS and DVC pointers in them are followed.
         options: tolerance, filters, what to compute; everything exactly by default.
+        path: the model in a tree, commit, repository or folder; needed where it holds more than one.
+        repository: where commits, trees and blobs of pygit2 and dulwich lie, which do not know it: a folder, or the
+            library's object; the working directory by default.
         limits: safety limits of reading.
         input_format: read both as this format instead of recognising them by content.
         progress: called with (bytes done, bytes in all).
@@ -112,13 +135,13 @@ def compare(
 
     """
     limits = limits or Limits()
-    left = open_input(old, limits, input_format)
+    left = open_model(old, path, repository, limits, input_format)
     try:
-        right = open_input(new, limits, input_format)
+        right = open_model(new, path, repository, limits, input_format)
         try:
             for side in (left, right):
                 if side.state is not None:
-                    raise DiffaiError(f"{side.label}: {describe_state(side.state)}")
+                    raise DiffaiError(f"{side.label}: {_reason(side.state)}")
             diff = compare_models(left, right, options or CompareOptions(), progress)
             require_selection(diff)
             return diff
@@ -129,28 +152,58 @@ def compare(
 
 
 def compare_trees(
-    old: str | os.PathLike[str],
-    new: str | os.PathLike[str],
+    old: str | os.PathLike[str] | GitTree,
+    new: str | os.PathLike[str] | GitTree,
     options: CompareOptions | None = None,
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    repository: Any = None,
     limits: Limits | None = None,
 ) -> DirectoryDiff:
-    """Compare all models of two directories, paired by relative path; unreadable pairs are reported in place.
+    """Compare all models of two directories, commits or trees, paired by path; unreadable pairs are reported in place.
+
+    Args:
+        old, new: each a folder, or a tree, commit or repository (its work tree) of GitPython, pygit2 or dulwich.
+        options: as for :func:`compare`.
+        include, exclude: globs of paths.
+        repository: as for :func:`compare`.
+        limits: safety limits of reading.
 
     Raises:
-        SourceError: one of the directories cannot be listed.
+        SourceError: one of the directories cannot be listed, or a commit is not in the repository.
 
     """
-    return compare_directories(
-        os.fspath(old), os.fspath(new), options or CompareOptions(),
-        limits=limits or Limits(), include=include, exclude=exclude,
-    )  # fmt: skip
+    limits, options = limits or Limits(), options or CompareOptions()
+    if isinstance(old, (str, os.PathLike)) and isinstance(new, (str, os.PathLike)):
+        return compare_directories(
+            os.fspath(old), os.fspath(new), options, limits=limits, include=include, exclude=exclude
+        )
+    before, after = tree_of(old, repository), tree_of(new, repository)
+    names = {name for name in (*models_in(before), *models_in(after)) if wanted(name, include, exclude)}
+    files = [_compare_at(name, before, after, options, limits) for name in sorted(names, key=natural_key)]
+    return DirectoryDiff(before.label, after.label, tuple(files))
 
 
-def open_checkpoint(model: Model, *, limits: Limits | None = None, input_format: str = "") -> Checkpoint:
+def _compare_at(name: str, old: Snapshot, new: Snapshot, options: CompareOptions, limits: Limits) -> FileChange:
+    """What happened to the model at one path of two trees."""
+    left = open_in(old, name, limits)
+    try:
+        right = open_in(new, name, limits)
+        try:
+            return compare_files(name, left, right, options)
+        finally:
+            _close(right.checkpoint, None)
+    finally:
+        _close(left.checkpoint, None)
+
+
+def open_checkpoint(
+    model: GitModel, *, path: str = "", repository: Any = None, limits: Limits | None = None, input_format: str = ""
+) -> Checkpoint:
     """Open one model: names, dtypes and shapes at once, values in blocks through ``read_into``.
+
+    ``model``, ``path`` and ``repository`` as for :func:`compare`.
 
     Raises:
         SourceError, FormatError, DiffaiError: as :func:`compare`.
@@ -161,11 +214,16 @@ def open_checkpoint(model: Model, *, limits: Limits | None = None, input_format:
     ('F16', (2, 3))
 
     """
-    side = open_input(model, limits or Limits(), input_format)
+    side = open_model(model, path, repository, limits or Limits(), input_format)
     if side.checkpoint is None:
         assert side.state is not None
-        raise DiffaiError(f"{side.label}: {describe_state(side.state)}")
+        raise DiffaiError(f"{side.label}: {_reason(side.state)}")
     return side.checkpoint
+
+
+def _reason(state: State) -> str:
+    """Why a side cannot be had, with the command that brings it."""
+    return sentence(state) if isinstance(state, (LfsPointer, NotPulled)) else describe_state(state)
 
 
 def _close(checkpoint: Checkpoint | None, given: object) -> None:

@@ -345,16 +345,16 @@ class Versions:
 
         part = version.parts[0]
         if version.holder == "sharded":
-            folder = resolve_at("", version.commit, version.model.folder)
+            folder = resolve_at(self._repository.directory, version.commit, version.model.folder)
             assert isinstance(folder, Directory)
             return _Shards(folder, tuple(posixpath.basename(p.path) for p in version.parts))
         if part.mode == _LINK:
-            return resolve_at("", version.commit, version.path)
+            return resolve_at(self._repository.directory, version.commit, version.path)
         if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
             local = self._work_files.same(part, version.size)
             if local is not None:
                 return local
-        return open_blob("", part.oid, part.path, label=label, revision=version.commit)
+        return open_blob(self._repository.directory, part.oid, part.path, label=label, revision=version.commit)
 
     def _tracked(self, version: Version, label: str) -> Opened:
         """The object behind a DVC pointer; one git process answers for all versions."""
