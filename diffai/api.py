@@ -22,7 +22,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from diffai.comparison.directories import compare_directories, compare_files, wanted
+from diffai.comparison.directories import compare_directories, compare_pairs
 from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import (
     CompareOptions,
@@ -41,11 +41,12 @@ from diffai.formats.base import Limits
 from diffai.history.entries import LogOptions
 from diffai.history.python import HistoryEntry, history
 from diffai.history.walk import Range
-from diffai.model import Checkpoint, Delta, LfsPointer, NotPulled, State, Statistics, TensorSpec, natural_key
-from diffai.models.git_objects import Identified, models_in, open_in, open_model, tree_of
+from diffai.model import Checkpoint, Delta, LfsPointer, NotPulled, State, Statistics, TensorSpec
+from diffai.models.git_objects import Identified, open_model, tree_of
 from diffai.models.inputs import Model
+from diffai.models.pairs import pairs
+from diffai.models.rule import ModelRule
 from diffai.snapshots.resolve import sentence
-from diffai.snapshots.snapshot import Snapshot
 from diffai.views.directories import render_directory
 from diffai.views.records import change_list
 from diffai.views.report import report
@@ -180,22 +181,11 @@ def compare_trees(
             os.fspath(old), os.fspath(new), options, limits=limits, include=include, exclude=exclude
         )
     before, after = tree_of(old, repository), tree_of(new, repository)
-    names = {name for name in (*models_in(before), *models_in(after)) if wanted(name, include, exclude)}
-    files = [_compare_at(name, before, after, options, limits) for name in sorted(names, key=natural_key)]
-    return DirectoryDiff(before.label, after.label, tuple(files))
-
-
-def _compare_at(name: str, old: Snapshot, new: Snapshot, options: CompareOptions, limits: Limits) -> FileChange:
-    """What happened to the model at one path of two trees."""
-    left = open_in(old, name, limits)
-    try:
-        right = open_in(new, name, limits)
-        try:
-            return compare_files(name, left, right, options)
-        finally:
-            _close(right.checkpoint, None)
-    finally:
-        _close(left.checkpoint, None)
+    found = pairs(before, after, ModelRule(include, exclude))
+    files, others = compare_pairs(found, options, limits)
+    come, gone = (sum(pair[side] is None for pair in others) for side in (0, 1))
+    other_files = (0, len(others) - come - gone, gone, come)
+    return DirectoryDiff(before.label, after.label, tuple(files), (), other_files, found.unchanged)
 
 
 def open_checkpoint(

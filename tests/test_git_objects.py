@@ -118,7 +118,11 @@ def test_which_model_has_to_be_said_where_there_are_several(repo: git.Repo) -> N
     with pytest.raises(SourceError, match="there is no such file"):
         diffai.compare(repo.head.commit, repo.head.commit, path="missing.pt")
     found = diffai.compare_trees(repo.commit("HEAD~1"), repo.head.commit)
-    assert {file.path: file.status for file in found} == {PATH: "compared", "other.safetensors": "added"}
+    assert {file.path: file.status for file in found} == {"other.safetensors": "added"}
+    write(Path(folder_of(repo)), PATH, 7)
+    changed = diffai.compare_trees(repo.head.commit, repo)
+    assert [(file.path, file.status) for file in changed] == [(PATH, "compared")]
+    repo.git.checkout("--", PATH)
     assert not diffai.compare_trees(repo.head.commit, repo).differs
     assert not diffai.compare_trees(repo.head.commit, folder_of(repo)).differs
 
@@ -148,9 +152,9 @@ def test_history_gives_the_commits_of_the_callers_repository(repo: git.Repo) -> 
     assert [entry.commit for entry in entries] == list(repo.iter_commits())
     assert entries[0].commit.repo is repo
     assert [entry.commit.message for entry in entries] == ["epoch 3", "epoch 2", "epoch 1"]
-    assert [entry.relative_l2 for entry in entries] == [0.5, 1.0, None]
+    assert [entry.update_size for entry in entries] == [0.5, 1.0, None]
     assert [entry.figures.changed for entry in entries if entry.figures] == [1, 1, 0]
-    assert entries[0].as_dict()["figures"]["relative_l2"] == 0.5
+    assert entries[0].as_dict()["figures"]["update_size"] == 0.5
     diffs = [entry.diff() for entry in entries]
     assert [len(diff.changes) for diff in diffs] == [1, 1, 2]
     assert diffs[2].changes[0].status == ("added",)
@@ -170,7 +174,7 @@ def test_history_up_to_a_commit_and_of_a_range(repo: git.Repo) -> None:
     assert [entry.commit.message for entry in diffai.history(repo, PATH, options)] == ["epoch 3"]
     first = LogOptions(compare_to="first")
     latest = next(diffai.history(repo, PATH, first))
-    assert latest.relative_l2 == 2.0
+    assert latest.update_size == 2.0
     assert latest.diff().changes[0].figures.delta.relative_l2 == 2.0
 
 

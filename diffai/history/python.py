@@ -12,7 +12,7 @@ from diffai.cache.places import open_store
 from diffai.comparison.result import ModelDiff
 from diffai.errors import DiffaiError
 from diffai.history.entries import Kind, LogEntry, LogOptions
-from diffai.history.figures import Figures
+from diffai.history.figures import CommitFigures
 from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
 from diffai.history.model_path import ModelPath, model_path
@@ -60,7 +60,7 @@ class HistoryEntry:
         return found
 
     @property
-    def figures(self) -> Figures | None:
+    def figures(self) -> CommitFigures | None:
         """The figures of ``diffai log``; None where the version could not be read, for the reason :attr:`problem`."""
         return self._entry.figures
 
@@ -70,10 +70,10 @@ class HistoryEntry:
         return describe_state(self._entry.state) if self._entry.state is not None else ""
 
     @property
-    def relative_l2(self) -> float | None:
-        """Size of the update, L2(new - old) / L2(old); None where it is not known."""
+    def update_size(self) -> float | None:
+        """L2(new - old) / L2(old) over all parameters; None where it is not known."""
         moved = self._entry.figures.movement if self._entry.figures is not None else None
-        return moved.relative_l2 if moved is not None else None
+        return moved.update.value if moved is not None else None
 
     def as_dict(self) -> dict[str, Any]:
         """The entry as ``diffai log --format json`` writes it."""
@@ -166,7 +166,7 @@ def history(
     ...     safetensors.numpy.save_file(weights, f"{folder}/m.safetensors")
     ...     _ = repo.index.add(["m.safetensors"]), repo.index.commit(f"epoch {epoch}")
     >>> for entry in history(repo, "m.safetensors"):
-    ...     print(entry.commit.message, entry.kind, entry.relative_l2)
+    ...     print(entry.commit.message, entry.kind, entry.update_size)
     epoch 3 changed 0.5
     epoch 2 changed 1.0
     epoch 1 added None

@@ -8,6 +8,7 @@ is that of the working directory.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable
 
 from diffai.errors import FormatError, SourceError, UsageError
@@ -17,6 +18,7 @@ from diffai.frozen import frozen, replace
 from diffai.model import Absent
 from diffai.models.inputs import Input, as_input, open_input, unreadable
 from diffai.models.names import model_key
+from diffai.models.reference import File, group
 from diffai.repository.runner import Repository
 from diffai.snapshots.revision import open_blob
 from diffai.snapshots.snapshot import Snapshot, folder_snapshot, snapshot_of
@@ -170,15 +172,17 @@ def tree_of(value: object, repository: object = None) -> Snapshot:
 
 def open_in(tree: Snapshot, path: str, limits: Limits, input_format: str = "") -> Input:
     """The model at a path of a tree, in one file or in shards; its state where there is none, or none that is here."""
-    for candidate in (path, f"{path}.index.json"):
-        label = tree.name(candidate)
-        try:
-            found = as_input(tree.open(candidate, label), limits, input_format, label=label)
-        except (SourceError, FormatError) as error:
-            return Input(label, state=unreadable(error))
-        if not isinstance(found.state, Absent):
-            return found
-    return Input(tree.name(path), state=Absent())
+    label = tree.name(path)
+    try:
+        found = as_input(tree.open(path, label), limits, input_format, label=label)
+    except (SourceError, FormatError) as error:
+        return Input(label, state=unreadable(error))
+    if not isinstance(found.state, Absent):
+        return found
+    beside = tree.tree.children(posixpath.dirname(path)).items()
+    files = [File(posixpath.join(posixpath.dirname(path), name), entry) for name, entry in beside]
+    shards = group(tree, (file for file in files if model_key(file.path) == path)).get(path)
+    return shards.open(limits) if shards is not None else found
 
 
 def models_in(tree: Snapshot) -> list[str]:
