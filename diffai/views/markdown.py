@@ -21,6 +21,7 @@ from diffai.views.text import dtypes_text, hidden_lines, no_other_differences
 
 _UNFOLDED = 40
 _MOST_ROWS = 200
+_FEW = 3
 
 
 def render_markdown(diff: ModelDiff | DirectoryDiff) -> list[str]:
@@ -160,7 +161,7 @@ def _after_name(change: TensorChange) -> str:
 def _values(diff: ModelDiff) -> list[str]:
     rows = [structure_line(v, "class ") for v in diff.classes] + [structure_line(v) for v in diff.graph]
     rows += [value_line(v, "__metadata__.") for v in diff.metadata]
-    if diff.old.training and diff.new.training:  # what came or went as a whole has its line
+    if _lists_training(diff):
         rows += [value_line(v) for v in diff.training]
     if not rows:
         return []
@@ -170,9 +171,14 @@ def _values(diff: ModelDiff) -> list[str]:
     return [f"**{_headline(diff)}:**", "", *shown, ""]
 
 
+def _lists_training(diff: ModelDiff) -> bool:
+    """Whether plain values of training state are listed: what came or went as a whole has a line that counts it."""
+    return (diff.old.training and diff.new.training) or len(diff.training) <= _FEW
+
+
 def _headline(diff: ModelDiff) -> str:
     parts = [word for word, values in (("classes", diff.classes), ("graph", diff.graph), ("metadata", diff.metadata),
-                                       ("training values", diff.training and diff.old.training and diff.new.training),
+                                       ("training values", diff.training and _lists_training(diff)),
                                        ) if values]  # fmt: skip
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))).capitalize()
 

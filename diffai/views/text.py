@@ -311,9 +311,10 @@ class _Body:
         lines += [value_line(c) for c in diff.facts]
         lines += [value_line(c, "__metadata__.") for c in diff.metadata]
         training = [value_line(c) for c in self.diff.training]
-        most = 10 if diff.old.training and diff.new.training else 0  # what came or went as a whole has its line
+        both = diff.old.training and diff.new.training
+        most = 10 if both else 3
         if len(training) > most and not (self.options.tensor_details or self.options.verbose):
-            if not most:
+            if not both:  # what came or went as a whole has a line that counts it
                 return [paint(f"  {line}", line[0], self.options.color) for line in lines]
             hidden = len(training) - most
             training = [*training[:most], f"… {hidden:,} more training state values changed (-v lists them)"]
