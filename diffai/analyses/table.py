@@ -42,6 +42,8 @@ class Analysis:
 
 
 ANALYSES: tuple[Analysis, ...] = (
+    Analysis("change_kind", "change_kind"),
+    Analysis("look_first", "look_first"),
     Analysis("non_finite", "nonfinite"),
     Analysis("update_size", "update"),
     Analysis("structure", "structure"),

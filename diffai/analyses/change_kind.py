@@ -1,0 +1,442 @@
+"""What kind of change it is, in one phrase: the first that holds, joined by "and" to independent ones.
+
+Nothing here is guessed from one figure alone: each kind names what it rests on, and where the first pass did not have
+what a kind needs (statistics are left out where very many tensors differ under git), that kind is not claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+from diffai.analyses import nonfinite
+from diffai.analyses.casts import casts
+from diffai.analyses.update import update_size
+from diffai.comparison.result import ModelDiff, TensorChange
+from diffai.frozen import frozen
+from diffai.model import Delta, element_count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.analyses.finding import Finding
+
+NAME = "change_kind"
+
+FROZEN_SHARE = 0.2
+"""Share of the parameters that whole equal modules hold in a fine-tune of the rest."""
+PRUNED_POINTS = 0.10
+OTHER_WEIGHTS_COSINE = 0.3
+STEP_UPDATE = 0.5
+NEARLY_ALL = 0.9
+_SHOWN = 3
+_ADAPTER = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
+_UNIT_ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}
+
+
+@frozen
+class ChangeKind:
+    """The kinds that hold, the leading one first, each with its phrase.
+
+    Attributes:
+        kinds: words of the table in docs: ``training step``, ``diverged``, ``cast``, ...
+        phrase: for people: ``DIVERGED and fine-tune of head``.
+        evidence: names of tensors or modules that it rests on.
+    """
+
+    kinds: tuple[str, ...]
+    phrase: str
+    evidence: tuple[str, ...] = ()
+
+
+def change_kind(diff: ModelDiff) -> ChangeKind | None:
+    """The kind of a change; None where a side is no model or is absent."""
+    if diff.old.state is not None or diff.new.state is not None:
+        return None
+    changes = [change for change in diff.tensors if change.role == "weight"]
+    moved = [change for change in changes if change.differs]
+    if not moved and not diff.classes and not diff.graph:
+        return _beside_weights(diff)
+    found: list[ChangeKind] = []
+    for rule in _INDEPENDENT:
+        kind = rule(diff, changes)
+        if kind is not None:
+            found.append(kind)
+    values = [change for change in moved if "changed" in change.status]
+    leading = next((kind for rule in _LEADING if (kind := rule(diff, changes, values)) is not None), None)
+    if leading is not None:
+        found.append(leading)
+    if not found:
+        found.append(ChangeKind(("changed",), "changed"))
+    return ChangeKind(
+        tuple(word for kind in found for word in kind.kinds),
+        " and ".join(kind.phrase for kind in found),
+        tuple(name for kind in found for name in kind.evidence)[:_SHOWN],
+    )
+
+
+def _beside_weights(diff: ModelDiff) -> ChangeKind:
+    """No weight differs, and nothing of the structure."""
+    training = bool(diff.training) or any(change.differs for change in diff.tensors)
+    parts = [word for word, holds in (("metadata", bool(diff.metadata)), ("training state", training)) if holds]
+    if parts:
+        return ChangeKind(tuple(f"{word} only" for word in parts), f"{' and '.join(parts)} only")
+    same = diff.old.identity and diff.old.identity == diff.new.identity
+    if same or not (diff.totals.equal_by_value or diff.old.format != diff.new.format or diff.old.size != diff.new.size):
+        return ChangeKind(("identical",), "identical")
+    if diff.old.format != diff.new.format:
+        return ChangeKind(("container only",), f"container only ({diff.old.format} -> {diff.new.format})")
+    return ChangeKind(("container only",), "container only (the same values in other bytes)")
+
+
+# ---------------------------------------------------------------- kinds that stand beside others
+
+
+def _diverged(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
+    """Values of parameters that were finite before are so no more."""
+    worse = [
+        event.change.name
+        for event in nonfinite.events(diff)
+        if event.worse and event.parameter and event.change.old is not None
+    ]
+    if not worse:
+        return None
+    return ChangeKind(("diverged",), f"diverged ({_named(worse, 'tensor')} became NaN or Inf)", tuple(worse))
+
+
+def _cast(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
+    """Casts whose every value is the old one rounded; quantized kinds and others are told apart."""
+    words, kinds = [], []
+    for group in casts(diff):
+        packed = [c for c in changes if "cast" in c.status and c.new is not None and c.new.dtype == group.new]
+        coded = any(change.new is not None and change.new.values for change in packed)
+        back = any(change.old is not None and change.old.values for change in packed)
+        change = f"{group.old} -> {group.new}"
+        if coded:
+            kinds.append("quantized")
+            words.append(f"quantized {change}")
+        elif back:
+            kinds.append("dequantized")
+            words.append(f"dequantized {change}")
+        elif group.effect in ("lossless", "rounded"):
+            kinds.append("cast")
+            words.append(f"cast {change}" + (" without loss" if group.effect == "lossless" else ""))
+        else:
+            kinds.append("cast")
+            words.append(f"cast {change}")
+    if not words:
+        return None
+    shown = words[:_SHOWN] + ([f"{len(words) - _SHOWN} more casts"] if len(words) > _SHOWN else [])
+    return ChangeKind(tuple(dict.fromkeys(kinds)), ", ".join(shown))
+
+
+def _renamed(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
+    """Names that changed, by the rule that explains most of them."""
+    renamed = [c for c in changes if "renamed" in c.status and c.old is not None and c.new is not None]
+    if not renamed:
+        return None
+    rules: dict[str, int] = {}
+    for change in renamed:
+        assert change.old is not None and change.new is not None
+        rule = _rule(change.old.name, change.new.name)
+        rules[rule] = rules.get(rule, 0) + 1
+    rule, count = max(rules.items(), key=lambda item: item[1])
+    more = f", {len(renamed) - count:,} more" if count < len(renamed) else ""
+    return ChangeKind(("renamed",), f"renamed ({rule}{more})", tuple(change.name for change in renamed))
+
+
+def _rule(old: str, new: str) -> str:
+    """How one name became another: ``prefix 'model.' added``."""
+    if new.endswith(f".{old}"):
+        return f"prefix {new[: -len(old)]!r} added"
+    if old.endswith(f".{new}"):
+        return f"prefix {old[: -len(new)]!r} dropped"
+    before, after = old.split("."), new.split(".")
+    while before and after and before[-1] == after[-1]:
+        before.pop()
+        after.pop()
+    while before and after and before[0] == after[0]:
+        before.pop(0)
+        after.pop(0)
+    return f"{'.'.join(before)!r} -> {'.'.join(after)!r}"
+
+
+def _classes(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
+    """Classes of modules, or entries of a graph, that are others."""
+    words = []
+    if diff.classes:
+        words.append(f"{len(diff.classes):,} class{'' if len(diff.classes) == 1 else 'es'} changed")
+    if diff.graph:
+        words.append("graph changed")
+    if not words:
+        return None
+    return ChangeKind(("structure changed",), " and ".join(words), tuple(v.key for v in (*diff.classes, *diff.graph)))
+
+
+def _adapter(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
+    """Nothing but low-rank factors came, went or changed."""
+    moved = [change for change in changes if change.differs]
+    if not moved or not all(_is_factor(change.name) for change in moved):
+        return None
+    came = sum(change.status == ("added",) for change in moved)
+    what = "added" if came == len(moved) else "changed"
+    return ChangeKind(("adapter",), f"adapter {what} ({len(moved):,} low-rank factors)", (moved[0].name,))
+
+
+def _is_factor(name: str) -> bool:
+    return any(part in _ADAPTER for part in name.split("."))
+
+
+def _resized(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
+    """Rows of a head or vocabulary, layers of a stack, or the width of tensors."""
+    words: list[str] = []
+    names: list[str] = []
+    rows = [change for change in changes if "reshaped" in change.status]
+    longer = [change for change in rows if _rows_changed(change)]
+    if longer:
+        first = longer[0]
+        assert first.old is not None and first.new is not None
+        words.append(f"{first.name} {first.old.shape[0]:,} -> {first.new.shape[0]:,} rows")
+        names += [change.name for change in longer]
+    if len(rows) > len(longer):
+        wider = [change.name for change in rows if change not in longer]
+        words.append(f"{_named(wider, 'tensor')} reshaped")
+        names += wider
+    words += _depth(changes, names)
+    return ChangeKind(("resized",), f"resized ({', '.join(words)})", tuple(names)) if words else None
+
+
+def _rows_changed(change: TensorChange) -> bool:
+    old, new = change.old, change.new
+    return bool(old and new and old.shape and len(old.shape) == len(new.shape) and old.shape[1:] == new.shape[1:])
+
+
+def _depth(changes: Sequence[TensorChange], names: list[str]) -> list[str]:
+    """Layers of one pattern that came or went, and other tensors that did."""
+    words = []
+    for status, word in (("added", "added"), ("removed", "removed")):
+        alone = [change.name for change in changes if change.status == (status,) and not _is_factor(change.name)]
+        if not alone:
+            continue
+        stacks: dict[str, set[int]] = {}
+        kept: dict[str, set[int]] = {}
+        for change in changes:
+            for stack, number in _layers(change.name):
+                (stacks if change.status == (status,) else kept).setdefault(stack, set()).add(number)
+        whole = {stack: numbers - kept[stack] for stack, numbers in stacks.items() if stack in kept}
+        layers = max(whole.items(), key=lambda item: len(item[1]), default=("", set()))
+        if layers[1]:
+            words.append(f"{len(layers[1]):,} layer{'' if len(layers[1]) == 1 else 's'} of {layers[0]} {word}")
+        else:
+            words.append(f"{_named(alone, 'tensor')} {word}")
+        names += alone
+    return words
+
+
+def _layers(name: str) -> Iterable[tuple[str, int]]:
+    """(stack, index) of every number in a name: ``("layers", 3)``."""
+    parts = name.split(".")
+    for place, part in enumerate(parts):
+        if part.isdigit() and place:
+            yield ".".join(parts[:place]), int(part)
+
+
+_INDEPENDENT: tuple[Callable[[ModelDiff, Sequence[TensorChange]], ChangeKind | None], ...] = (
+    _diverged, _classes, _renamed, _adapter, _resized, _cast,
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- what happened to the values: the first that holds
+
+
+def _pruned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
+    """The share of zeros rose by ten points or more in most matrices."""
+    matrices = [change for change in moved if _is_matrix(change)]
+    risen = [change for change in matrices if (rise := _zeros_rise(change)) is not None and rise >= PRUNED_POINTS]
+    if not risen or len(risen) * 2 <= len(matrices):
+        return None
+    kept = [c.figures.new_statistics for c in risen if c.figures is not None and c.figures.new_statistics is not None]
+    share = sum(one.zero_count for one in kept) / sum(one.element_count for one in kept)
+    names = [change.name for change in risen]
+    return ChangeKind(("pruned",), f"pruned ({share:.0%} of {_named(names, 'matrix')} is zero)", tuple(names))
+
+
+def _zeros_rise(change: TensorChange) -> float | None:
+    """By how much the share of zeros rose; None where it was not counted."""
+    figures = change.figures
+    if figures is None or figures.old_statistics is None or figures.new_statistics is None:
+        return None
+    count = figures.new_statistics.element_count
+    return (figures.new_statistics.zero_count - figures.old_statistics.zero_count) / count if count else None
+
+
+def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
+    """Every parameter is the old one times one number, within rounding."""
+    factors = []
+    for change in moved:
+        factor = _factor(change)
+        if factor is None:
+            return None
+        factors.append(factor)
+    if not factors or max(factors) - min(factors) > 1e-4 * abs(factors[0]):
+        return None
+    same = sum(1 for c in changes if c.is_parameter and not c.differs and c.figures and not _all_zero(c))
+    if same > len(factors):  # one tensor that was scaled is a changed tensor
+        return None
+    return ChangeKind(("scaled",), f"scaled by {median(factors):.6g}", tuple(change.name for change in moved))
+
+
+def _all_zero(change: TensorChange) -> bool:
+    return bool(change.figures and change.figures.norm == 0)
+
+
+def _factor(change: TensorChange) -> float | None:
+    """C where new = c * old within rounding; None otherwise, and where statistics were not computed.
+
+    The squares of the first pass know c to about 1e-6; then mean, standard deviation and both ends of the values must
+    be c times what they were, and every value but zeros must have changed.
+    """
+    delta, figures = _delta(change), change.figures
+    if delta is None or figures is None or not delta.old_l2 or delta.nonfinite_count or delta.tolerated_count:
+        return None
+    old, new = figures.old_statistics, figures.new_statistics
+    if old is None or new is None or old.element_count < 4 or delta.changed_count != old.element_count - old.zero_count:
+        return None
+    squares = delta.old_l2 * delta.old_l2
+    factor = (squares + delta.new_l2 * delta.new_l2 - delta.l2 * delta.l2) / (2 * squares)
+    ends = (old.min, old.max) if factor > 0 else (old.max, old.min)
+    near = 1e-5 + 4 * _UNIT_ROUNDOFF.get(change.spec.values_dtype, 0.0)
+    for before, after in ((old.mean, new.mean), (ends[0], new.min), (ends[1], new.max)):
+        if before is None or after is None or abs(after - factor * before) > near * delta.new_l2 / math.sqrt(
+            old.element_count
+        ) + near * abs(after):
+            return None
+    if old.std is None or new.std is None or abs(new.std - abs(factor) * old.std) > near * new.std:
+        return None
+    return factor if abs(delta.new_l2 - abs(factor) * delta.old_l2) <= near * delta.new_l2 else None
+
+
+def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
+    """At least a fifth of the parameters, in whole modules, is byte for byte equal, and the rest moved."""
+    if not moved:
+        return None
+    modules: dict[str, bool] = {}
+    sizes: dict[str, int] = {}
+    for change in changes:
+        if change.old is None or change.new is None or not change.is_parameter:
+            continue
+        module = change.name.rpartition(".")[0]
+        modules[module] = modules.get(module, False) or change.differs
+        sizes[module] = sizes.get(module, 0) + element_count(change.spec.shape)
+    whole = sum(sizes.values())
+    frozen_ = sum(size for module, size in sizes.items() if not modules[module])
+    if not whole or frozen_ < FROZEN_SHARE * whole:
+        return None
+    parts = _parts([module for module, differs in modules.items() if differs], modules)
+    text = ", ".join(parts[:_SHOWN]) + (f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else "")
+    text = f"fine-tune of {text} ({frozen_ / whole:.0%} of the parameters untouched)"
+    return ChangeKind(("fine-tune",), text, tuple(parts))
+
+
+def _parts(moved: Sequence[str], modules: dict[str, bool]) -> list[str]:
+    """The fewest prefixes that cover all modules that moved and none that did not."""
+    found: list[str] = []
+    still = [module for module, differs in modules.items() if not differs]
+    for module in moved:
+        if any(module == part or module.startswith(f"{part}.") for part in found):
+            continue
+        pieces = module.split(".")
+        for size in range(1, len(pieces) + 1):
+            prefix = ".".join(pieces[:size])
+            if not any(other == prefix or other.startswith(f"{prefix}.") for other in still):
+                found.append(prefix)
+                break
+        else:
+            found.append(module)
+    return [part or "the top" for part in dict.fromkeys(found)]
+
+
+def _other_weights(
+    diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]
+) -> ChangeKind | None:
+    """The median cosine of mean-centred matrices says that these are not the same weights any more."""
+    cosines = [cosine for change in moved if _is_matrix(change) and (cosine := _centred_cosine(change)) is not None]
+    if len(cosines) * 2 <= sum(map(_is_matrix, moved)) or not cosines:
+        return None
+    middle = median(cosines)
+    if middle >= OTHER_WEIGHTS_COSINE:
+        return None
+    return ChangeKind(("other weights",), f"other weights (median cosine of {len(cosines):,} matrices {middle:.2f})")
+
+
+def _centred_cosine(change: TensorChange) -> float | None:
+    """Cosine of both sides about their means; about zero where means were not computed."""
+    delta = _delta(change)
+    if delta is None or not delta.old_l2 or not delta.new_l2:
+        return None
+    figures = change.figures
+    assert figures is not None
+    a2, b2 = delta.old_l2**2, delta.new_l2**2
+    ab = (a2 + b2 - delta.l2**2) / 2
+    old, new = figures.old_statistics, figures.new_statistics
+    if old is not None and new is not None and old.mean is not None and new.mean is not None:
+        count = delta.element_count - delta.nonfinite_count
+        ab -= count * old.mean * new.mean
+        a2 -= count * old.mean**2
+        b2 -= count * new.mean**2
+    if a2 <= 1e-12 * delta.old_l2**2 or b2 <= 1e-12 * delta.new_l2**2:
+        return None
+    return max(-1.0, min(1.0, ab / math.sqrt(a2 * b2)))
+
+
+def _step(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
+    """Nearly all matrices moved, and not far."""
+    matrices = [c for c in changes if c.old is not None and c.new is not None and _is_matrix(c)]
+    same = [change.name for change in matrices if "changed" not in change.status]
+    if not moved or not matrices or len(matrices) - len(same) < NEARLY_ALL * len(matrices):
+        return None
+    size = update_size(diff).relative_l2
+    size = diff.totals.changed_relative_l2 if size is None else size
+    if size is None or size >= STEP_UPDATE:
+        return None
+    left = f" (all but {_named(same, 'matrix')})" if same else ""
+    return ChangeKind(("training step",), f"training step{left}", tuple(same))
+
+
+def _changed(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
+    """Values moved, in some other way."""
+    if not moved:
+        return None
+    return ChangeKind(("changed",), f"{_named([change.name for change in moved], 'tensor')} changed",
+                      tuple(change.name for change in moved))  # fmt: skip
+
+
+_LEADING: tuple[
+    Callable[[ModelDiff, Sequence[TensorChange], Sequence[TensorChange]], ChangeKind | None], ...
+] = (_pruned, _scaled, _fine_tune, _other_weights, _step, _changed)
+
+
+def _is_matrix(change: TensorChange) -> bool:
+    return len(change.spec.shape) >= 2 and change.is_parameter
+
+
+def _delta(change: TensorChange) -> Delta | None:
+    figures = change.figures
+    return None if figures is None or figures.as_bytes else figures.delta
+
+
+def _named(names: Sequence[str], noun: str) -> str:
+    """One name, or how many there are."""
+    plural = {"matrix": "matrices"}.get(noun, f"{noun}s")
+    return names[0] if len(names) == 1 else f"{len(names):,} {plural}"
+
+
+def find(diff: ModelDiff) -> Finding | None:
+    """The kind as a finding."""
+    from diffai.analyses.finding import Finding
+
+    found = change_kind(diff)
+    if found is None or found.kinds == ("identical",):
+        return None
+    severity = "critical" if "diverged" in found.kinds else "info"
+    return Finding(NAME, severity, "fact", {"kinds": found.kinds, "phrase": found.phrase}, found.evidence, found.phrase)  # type: ignore[arg-type]

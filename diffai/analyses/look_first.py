@@ -1,0 +1,235 @@
+"""What to look at first: at most five plain sentences with figures and a name, the most severe first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+from diffai.analyses import nonfinite
+from diffai.analyses.update import matched, shares
+from diffai.comparison.result import ModelDiff, TensorChange
+from diffai.frozen import frozen
+from diffai.model import Statistics, element_count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.analyses.finding import Finding, Severity
+else:
+    Severity = str
+
+NAME = "look_first"
+
+MOST = 5
+SHARE, SHARE_RATIO = 0.10, 20.0
+BEYOND_MAXIMUM, GREW = 1000.0, 10.0
+FEW_UNTOUCHED = 0.2
+NEAR_LARGEST = 0.5
+_NOTHING = 1e-6
+_LARGEST = {"F16": 65504.0, "F8_E4M3": 448.0, "F8_E5M2": 57344.0}
+_RANK: dict[Severity, int] = {"critical": 0, "warning": 1, "notice": 2, "info": 3}
+
+
+@frozen
+class Look:
+    """One line: a tensor or pattern, what is to be seen there, and how much it matters."""
+
+    name: str
+    text: str
+    severity: Severity = "warning"
+    weight: float = 0.0
+
+
+def look_first(diff: ModelDiff) -> tuple[Look, ...]:
+    """The lines, most severe first, at most :data:`MOST`; a tensor is named once."""
+    if diff.old.state is not None or diff.new.state is not None:
+        return ()
+    changes = [change for change in diff.tensors if change.role == "weight"]
+    found = [*_nonfinite(diff), *_zeroed(changes), *_grown(changes), *_buffers(changes), *_shares(diff, changes),
+             *_extreme(changes), *_untouched(changes)]  # fmt: skip
+    found.sort(key=lambda look: (_RANK[look.severity], -look.weight))
+    lines: dict[str, Look] = {}
+    for look in found:
+        first = lines.setdefault(look.name, look)
+        if first is not look and look.text not in first.text:
+            lines[look.name] = Look(look.name, f"{first.text}; {look.text}", first.severity, first.weight)
+    return tuple(list(lines.values())[:MOST])
+
+
+def _nonfinite(diff: ModelDiff) -> Iterable[Look]:
+    for event in nonfinite.events(diff):
+        if event.worse:
+            old, new = (side.nan + side.pos_inf + side.neg_inf for side in (event.old, event.new))
+            text = f"{nonfinite.WORDS[event.kind]}: {old:,} -> {new:,} of {event.change.spec.elements:,} values"
+            yield Look(event.change.name, text, "critical" if event.parameter else "warning", float(new - old))
+
+
+def _statistics(change: TensorChange) -> tuple[Statistics | None, Statistics | None]:
+    figures = change.figures
+    return (figures.old_statistics, figures.new_statistics) if figures else (None, None)
+
+
+def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """Tensors whose values are all gone."""
+    for change in changes:
+        delta = change.figures.delta if change.figures and matched(change) else None
+        if delta is not None and delta.old_l2 and not delta.new_l2 and not delta.nonfinite_count:
+            yield Look(change.name, f"all {change.spec.elements:,} values are zero now", "critical", delta.old_l2)
+
+
+def _grown(changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """Far beyond the old maximum, or ten times the norm; what begins near zero grows from nothing by design."""
+    least = _least_rms(changes)
+    for change in changes:
+        delta = change.figures.delta if change.figures and matched(change) else None
+        if delta is None or not delta.old_l2:
+            continue
+        rms = delta.old_l2 / math.sqrt(max(1, element_count(change.spec.shape)))
+        old, new = _statistics(change)
+        ratio = _largest(new) / _largest(old) if old and new and _largest(old) else 0.0
+        if rms <= least(change):
+            continue
+        if ratio >= BEYOND_MAXIMUM:
+            text = f"largest value {_short(_largest(old))} -> {_short(_largest(new))} ({_short(ratio)} x)"
+            yield Look(change.name, text, "critical", ratio)
+        elif delta.new_l2 >= GREW * delta.old_l2:
+            times = delta.new_l2 / delta.old_l2
+            yield Look(change.name, f"grew to {_short(times)} x its norm", "warning", times)
+
+
+def _least_rms(changes: Sequence[TensorChange]) -> Callable[[TensorChange], float]:
+    """A thousandth of the root mean square of a tensor's module before, of the whole model where it stands alone.
+
+    What lies below it began at nothing: biases that were initialised with zero, the B factors of an adapter. Norms of
+    equal tensors may not have been asked for, so there is a least value of all.
+    """
+    sums: dict[str, list[float]] = {}
+    for change in changes:
+        if not matched(change) or change.figures is None:
+            continue
+        figures = change.figures
+        norm = figures.delta.old_l2 if figures.delta is not None else figures.norm
+        if norm is not None:
+            for module in ("", change.name.rpartition(".")[0]):
+                row = sums.setdefault(module, [0.0, 0.0, 0.0])
+                row[0] += norm * norm
+                row[1] += element_count(change.spec.shape)
+                row[2] += 1
+
+    def least(change: TensorChange) -> float:
+        square, count, tensors = sums.get(change.name.rpartition(".")[0], (0.0, 0.0, 0.0))
+        if tensors < 2:
+            square, count, _ = sums.get("", (0.0, 0.0, 0.0))
+        return max(_NOTHING, 1e-3 * math.sqrt(square / count)) if count else _NOTHING
+
+    return least
+
+
+def _largest(statistics: Statistics | None) -> float:
+    if statistics is None or statistics.min is None or statistics.max is None:
+        return 0.0
+    return float(max(abs(statistics.min), abs(statistics.max)))
+
+
+def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """Running statistics of a normalisation that jumped: the data, or the code that feeds it, is another."""
+    for change in changes:
+        delta = change.figures.delta if change.figures else None
+        last = change.name.rpartition(".")[2]
+        if delta is None or last not in ("running_var", "running_mean") or not delta.old_l2:
+            continue
+        times = delta.new_l2 / delta.old_l2
+        if times >= GREW or (last == "running_var" and 0 < times <= 1 / GREW):
+            text = f"running statistics {_short(times)} x what they were"
+            yield Look(change.name, text, "warning", abs(math.log(times)))
+
+
+def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """Few of the parameters that moved hold much of the update; a tuned head alone is a kind of change, no surprise."""
+    moved = shares(diff)
+    touched = sum(element_count(change.spec.shape) for change, _ in moved)
+    whole = sum(element_count(change.spec.shape) for change in changes if matched(change))
+    least = _least_rms(changes)
+    for change, share in moved:
+        if share < SHARE:
+            break
+        count = element_count(change.spec.shape)
+        part = count / whole
+        old = change.figures.delta.old_l2 if change.figures and change.figures.delta else 0.0
+        if share >= SHARE_RATIO * count / touched and old / math.sqrt(count) > least(change):
+            delta = change.figures.delta if change.figures else None
+            size = f"relative L2 {_short(delta.relative_l2)}, " if delta and delta.relative_l2 is not None else ""
+            text = f"{size}{_percent(share)} of the update in {_percent(part)} of the parameters"
+            yield Look(change.name, text, "warning", share / part)
+
+
+def _extreme(changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """Values that come close to the largest of their dtype: the next step may overflow."""
+    for change in changes:
+        limit = _LARGEST.get(change.spec.values_dtype)
+        old, new = _statistics(change)
+        if limit is None or new is None or change.new is None:
+            continue
+        largest = _largest(new)
+        if largest >= NEAR_LARGEST * limit and not (old and _largest(old) >= NEAR_LARGEST * limit):
+            text = f"largest value {_short(largest)}, the dtype ends at {_short(limit)} (overflow ahead)"
+            yield Look(change.name, text, "warning", largest / limit)
+
+
+def _untouched(changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """One layer of a stack that stayed while nearly all moved, or the only one that moved."""
+    stacks: dict[str, dict[str, list[TensorChange]]] = {}
+    for change in changes:
+        if not matched(change) or change.figures is None:
+            continue
+        parts = change.name.split(".")
+        place = next((n for n, part in enumerate(parts) if part.isdigit()), -1)
+        if place > 0:
+            stack = stacks.setdefault(".".join(parts[:place]), {})
+            stack.setdefault(".".join(parts[: place + 1]), []).append(change)
+    for layers in stacks.values():
+        if len(layers) < 3:
+            continue
+        still = [layer for layer, rows in layers.items() if not any(row.differs for row in rows)]
+        if still and len(still) < FEW_UNTOUCHED * len(layers):
+            for layer in still:
+                count = len(layers[layer])
+                rows = f"{count:,} tensor{'' if count == 1 else 's'}"
+                yield Look(layer, f"{rows} untouched while their neighbours moved", "notice", 1)
+        elif len(still) == len(layers) - 1:
+            layer = next(layer for layer in layers if layer not in still)
+            yield Look(layer, f"the only one of {len(layers):,} layers that moved", "notice", 1)
+
+
+def outliers(sizes: Sequence[float], factor: float = 10.0) -> list[int]:
+    """Places of sizes that stand out of their row: more than ``factor`` times the median."""
+    positive = [size for size in sizes if size > 0]
+    if len(positive) < 3:
+        return []
+    middle = median(positive)
+    return [place for place, size in enumerate(sizes) if size > factor * middle]
+
+
+def _short(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "n/a"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    if share >= 0.995:
+        return "100%"
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def find(diff: ModelDiff) -> Finding | None:
+    """The lines as one finding."""
+    from diffai.analyses.finding import Finding
+
+    found = look_first(diff)
+    if not found:
+        return None
+    lines = tuple({"name": look.name, "text": look.text, "severity": look.severity} for look in found)
+    text = "; ".join(f"{look.name}: {look.text}" for look in found)
+    return Finding(NAME, found[0].severity, "fact", {"lines": lines}, tuple(look.name for look in found), text)
