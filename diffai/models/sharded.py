@@ -87,6 +87,8 @@ class ShardedCheckpoint(Checkpoint):
         self.tensors = content.tensors
         self.metadata = _merged(plan, content.metadata)
         self.training = content.training
+        self.classes, self.requires_grad = content.classes, frozenset(content.requires_grad)
+        self.asides, self.not_expressible = content.asides, frozenset(content.not_expressible)
         self.problems = tuple(content.problems)
         self.files = plan.names
         known = pool.identity and (plan.index is None or plan.index.identity)
@@ -293,6 +295,11 @@ class _Content:
         self.tensors: dict[str, TensorSpec] = {}
         self.metadata: list[Mapping[str, Scalar]] = []
         self.training: dict[str, Scalar] = {}
+        self.classes: dict[str, str] = {}
+        self.requires_grad: set[str] = set()
+        self.asides: dict[str, str] = {}
+        # Tensors of two files share no storage, whatever the model did.
+        self.not_expressible = {"ties"} if len(plan.names) > 1 else set[str]()
         self.problems: list[Problem] = []
 
     def add(self, shard: Checkpoint, number: int) -> None:
@@ -301,6 +308,10 @@ class _Content:
         self.format = self.format or shard.format
         self.metadata.append(shard.metadata)
         self.training.update(shard.training)
+        self.classes.update(shard.classes)
+        self.requires_grad |= shard.requires_grad
+        self.asides.update((f"{what} in {name}", digest) for what, digest in shard.asides.items())
+        self.not_expressible |= shard.not_expressible
         self.problems += (replace(p, message=f"shard {shown(name)}: {p.message}") for p in shard.problems)
         for tensor, spec in shard.tensors.items():
             placed = replace(spec, file=number) if number else spec

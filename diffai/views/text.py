@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffai.comparison.result import LeftOut
     from diffai.views.fold import Fold
 
+_MOST_VALUES = 40
 _FEWEST_FOLDED = 40
 """Folded lines that are always shown, however early folding begins."""
 
@@ -304,12 +305,13 @@ class _Body:
 
     def values(self) -> list[str]:
         diff = self.diff
-        lines = [structure_line(c, "class ") for c in diff.classes] + [structure_line(c) for c in diff.graph]
+        lines = self._capped([structure_line(c, "class ") for c in diff.classes], "classes")
+        lines += self._capped([structure_line(c) for c in diff.graph], "entries of the graph")
         if self.options.show_structure:
             return [paint(f"  {line}", line[0], self.options.color) for line in lines]
         lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
         lines += [value_line(c) for c in diff.facts]
-        lines += [value_line(c, "__metadata__.") for c in diff.metadata]
+        lines += self._capped([value_line(c, "__metadata__.") for c in diff.metadata], "metadata keys")
         training = [value_line(c) for c in self.diff.training]
         both = diff.old.training and diff.new.training
         most = 10 if both else 3
@@ -319,6 +321,13 @@ class _Body:
             hidden = len(training) - most
             training = [*training[:most], f"… {hidden:,} more training state values changed (-v lists them)"]
         return [paint(f"  {line}", line[0], self.options.color) for line in lines + training]
+
+    def _capped(self, lines: list[str], what: str) -> list[str]:
+        """The first lines of very many, and how many more there are; all where details were asked for."""
+        most = _MOST_VALUES
+        if len(lines) <= most or self.options.tensor_details or self.options.verbose:
+            return lines
+        return [*lines[:most], f"… {len(lines) - most:,} more {what} changed (-v lists them)"]
 
     def notes(self, *, quiet_uncompared: bool = False) -> list[str]:
         """What was left out, tolerated or hidden: always said."""

@@ -11,6 +11,7 @@ import pytest
 import safetensors_writer as writer
 from gitrepo import Repo, lfs_pointer
 
+from diffai.api import compare
 from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
 from diffai.formats import registry
 from diffai.formats.base import Limits
@@ -322,3 +323,20 @@ def test_hostile_index_never_raises_anything_else(make: Make) -> None:
             (folder / INDEX).write_bytes(base[:at] + change + base[at + 1 :])
             with suppress(DiffaiError):
                 sharded.open_checkpoint(open_source(str(folder / INDEX)), LIMITS).close()  # type: ignore[arg-type]
+
+
+def test_a_sharded_model_says_what_its_shards_can_hold(tmp_path: Path) -> None:
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    weight = torch.nn.Parameter(torch.ones(2))
+    (tmp_path / "a").mkdir()
+    torch.save({"x": weight}, tmp_path / "a/m-00001-of-00002.bin")
+    torch.save({"y": weight}, tmp_path / "a/m-00002-of-00002.bin")
+    torch.save({"x": weight, "y": weight}, tmp_path / "whole.pt")
+    (tmp_path / "b").mkdir()
+    for name, file in (("x", "m-00001-of-00002.safetensors"), ("y", "m-00002-of-00002.safetensors")):
+        safetensors.save_file({name: torch.ones(2)}, tmp_path / "b" / file)
+    one, whole, other = str(tmp_path / "a"), str(tmp_path / "whole.pt"), str(tmp_path / "b")
+    assert not compare(one, whole).differs
+    assert compare(one, whole).not_expressible == ("ties",)
+    assert set(compare(other, whole).not_expressible) == {"ties", "requires_grad"}
+    assert not compare(other, one).differs

@@ -6,7 +6,7 @@ from typing import Any
 
 from diffai.errors import FormatError
 from diffai.formats.torch.document import Document
-from diffai.formats.torch.objects import DTYPES, Storage, Tensor
+from diffai.formats.torch.objects import DTYPES, Global, PickledSet, Storage, Stub, Tensor
 from diffai.model import Problem
 from diffai.sources.base import Source
 
@@ -81,7 +81,14 @@ def _inert(value: Any, depth: int = 0) -> object:
     if isinstance(value, dict):
         return {key: _inert(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_inert(item, depth + 1) for item in value]
+        items = [_inert(item, depth + 1) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, (set, frozenset)):
+        return PickledSet([_inert(item, depth + 1) for item in value])
+    if isinstance(value, torch.dtype):
+        return Global("torch", str(value).removeprefix("torch."))
+    if isinstance(value, torch.device):
+        return Stub(Global("torch", "device"), (value.type,) if value.index is None else (value.type, value.index))
     if isinstance(value, torch.Tensor):
         return _tensor(value)
     return value
@@ -102,4 +109,6 @@ def _tensor(value: Any) -> object:
     for size in reversed(tensor.shape):
         strides.append(step)
         step *= max(size, 1)
-    return Tensor(storage, 0, tuple(tensor.shape), tuple(reversed(strides)))
+    made = Tensor(storage, 0, tuple(tensor.shape), tuple(reversed(strides)))
+    made.requires_grad = bool(value.requires_grad)
+    return made

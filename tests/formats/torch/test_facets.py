@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_files import checked, opened
 
-from diffai.api import ModelDiff, compare, render_text
+from diffai.api import ModelDiff, TextOptions, compare, render_text
 from diffai.formats.torch.objects import Global
 from diffai.formats.torch.plain_values import class_name
 
@@ -80,6 +80,16 @@ def test_another_class_of_the_whole_is_one_change() -> None:
     layer = nn.Linear(2, 2)
     found = difference(nn.Sequential(layer, nn.Tanh()), nn.ModuleList([layer, nn.Tanh()]))
     assert [(c.key, c.old, c.new) for c in found.classes] == [("Sequential", "torch.nn.Sequential", "torch.nn.ModuleList")]
+
+
+def test_very_many_classes_and_attributes_are_counted() -> None:
+    layer = nn.Linear(1, 1)
+    one, other = (nn.Sequential(*([kind()] * 100), layer) for kind in (nn.Tanh, nn.Dropout))
+    found = difference(one, other)
+    lines = render_text(found)
+    assert len(lines) < 90
+    assert "60 more classes changed (-v lists them)" in "\n".join(lines)
+    assert len(render_text(found, TextOptions(verbose=True))) > 300
 
 
 def test_names_of_classes_are_those_that_torch_exports() -> None:
