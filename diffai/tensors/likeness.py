@@ -19,6 +19,7 @@ LEAST = 0.5
 _MOST = 4096
 _RUNS = 16
 _PRODUCTS = 200_000_000
+_HELD = 4_000_000
 
 
 def alike(
@@ -39,10 +40,12 @@ def alike(
                 groups.setdefault(spec.shape, ([], []))[side].append(spec)
     pairs = []
     for left, right in groups.values():
-        size = _PRODUCTS // max(len(left) * len(right), 1)
-        if not left or not right or size < FEWEST:
+        if not left or not right:
             continue
-        size = min(size, _MOST)
+        size = _PRODUCTS // (len(left) * len(right))
+        size = min(size, _MOST, _HELD // (len(left) + len(right)))
+        if size < FEWEST:  # thousands of tensors of one shape: each looks like some other
+            continue
         rows = [_standardised(checkpoint, specs, size) for checkpoint, specs in ((old, left), (new, right))]
         pairs += [(left[i], right[j]) for i, j in _mutual(np.einsum("ik,jk->ij", *rows))]
     return pairs
