@@ -81,7 +81,7 @@ def metrics(diff: ModelDiff) -> dict[str, Json]:
             "renamed": totals.renamed,
             "reshaped": totals.reshaped,
             "cast": totals.cast,
-            "became_non_finite": sum(1 for event in worse(diff) if event.change.role == "weight"),
+            "not_finite": sum(1 for event in worse(diff) if event.change.role == "weight"),
             "from_zero": sum(1 for change in moved if _is_zero(change, "old") and not _is_zero(change, "new")),
             "to_zero": sum(1 for change in moved if _is_zero(change, "new") and not _is_zero(change, "old")),
         },

@@ -119,8 +119,20 @@ def _remembered(change: Change, asked: Question | None) -> RememberedCall:
 
 
 def _is_special(change: Change) -> bool:
-    """Whether a side is a symbolic link or a submodule, which has no content of its own."""
-    return not {change.old_mode, change.new_mode}.isdisjoint((_LINK, _SUBMODULE))
+    """Whether a side is a symbolic link or a submodule, which has no content of its own.
+
+    A link into git-annex is a pointer: git hands its target over as a file's text.
+    """
+    sides = ((change.old_mode, change.old_file), (change.new_mode, change.new_file))
+    return any(mode == _SUBMODULE or (mode == _LINK and not _is_annexed(file)) for mode, file in sides)
+
+
+def _is_annexed(file: str) -> bool:
+    try:
+        with open(file, "rb") as text:
+            return b"annex/objects/" in text.read(4096)
+    except OSError:
+        return False
 
 
 def _header(change: Change, environment: GitEnvironment) -> list[str]:

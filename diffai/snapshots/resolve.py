@@ -177,7 +177,16 @@ def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> O
     data = source.read(0, source.size)
     source.close()
     found = place()
-    return follow(pointer, PointerAt(path or _inside(file, found), file, found, source.sibling, data))
+    inside = path or _inside(file, found)
+    known = bool(path) or not _is_outside(file, found)
+    return follow(pointer, PointerAt(inside, file, found, source.sibling, data, is_known=known))
+
+
+def _is_outside(file: str, place: GitPlace | None) -> bool:
+    """Whether a file lies outside the work tree, as the copies of blobs do that git makes."""
+    if place is None or not place.top:
+        return True
+    return os.path.relpath(os.path.realpath(file), os.path.realpath(place.top)).startswith(os.pardir)
 
 
 def _inside(file: str, place: GitPlace | None) -> str:

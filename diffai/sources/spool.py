@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from typing import BinaryIO
 
 from diffai.errors import LimitError, SourceError
@@ -42,6 +41,8 @@ def spool_stream(stream: BinaryIO, size: int, limit: int, label: str) -> int:
     if size > limit:
         reason = f"{label}: needs a temporary copy of {size:,} bytes, over the limit of {limit:,} bytes"
         raise LimitError(f"{reason} (diffai.maxSpool lifts it)")
+    import tempfile  # loads half a dozen modules, which most calls of git never need
+
     folder, fd = tempfile.gettempdir(), -1
     try:
         with tempfile.TemporaryFile(buffering=0, prefix="diffai-", dir=folder) as file:  # on Linux it never has a name

@@ -132,13 +132,13 @@ def _configured_storage(place: GitPlace) -> str:
 
 def fetch_commands(at: PointerAt) -> tuple[FetchCommand, ...]:
     """What brings the object of a pointer: of the work tree git-lfs also checks it out; nothing without a remote."""
-    if at.place is None:
+    if at.place is None or not at.is_known:
         return ()
     remote = _remote(at.place.git_dir)
     if not remote:
         return ()
     known = at.revision not in ("", ":")
-    revision = at.revision if known else "" if _is_in_work_tree(at) else _commit_with(at)
+    revision = at.revision if known else "" if _is_in_work_tree(at) else _commit_with(at.place.top, at.path, at.data)
     pattern = (_pattern(at.path),)
     all_paths = ("--exclude=",) if _excludes(at.place.git_dir) else ()
     if revision:
@@ -198,16 +198,16 @@ def _is_in_work_tree(at: PointerAt) -> bool:
     return _text(os.path.join(at.place.top, at.path)).encode("utf-8", "surrogateescape") == at.data
 
 
-def _commit_with(at: PointerAt) -> str:
+@lru_cache(maxsize=64)
+def _commit_with(top: str, path: str, data: bytes) -> str:
     """The newest commit that brought this pointer, where only its text is known (a driver's copy); "" without one."""
     from diffai.repository.runner import GitError, Repository
 
-    assert at.place is not None
-    repository = Repository(at.place.top)
+    repository = Repository(top)
     try:
-        oid = repository.ask("hash-object", "--stdin", "--no-filters", data=at.data).decode("ascii").strip()
+        oid = repository.ask("hash-object", "--stdin", "--no-filters", data=data).decode("ascii").strip()
         options = ("--all", "HEAD", "-m", "--raw", "--no-abbrev", "--no-renames", "--format=commit %H")
-        answer = repository.ask("log", *options, f"--find-object={oid}", "--", f":(top,literal){at.path}")
+        answer = repository.ask("log", *options, f"--find-object={oid}", "--", f":(top,literal){path}")
     except GitError:  # no commit yet
         return ""
     commit = ""

@@ -30,6 +30,7 @@ class PointerAt:
         data: its whole text.
         revision: the commit or tree that holds it, by any name that git takes; "" is the work tree, or not known.
         read: reads other files of that tree; None where they are not known.
+        is_known: whether ``path`` is one, and not only the name of a copy that git made.
 
     """
 
@@ -40,6 +41,7 @@ class PointerAt:
     data: bytes = b""
     revision: str = ""
     read: ReadText | None = None
+    is_known: bool = True
 
 
 class StoredObject(LocalFile):

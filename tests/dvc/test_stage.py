@@ -46,7 +46,7 @@ def test_files(tmp_path: Path) -> None:
     files = run(tmp_path, model(1.0), model(1.1))
     metrics = files["metrics.json"]
     assert metrics["tensors"] == {
-        "changed": 2, "added": 0, "removed": 0, "renamed": 0, "reshaped": 0, "cast": 0, "became_non_finite": 0,
+        "changed": 2, "added": 0, "removed": 0, "renamed": 0, "reshaped": 0, "cast": 0, "not_finite": 0,
         "from_zero": 0, "to_zero": 0,
     }  # fmt: skip
     assert metrics["update_size"] == pytest.approx(0.1, rel=1e-5)
@@ -71,7 +71,7 @@ def test_equal_models_and_floor(tmp_path: Path) -> None:
 @pytest.mark.parametrize("special", [math.nan, math.inf, -math.inf])
 def test_only_finite_numbers(tmp_path: Path, special: float) -> None:
     metrics = run(tmp_path, model(1.0), model(1.0, special=special))["metrics.json"]
-    assert metrics["tensors"]["became_non_finite"] == 2
+    assert metrics["tensors"]["not_finite"] == 2
     assert all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
@@ -101,7 +101,7 @@ def test_no_figure_is_invented_for_what_is_not_defined(tmp_path: Path) -> None:
 
 def test_a_healed_value_became_nothing_worse(tmp_path: Path) -> None:
     metrics = run(tmp_path, model(1.0, special=math.nan), model(1.0))["metrics.json"]
-    assert metrics["tensors"]["became_non_finite"] == 0
+    assert metrics["tensors"]["not_finite"] == 0
 
 
 def test_metrics_say_how_much_of_the_model_they_cover(tmp_path: Path) -> None:
