@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import BinaryIO, cast
 
 from diffai.errors import SourceError
 from diffai.repository.objects import CatFile, reader_of
 from diffai.repository.runner import Repository
 from diffai.sources.base import Source
 from diffai.sources.spool import read_descriptor, spool_stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _KEPT = 1 << 16  # the first bytes are kept, because a format looks at them before its header is read
 _SKIP = 1 << 18
@@ -83,7 +85,9 @@ def open_stream(repository: Repository, oid: str, label: str) -> BinaryIO:
 
     """
     facts, found = reader_of(repository).take(oid, label)
-    return cast("BinaryIO", io.BytesIO(found) if isinstance(found, bytes) else BlobStream(found, facts.size, label))
+    if isinstance(found, bytes):
+        return io.BytesIO(found)
+    return BlobStream(found, facts.size, label)  # type: ignore[return-value]
 
 
 class GitBlob:
@@ -120,6 +124,8 @@ class GitBlob:
         self._oid = oid
         self._sibling = sibling
         self._spool_limit = spool_limit
+        import threading
+
         self._lock = threading.Lock()
         self._copy = -1
         self._closed = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from contextlib import suppress
 
 from diffai.errors import SourceError
@@ -117,6 +116,8 @@ class ObjectReader:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._git: CatFile | None = None
+        import threading
+
         self._lock = threading.Lock()
 
     def read(self, name: str, *, kind: str = "blob", most: int = _MOST_TEXT) -> bytes | None:

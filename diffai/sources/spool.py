@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from typing import BinaryIO
 
 from diffai.errors import LimitError, SourceError
 from diffai.sources.base import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _BLOCK = 1 << 20
 
