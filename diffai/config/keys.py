@@ -90,7 +90,7 @@ class Settings:
     max_bytes: int = 0
     max_header: int = 100_000_000
     max_spool: int = 64 << 30
-    max_steps: int = 4_000_000
+    max_steps: int = 3_000_000
     max_values: int = 1_000_000
     max_made: int = 128 << 20
     max_names: int = 64 << 20

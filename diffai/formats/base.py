@@ -47,7 +47,7 @@ class Limits:
     max_spool: int = 64 << 30
     allow_torch: bool = True
     values: bool = True
-    max_steps: int = 4_000_000
+    max_steps: int = 3_000_000
     max_values: int = 1_000_000
     max_made: int = 128 << 20
     max_names: int = 64 << 20

@@ -30,6 +30,7 @@ from diffai.formats.torch.unpickler import Constructor, Machine
 
 _PLAIN_TENSORS = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
 _ITEM = 8  # bytes that a place in a list takes, to count what copies of a container cost
+_PAIR = 64  # the same in a dictionary
 _TENSORS = (Tensor, Composite, Valueless, Recast, Array)
 Args = tuple[object, ...]
 
@@ -208,13 +209,13 @@ def _dictionary(machine: Machine, args: Args) -> object:
     """dict, OrderedDict, Counter: from nothing, pairs, or another dictionary."""
     made: dict[object, object] = {}
     if args and isinstance(args[0], dict):
-        machine.budget.make(_ITEM * len(args[0]))
+        machine.budget.make(_PAIR * len(args[0]))
         made.update(args[0])
     elif args:
         pairs = args[0].items if isinstance(args[0], PickledSet) else args[0]
         if not isinstance(pairs, (list, tuple)):
             raise ValueError
-        machine.budget.make(_ITEM * len(pairs))
+        machine.budget.make(_PAIR * len(pairs))
         for key, value in pairs:
             set_items(made, [key, value])
     return made

@@ -206,6 +206,7 @@ class Machine:
             self.judge(function, how, len(args))
         constructor = self.constructors.get(function.full)
         if constructor is None:
+            self.budget.value(2)  # an object takes the room of several plain values
             return Stub(function, args)
         try:
             return constructor(self, args)
