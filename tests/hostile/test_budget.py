@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import re
 import subprocess
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from bombs import FLOATS, WEIGHT, files
+from bombs import FLOATS, WEIGHT, bombs
 from ceiling import SECONDS, cost_of
 from mutations import files as mutated_files
 from torch_files import state, zipped
@@ -19,23 +18,23 @@ from diffai.errors import LimitError
 from diffai.formats.base import Budget, Limits, limits_of
 
 GOOD = zipped({"data.pkl": state({"w": WEIGHT}), "data/0": FLOATS, "version": b"3\n"})
-BOMBS = list(files())
+PARTS = 8
 NUMBERS = ("max_steps", "max_values", "max_made", "max_names", "max_members", "max_inflation", "max_depth")
 
 
-@pytest.mark.parametrize(("name", "data"), [pytest.param(*bomb, id=bomb[0]) for bomb in BOMBS])
-def test_check_stays_below_the_ceiling(name: str, data: bytes, tmp_path: Path) -> None:
-    (tmp_path / "bomb.pt").write_bytes(data)
-    cost = cost_of(["check", "bomb.pt"], tmp_path)
-    assert not cost.over, (name, cost.seconds, cost.megabytes, cost.status, cost.output[-500:])
-    if "more than" in cost.output and "limit diffai." in cost.output:
-        assert re.search(r"limit diffai\.max[A-Z]\w+", cost.output)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_check_stays_below_the_ceiling(part: int, tmp_path: Path) -> None:
+    for name, data in list(bombs().items())[part::PARTS]:
+        assert len(data) < 10_000_000, name
+        (tmp_path / "bomb.pt").write_bytes(data)
+        cost = cost_of(["check", "bomb.pt"], tmp_path)
+        assert not cost.over, (name, cost.seconds, cost.megabytes, cost.status, cost.output[-500:])
 
 
 @pytest.mark.parametrize("part", range(4))
 def test_a_comparison_and_show_stay_below_it_too(part: int, tmp_path: Path) -> None:
     (tmp_path / "good.pt").write_bytes(GOOD)
-    for name, data in BOMBS[part::24]:
+    for name, data in list(bombs().items())[part::24]:
         (tmp_path / "bomb.pt").write_bytes(data)
         for arguments in (["show", "bomb.pt"], ["good.pt", "bomb.pt"]):
             cost = cost_of(arguments, tmp_path)
@@ -50,11 +49,11 @@ def test_a_bomb_does_not_stop_git_diff(tmp_path: Path) -> None:
 
     git("init", "-q")
     subprocess.run(["diffai", "install", "--local"], cwd=tmp_path, check=False, capture_output=True)
-    names = ("lists of the list before, twice", "empty sets", "zip of 2,000 members of 1 MB", "stubs")
+    names = ("lists of the list before, twice", "empty sets", "zip of 2,000 members of 100 kB", "stubs")
     for number, name in enumerate(names):
         (tmp_path / f"m{number}.pt").write_bytes(GOOD)
         git("add", f"m{number}.pt")
-        (tmp_path / f"m{number}.pt").write_bytes(dict(BOMBS)[name])
+        (tmp_path / f"m{number}.pt").write_bytes(bombs()[name])
     shown = git("diff")
     assert "diffai.max" in shown
 
@@ -94,7 +93,7 @@ def test_a_starved_process_ends_in_a_state_and_no_crash(fault: str, tmp_path: Pa
     large = zipped({"data.pkl": state({"w": WEIGHT}), "data/0": FLOATS, "version": b"3\n", "extra/x": bytes(3_000_000)})
     (tmp_path / "good.pt").write_bytes(GOOD)
     (tmp_path / "large.pt").write_bytes(large)
-    (tmp_path / "bomb.pt").write_bytes(dict(BOMBS)["empty dictionaries"])
+    (tmp_path / "bomb.pt").write_bytes(bombs()["empty dictionaries"])
     (tmp_path / "packed.pt").write_bytes(zipped({"data.pkl": state({"w": WEIGHT}), "data/0": FLOATS}, compression=8))
     for arguments in (["show", "good.pt"], ["check", "large.pt"], ["good.pt", "bomb.pt"], ["good.pt", "packed.pt"]):
         cost = cost_of(arguments, tmp_path, limits=FAULTS[fault])
