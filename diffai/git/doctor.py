@@ -18,6 +18,7 @@ from diffai.git import attributes, edits
 from diffai.git.attributes import DRIVER
 from diffai.git.call import ask, demand
 from diffai.git.command import find_program, is_ours, program_of
+from diffai.git.leftovers import leftovers
 from diffai.git.lfs_state import LfsFile, LfsSetup, read_files, read_setup
 from diffai.git.scopes import Repository, find_repository
 from diffai.git.survey import ModelFile, survey
@@ -120,7 +121,10 @@ def diagnose(cwd: str | None = None) -> Diagnosis:
     return Diagnosis(
         tuple(version for version in versions if version),
         base if repository else "",
-        (*_registration(settings, repository), *_attribute_files(repository, base)),
+        (
+            *_registration(settings, repository), *_attribute_files(repository, base, _is_half(settings, files)),
+            *(Finding("todo", text, command) for text, command in leftovers(cwd, in_repository=repository is not None)),
+        ),
         (*_git_version(git), *_surroundings(settings, base)),
         groups,
         _lfs_findings(lfs_files, setup),
@@ -192,7 +196,13 @@ def _program(program: str, again: str) -> Finding:
     return Finding("ok", f"git runs {program}, which starts ({' '.join(words)})")
 
 
-def _attribute_files(repository: Repository | None, cwd: str) -> Iterable[Finding]:
+def _is_half(settings: Sequence[Setting], files: Sequence[ModelFile]) -> bool:
+    """Whether git knows our driver and is told of no file to use it for."""
+    ours = any(setting.key in ("command", "textconv") and is_ours(setting.value) for setting in settings)
+    return ours and not any(file.covered for file in files)
+
+
+def _attribute_files(repository: Repository | None, cwd: str, half: bool) -> Iterable[Finding]:
     """Where our block stands."""
     sources = find_sources(cwd)
     named = [("system", sources.system), ("global", sources.user)]
@@ -214,8 +224,9 @@ def _attribute_files(repository: Repository | None, cwd: str) -> Iterable[Findin
             install = "diffai install" if repository else "diffai install --global"
             text = f"core.attributesFile is {path} here, so git does not read {sources.unused}, which names diffai"
             yield Finding("todo", text, install)
-    if not seen and not repository:
-        yield Finding("todo", "no attributes file names diffai", "diffai install --global")
+    if not seen and (half or not repository):
+        text = "no attributes file names diffai" + (": an install did not end" if half else "")
+        yield Finding("todo", text, "diffai install" if repository else "diffai install --global")
 
 
 # ---------------------------------------------------------------- surroundings

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from diffai.errors import DiffaiError, SourceError
 from diffai.frozen import frozen
+from diffai.git.abandoned import remove_abandoned, temporary_beside
 
 
 @frozen
@@ -122,25 +123,48 @@ def _write_or_remove(edit: FileEdit, target: str) -> None:
 
 
 def _replace(edit: FileEdit, target: str) -> None:
-    """Exchange the content under the lock file that git itself uses for its configuration."""
-    lock = f"{target}.lock"
-    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    """Exchange the content under the lock file that git itself uses for its configuration.
+
+    The new content is written first, and the lock is a second name of it: whoever finds a lock after this program was
+    killed can tell whose it was (:mod:`diffai.git.abandoned`).
+    """
+    remove_abandoned(target)
+    lock, temporary = f"{target}.lock", temporary_beside(target)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    locked = False
     try:
         with open(descriptor, "wb") as file:
-            if read(target) != edit.before:
-                raise SourceError(f"{edit.path} changed while it was being edited; run the command again")
             _keep_owner_and_mode(target, file.fileno(), edit.path)
-            if edit.after is not None:
-                file.write(edit.after)
+            file.write(edit.after or b"")
+        _take(lock, temporary)
+        locked = True
+        if read(target) != edit.before:
+            raise SourceError(f"{edit.path} changed while it was being edited; run the command again")
         if edit.after is None:
             os.unlink(target)
             os.unlink(lock)
         else:
             os.replace(lock, target)
-    except BaseException:
+        locked = False
+    finally:
         with contextlib.suppress(OSError):
-            os.unlink(lock)
+            if locked or os.path.samefile(lock, temporary):
+                os.unlink(lock)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _take(lock: str, content: str) -> None:
+    """Take the lock, with the content that is to be; FileExistsError where somebody has it."""
+    try:
+        os.link(content, lock)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without hard links
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with open(descriptor, "wb") as file, open(content, "rb") as source:
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(source.fileno()).st_mode))
+            file.write(source.read())
 
 
 def _keep_owner_and_mode(target: str, descriptor: int, path: str) -> None:

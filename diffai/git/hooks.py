@@ -15,6 +15,7 @@ from typing import Literal
 
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.frozen import frozen
+from diffai.git.abandoned import remove_abandoned, temporary_beside
 from diffai.git.call import ask, demand
 from diffai.git.command import find_program
 from diffai.git.hook_scripts import HOOKS, MARK, hook_script
@@ -76,7 +77,7 @@ def install_hook(hook: Hook, *, strict: bool = False, scope: Scope = "local", dr
         raise UsageError(f"{path} was written by diffai and edited since; move your lines elsewhere and delete it")
     kept = path + _KEPT
     chained = os.path.lexists(path) and not ours
-    if chained and os.path.lexists(kept):
+    if chained and os.path.lexists(kept) and not _same_entry(path, kept):
         raise UsageError(f"{kept} is in the way: the hook that is there now would be kept under that name")
     if not dry_run:
         _write(path, text, kept if chained else "")
@@ -138,13 +139,13 @@ def is_untouched(content: bytes) -> bool:
     return lines[1].endswith(sha256(lines[2]).hexdigest().encode("ascii"))
 
 
-def _hook_path(hook: Hook, scope: Scope, *, shared: bool = False) -> str:
+def _hook_path(hook: Hook, scope: Scope, *, shared: bool = False, cwd: str | None = None) -> str:
     """Where git looks for the hook: in ``core.hooksPath``, else in the common git directory.
 
     Args:
         shared: answer "" in place of refusing a folder that is none of this repository's.
     """
-    repository = find_repository(None)
+    repository = find_repository(cwd)
     if scope == "global":
         answer = ask("config", "--global", "--type=path", "--get", "core.hooksPath", outside=True)
         if answer.status != 0 or not os.path.isabs(answer.line):
@@ -159,7 +160,7 @@ def _hook_path(hook: Hook, scope: Scope, *, shared: bool = False) -> str:
         if shared:
             return ""
         raise UsageError("not in a git repository: hooks are installed in one")
-    folder = os.path.abspath(demand("rev-parse", "--git-path", "hooks").line)
+    folder = os.path.abspath(os.path.join(cwd or os.curdir, demand("rev-parse", "--git-path", "hooks", cwd=cwd).line))
     if not _belongs(folder, repository):
         if shared:
             return ""
@@ -190,25 +191,65 @@ def _read(path: str) -> bytes | None:
         raise SourceError(f"{path}: {error.strerror}") from error
 
 
+def half_installed(cwd: str | None = None) -> list[tuple[str, Hook]]:
+    """Hooks of this repository that an install was killed over: the path, and which.
+
+    The one that was there has its second name, and no hook of ours calls it.
+    """
+    found: list[tuple[str, Hook]] = []
+    for hook in HOOKS:
+        path = _hook_path(hook, "local", shared=True, cwd=cwd)
+        kept = path + _KEPT
+        if path and os.path.lexists(kept) and (not os.path.lexists(path) or _same_entry(path, kept)):
+            found.append((path, hook))
+    return found
+
+
 def _write(path: str, text: bytes, kept: str) -> None:
-    """Write the hook beside its place, move what is there out of the way, move ours in; or change nothing."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    moved = False
+    """Give what is there a second name, then put ours in its place in one step; or change nothing.
+
+    Killed at any moment, the hook that was there still stands under its first name or is called by ours; the next
+    install goes on from there.
+    """
+    temporary = temporary_beside(path)
+    named = False
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        remove_abandoned(path)
+        remove_abandoned(path + _KEPT)
         with open(temporary, "xb") as file:
             file.write(text)
             mask = os.umask(0)
             os.umask(mask)
             os.fchmod(file.fileno(), (stat.S_IRWXU | 0o055) & ~mask)
-        if kept:
-            os.rename(path, kept)
-            moved = True
+        if kept and not os.path.lexists(kept):
+            _second_name(path, kept)
+            named = True
         os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if moved:
+        for name in (temporary, *([kept] if named else [])):
             with contextlib.suppress(OSError):
-                os.rename(kept, path)
+                os.unlink(name)
         raise DiffaiError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _second_name(path: str, name: str) -> None:
+    """A second name for a file or a symbolic link; a copy where the file system has no hard links."""
+    with contextlib.suppress(OSError, NotImplementedError):
+        os.link(path, name, follow_symlinks=False)
+        return
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), name)
+        return
+    import shutil
+
+    copy = f"{name}.{os.getpid()}.tmp"
+    shutil.copy2(path, copy)
+    os.replace(copy, name)
+
+
+def _same_entry(path: str, kept: str) -> bool:
+    """Whether two names are one file, or links to one place: what an install that was killed leaves."""
+    if os.path.islink(path) or os.path.islink(kept):
+        return os.path.islink(path) and os.path.islink(kept) and os.readlink(path) == os.readlink(kept)
+    return os.path.samefile(path, kept) or _read(path) == _read(kept)

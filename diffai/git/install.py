@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from diffai.errors import UsageError
 from diffai.frozen import frozen
 from diffai.git import attributes, config_section, edits
+from diffai.git.abandoned import remove_abandoned
 from diffai.git.call import ask
 from diffai.git.command import driver_command, find_program, is_ours, textconv_command
 from diffai.git.edits import FileEdit
@@ -86,6 +87,9 @@ def install(
     place = locate(scope, cwd)
     program = find_program()
     target = _attributes_target(place, commit_attributes)
+    if not dry_run:
+        for path in (place.config, target):
+            remove_abandoned(os.path.realpath(path))
     planned_attributes = _plan_attributes(target, include, in_tree=commit_attributes)
     wrote_tree = commit_attributes and attributes.find(planned_attributes.before) is None
     planned_config = _plan_config(place, program, wrote_tree=wrote_tree)
@@ -127,6 +131,9 @@ def uninstall(
 
     """
     place = locate(scope, cwd)
+    if not dry_run:
+        for path in (place.config, place.attributes, *place.former):
+            remove_abandoned(os.path.realpath(path))
     config = edits.read(place.config)
     section = config_section.find(config)
     planned = [_plan_config_removal(place.config, config)]
