@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -20,10 +21,16 @@ from diffai.errors import UsageError
 DRIVER_FUNCTION = "diffai_driver"
 TEXTCONV_FUNCTION = "diffai_textconv"
 
+ISOLATED = "-E -P"
+"""Options of Python: no variables, and no folder of the script before its own. (-I would lose user installations.)"""
+
+_EXEC = "'" * 3 + "exec'"
+_START_LIMIT = 30.0  # seconds
+
 # Statuses 130 and 141 are ^C and SIGPIPE (the user quit the pager): nobody is left to read a reason.
 # 126 and 127 are the shell's own: no permission, no such program, or an interpreter (a venv) that is gone.
 _RUN = (
-    'if [ -x "$p" ]; then "$p" %(verb)s "$@"; s=$?; else s=127; fi; '
+    'if [ -x "$p" ]; then %(start)s %(verb)s "$@"; s=$?; else s=127; fi; '
     "case $s in 0|130|141) return 0 ;; esac; trap '' PIPE; "
     'case $s in 126|127) w="diffai is missing ($p): install it again and run: diffai install;'
     ' or forget it: %(forget)s" ;; '
@@ -59,26 +66,59 @@ _TEXTCONV_FALLBACK = (
 )
 
 
-def driver_command(program: str, *, scope_flag: str = "") -> str:
+def driver_command(program: str, *, interpreter: str = "", scope_flag: str = "") -> str:
     """The value of ``diff.diffai.command``.
 
     Args:
         program: absolute path of the ``diffai`` console script; any character but NUL and newline.
+        interpreter: absolute path of the Python to start it with, shut off from ``PYTHONPATH`` and the like, which may
+            lead into a clone; "" = as the script itself says.
         scope_flag: ``--global `` or the like, named in the advice on how to unregister without diffai.
 
     """
-    return _function(DRIVER_FUNCTION, program, "git-driver", scope_flag, _DRIVER_FALLBACK)
+    return _function(DRIVER_FUNCTION, (program, interpreter), "git-driver", scope_flag, _DRIVER_FALLBACK)
 
 
-def textconv_command(program: str, *, scope_flag: str = "") -> str:
+def textconv_command(program: str, *, interpreter: str = "", scope_flag: str = "") -> str:
     """The value of ``diff.diffai.textconv``; arguments as :func:`driver_command`."""
-    return _function(TEXTCONV_FUNCTION, program, "textconv", scope_flag, _TEXTCONV_FALLBACK)
+    return _function(TEXTCONV_FUNCTION, (program, interpreter), "textconv", scope_flag, _TEXTCONV_FALLBACK)
 
 
-def _function(name: str, program: str, verb: str, scope_flag: str, fallback: str) -> str:
+def _function(name: str, program: tuple[str, str], verb: str, scope_flag: str, fallback: str) -> str:
     forget = f"git config {scope_flag} --remove-section diff.diffai".replace("  ", " ")
-    run = _RUN % {"verb": verb, "forget": forget}
-    return f"{name}() {{ p={quote(program)}; {run}{fallback}}}; {name}"
+    script, interpreter = program
+    start = f'{quote(interpreter)} {ISOLATED} "$p"' if interpreter else '"$p"'
+    run = _RUN % {"start": start, "verb": verb, "forget": forget}
+    return f"{name}() {{ p={quote(script)}; {run}{fallback}}}; {name}"
+
+
+def find_interpreter(program: str) -> str:
+    """The Python of a console script, if the program works when it is started without ``PYTHONPATH`` and the like.
+
+    "" where the script is none of Python's, or is found only by way of such a variable.
+    """
+    try:
+        with open(program, "rb") as file:
+            first, second = (os.fsdecode(file.readline(4096)).strip() for _ in range(2))
+    except OSError:
+        return ""
+    interpreter = first.removeprefix("#!").strip() if first.startswith("#!") else ""
+    if interpreter == "/bin/sh" and second.startswith(_EXEC):  # a path that is too long, or has blanks
+        try:
+            interpreter = shlex.split(second.removeprefix(_EXEC))[0]
+        except (ValueError, IndexError):
+            return ""
+    named = os.path.isabs(interpreter) and os.path.basename(interpreter).startswith("python")
+    if not named or any(ord(character) < 32 or character == "\x7f" for character in interpreter):
+        return ""
+    try:
+        done = subprocess.run(
+            [interpreter, *ISOLATED.split(), program, "--version"], stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=_START_LIMIT, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return interpreter if done.returncode == 0 and done.stdout.startswith(b"diffai ") else ""
 
 
 def quote(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Literal
 
-from diffai.git.command import quote
+from diffai.git.command import ISOLATED, quote
 
 Name = Literal["pre-commit", "pre-push"]
 HOOKS: tuple[Name, ...] = ("pre-commit", "pre-push")
@@ -20,6 +20,10 @@ _HEAD = """\
 # diffai uninstall restores it. To pass the gate once: DIFFAI_GATE=off git {verb} ...
 diffai={program}
 here=${{0%/*}}
+
+run() {{
+    {start} "$@"
+}}
 
 gone() {{
     echo "diffai: the gate did not run, because diffai is gone ($diffai)" >&2
@@ -34,7 +38,7 @@ if [ -x "$here/pre-commit.before-diffai" ]; then
     "$here/pre-commit.before-diffai" "$@" || exit
 fi
 command -v "$diffai" >/dev/null || { gone; exit; }
-"$diffai" gate --hook pre-commit
+run gate --hook pre-commit
 status=$?
 case $status in 126 | 127) gone; exit ;; esac
 exit $status
@@ -47,7 +51,7 @@ while read -r local_ref local_oid remote_ref remote_oid; do
     case $local_oid in *[!0]*) ;; *) continue ;; esac # a branch is deleted
     case $local_ref in refs/tags/*) continue ;; esac
     command -v "$diffai" >/dev/null || { gone || exit; break; }
-    "$diffai" gate --hook pre-push --remote "$1" --base "$remote_oid" --head "$local_oid" </dev/null
+    run gate --hook pre-push --remote "$1" --base "$remote_oid" --head "$local_oid" </dev/null
     status=$?
     case $status in 0) ;; 126 | 127) gone || exit; break ;; *) exit $status ;; esac
 done <<REFS
@@ -62,18 +66,21 @@ exit 0
 """
 
 
-def hook_script(hook: Name, program: str = "", *, strict: bool = False) -> str:
+def hook_script(hook: Name, program: str = "", interpreter: str = "", *, strict: bool = False) -> str:
     """The whole file.
 
     Args:
         hook: which.
         program: absolute path of the program; "" = the one on PATH.
+        interpreter: absolute path of its Python, which is then started without ``PYTHONPATH`` and the like; "" = as
+            the program itself says.
         strict: block when the program is gone.
     """
     head = _HEAD.format(
         hook=hook,
         verb="commit" if hook == "pre-commit" else "push",
         program=quote(program) if program else "diffai",
+        start=f'{quote(interpreter)} {ISOLATED} "$diffai"' if interpreter else '"$diffai"',
         gone="return 1" if strict else "return 0",
     )
     body = head + (_PRE_COMMIT if hook == "pre-commit" else _PRE_PUSH)

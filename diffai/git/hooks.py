@@ -17,7 +17,7 @@ from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.frozen import frozen
 from diffai.git.abandoned import remove_abandoned, temporary_beside
 from diffai.git.call import ask, demand
-from diffai.git.command import find_program
+from diffai.git.command import find_interpreter, find_program
 from diffai.git.hook_scripts import HOOKS, MARK, hook_script
 from diffai.git.scopes import Repository, find_repository
 
@@ -68,7 +68,8 @@ def install_hook(hook: Hook, *, strict: bool = False, scope: Scope = "local", dr
         DiffaiError: it cannot be written; nothing was changed.
     """
     path = _hook_path(hook, scope)
-    text = hook_script(hook, find_program(), strict=strict).encode("utf-8", "surrogateescape")
+    program = find_program()
+    text = hook_script(hook, program, find_interpreter(program), strict=strict).encode("utf-8", "surrogateescape")
     before = _read(path)
     if before == text:
         return HookChange(path, "unchanged", "runs diffai gate")

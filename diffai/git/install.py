@@ -11,7 +11,7 @@ from diffai.frozen import frozen
 from diffai.git import attributes, config_section, edits
 from diffai.git.abandoned import remove_abandoned
 from diffai.git.call import ask
-from diffai.git.command import driver_command, find_program, is_ours, textconv_command
+from diffai.git.command import driver_command, find_interpreter, find_program, is_ours, textconv_command
 from diffai.git.edits import FileEdit
 from diffai.git.marks import Notes
 from diffai.git.scopes import Place, Scope, find_repository, locate
@@ -206,10 +206,11 @@ def _plan_config(place: Place, program: str, *, wrote_tree: bool) -> FileEdit:
             )
     before = edits.read(place.config)
     folders = edits.missing_folders(place.config)
+    interpreter = find_interpreter(program)
     flag = "" if place.scope == "local" else f"--{place.scope}"
     values = {
-        "command": driver_command(program, scope_flag=flag),
-        "textconv": textconv_command(program, scope_flag=flag),
+        "command": driver_command(program, interpreter=interpreter, scope_flag=flag),
+        "textconv": textconv_command(program, interpreter=interpreter, scope_flag=flag),
         "xfuncname": config_section.XFUNCNAME,
     }
     notes = Notes(created=before is None, folders=folders, committed=wrote_tree)
