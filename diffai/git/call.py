@@ -15,6 +15,9 @@ _REPOSITORY_VARIABLES = (
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
 )  # fmt: skip
 
+# A folder of a clone that looks like a repository may name a program here. core.hooksPath stays: install asks for it.
+_SAFE = ("-c", "core.fsmonitor=false")
+
 
 class GitMissingError(DiffaiError):
     """There is no git program on PATH."""
@@ -70,7 +73,7 @@ def ask(
     environment.update(variables)
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=cwd, input=stdin, capture_output=True, env=environment, check=False
+            ["git", *_SAFE, *arguments], cwd=cwd, input=stdin, capture_output=True, env=environment, check=False
         )
     except FileNotFoundError as error:
         if cwd is not None and not os.path.isdir(cwd):

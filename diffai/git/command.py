@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from functools import lru_cache
 
 from diffai.errors import UsageError
 
@@ -111,14 +112,20 @@ def find_interpreter(program: str) -> str:
     named = os.path.isabs(interpreter) and os.path.basename(interpreter).startswith("python")
     if not named or any(ord(character) < 32 or character == "\x7f" for character in interpreter):
         return ""
+    return interpreter if _starts(interpreter, program, os.stat(program).st_mtime_ns) else ""
+
+
+@lru_cache
+def _starts(interpreter: str, program: str, _changed: int) -> bool:
+    """Whether the program says its version when it is started like that."""
     try:
         done = subprocess.run(
             [interpreter, *ISOLATED.split(), program, "--version"], stdin=subprocess.DEVNULL, capture_output=True,
             timeout=_START_LIMIT, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return interpreter if done.returncode == 0 and done.stdout.startswith(b"diffai ") else ""
+        return False
+    return done.returncode == 0 and done.stdout.startswith(b"diffai ")
 
 
 def quote(text: str) -> str:

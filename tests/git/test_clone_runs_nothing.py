@@ -88,3 +88,5 @@ def test_a_folder_that_looks_like_a_repository_runs_nothing_of_its_configuration
     done = run(*words, cwd=inner)
     assert "Traceback" not in done.stderr
     assert not fell.exists(), fell.read_text()
+    subprocess.run(["git", "status"], cwd=inner, check=False, capture_output=True)
+    assert fell.exists()  # the trap works

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from gitrepo import Repo
 from hypothesis import HealthCheck, given, settings
@@ -58,7 +60,7 @@ def test_uninstall_restores_every_byte(repo: Repo, layout: str, how: str) -> Non
         return
     if how == "twice":
         install(cwd=str(repo.top), include=["*.more"])
-    assert repo.git("config", "diff.diffai.command").strip() == driver_command(PROGRAM)
+    assert repo.git("config", "diff.diffai.command").strip() == driver_command(PROGRAM, interpreter=sys.executable)
     assert driver_of(repo) == "diffai"
     assert repo.git("config", "--list", "--local").startswith(listed)
     uninstall(cwd=str(repo.top))
@@ -126,7 +128,7 @@ def test_an_older_command_of_ours_is_updated(repo: Repo) -> None:
     )
     report = install(cwd=str(repo.top))
     assert [change.done for change in report.changes] == ["updated", "unchanged"]
-    assert repo.git("config", "--get-all", "diff.diffai.command").strip() == driver_command(PROGRAM)
+    assert repo.git("config", "--get-all", "diff.diffai.command").strip() == driver_command(PROGRAM, interpreter=sys.executable)
 
 
 def test_a_command_written_by_hand_is_not_overwritten(repo: Repo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def test_local(repo: Repo) -> None:
     repo.write({".gitattributes": "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"})
     report = install(cwd=str(repo.top))
     assert report.changed and report.program == PROGRAM
-    assert repo.git("config", "--local", "diff.diffai.command").strip() == driver_command(PROGRAM)
-    assert repo.git("config", "--local", "diff.diffai.textconv").strip() == textconv_command(PROGRAM)
+    assert repo.git("config", "--local", "diff.diffai.command").strip() == driver_command(PROGRAM, interpreter=sys.executable)
+    assert repo.git("config", "--local", "diff.diffai.textconv").strip() == textconv_command(PROGRAM, interpreter=sys.executable)
     assert repo.git("config", "--local", "diff.diffai.xfuncname") == XFUNCNAME + "\n"
     for key in ("trustExitCode", "cachetextconv", "binary"):
         assert repo.run("config", f"diff.diffai.{key}").returncode == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_linked_worktree_with_its_own_config(repo: Repo, tmp_path: Path) -> None
     install(cwd=str(linked / "sub"))
     for place in (repo.top, linked, linked / "sub"):
         assert driver_of(repo, cwd=place) == "diffai"
-        assert repo.git("config", "diff.diffai.command", cwd=place).strip() == driver_command(PROGRAM)
+        assert repo.git("config", "diff.diffai.command", cwd=place).strip() == driver_command(PROGRAM, interpreter=sys.executable)
     uninstall(cwd=str(repo.top))
     assert snapshot(repo.top / ".git") == before
 
@@ -97,7 +98,7 @@ def test_global_creates_and_removes(home: Path, tmp_path: Path, monkeypatch: pyt
     repo = Repo.init(tmp_path / "r")
     assert driver_of(repo) == "diffai"
     assert repo.git("config", "--global", "diff.diffai.command").strip() == driver_command(
-        PROGRAM, scope_flag="--global"
+        PROGRAM, interpreter=sys.executable, scope_flag="--global"
     )
     uninstall("global", cwd=str(repo.top))
     assert snapshot(home) == {}
