@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from diffai.comparison.names import shared_ends
 from diffai.comparison.result import RenameEvidence
-from diffai.comparison.rules import renamings
 from diffai.frozen import frozen
 from diffai.model import TensorSpec, TensorSummary
 
@@ -60,6 +59,8 @@ def pair_tensors(
     come = {name: spec for name, spec in new.items() if name not in old}
     renamed: list[Renamed] = []
     if find_renames and gone and come:
+        from diffai.comparison.rules import renamings
+
         for kind, names in renamings(old, new):
             renamed += [(gone.pop(before), come.pop(after), kind) for before, after in names]
         if digests is not None:
