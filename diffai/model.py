@@ -390,13 +390,14 @@ class NotPulled:
 
 @frozen
 class Unreadable:
-    """Bytes are there but no checkpoint could be made of them."""
+    """Bytes are there but no checkpoint could be made of them; ``unsupported`` where their format is not read."""
 
     reason: str
     format: str = ""
     code: str = ""
     tensor: str = ""
     offset: int = -1
+    unsupported: bool = False
 
 
 @frozen

@@ -34,6 +34,7 @@ structure-changes, param-diff."""
 @click.option("--annotations/--no-annotations", default=None, help="Print ::error and ::warning; on GitHub by default.")
 @click.option("--config", "config_file", default="", metavar="FILE", help="The policy, in place of the base's.")
 @click.option("--on-missing", default="", metavar="warn|fail", help="A model that is not here: fail (default) or warn.")
+@click.option("--fetch", is_flag=True, help="Bring missing objects first (git lfs, git annex, dvc); no others.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help="Threads; 0: as many as help.")
 @click.argument("paths", nargs=-1)
 @click.pass_context

@@ -42,6 +42,7 @@ DIFFAI_GATE=off switches it off, and it says so. In hooks: diffai install --hook
 @click.option(
     "--on-missing", default="", metavar="warn|fail", help="A model that is not here: warn (hooks) or fail (CI)."
 )
+@click.option("--fetch", is_flag=True, help="Bring missing objects first (git lfs, git annex, dvc); no others.")
 @click.option("--why", default="", metavar="TEXT", help="With approve: the reason, for those who review it.")
 @click.option("--list", "list_", is_flag=True, help="With approve: all approvals, and which are used up or stale.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when everything passes.")
@@ -93,7 +94,7 @@ def request_of(paths: tuple[str, ...], given: dict[str, Any]) -> Request:
     return Request(
         Words(given["base"], given.get("head") or "", given.get("hook") or "", given.get("remote") or ""),
         paths, missing, given.get("config_file") or "", given.get("threads") or settings.threads,
-        limits=limits_of(settings),
+        limits=limits_of(settings), remote=settings.remote, fetch=bool(given.get("fetch")),
     )  # fmt: skip
 
 

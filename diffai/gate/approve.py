@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from diffai.comparison.models import compare_models
 from diffai.errors import UsageError
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, add_approvals, author, read_from_disk, steps
-from diffai.gate.changes import APPROVALS, Point
+from diffai.gate.changes import APPROVALS, Point, empty_tree
 from diffai.gate.check import run_gate
 from diffai.gate.judgement import HEADERS, Request
-from diffai.gate.units import Unit
 from diffai.model import Absent
-from diffai.policy.structure import StructureChange, structure_change
+from diffai.models.inputs import Input
+from diffai.models.pairs import pairs
+from diffai.models.rule import ModelRule
+from diffai.policy.structure import ABSENT, StructureChange, structure_change
 from diffai.policy.verdicts import Verdict
 from diffai.repository.runner import Repository
 from diffai.views.lines import tensor_line
@@ -80,12 +81,10 @@ def list_lines(request: Request) -> list[str]:
     entries = read_from_disk(repository)
     if not entries:
         return [f"no approvals ({APPROVALS} has none)"]
-    at_head: dict[str, str] = {}
+    at_head = _structures_at_head(repository, {entry.path for entry in entries}, request)
     lines = []
     for entry in entries:
-        if entry.path not in at_head:
-            at_head[entry.path] = _structure_at_head(repository, entry.path, request)
-        lines += [f"{escape(entry.path)}: {_standing(entry, at_head[entry.path], entries)}",
+        lines += [f"{escape(entry.path)}: {_standing(entry, at_head.get(entry.path, ABSENT), entries)}",
                   f"  {escape(entry.shown, longest=300)}",
                   *([f"  {escape(entry.what, longest=500)}"] if entry.what else [])]  # fmt: skip
     return lines
@@ -101,18 +100,20 @@ def _standing(entry: Approval, now: str, entries: Sequence[Approval]) -> str:
     return f"STALE (the model at HEAD is neither the old nor the new one; {entry.file} may go)"
 
 
-def _structure_at_head(repository: Repository, path: str, request: Request) -> str:
-    """Fingerprint of the model at HEAD, ``absent``, or "" when it is not known."""
-    opener = sides.Opener(repository, request.limits)
-    unit = Unit(path, path, sharded=True)  # found by its name, whatever it is
-    side = opener.old(unit, Point(repository.commit("HEAD"), "HEAD"))
-    try:
-        if side.checkpoint is None and not sides.is_nothing(side.state):
-            return ""
-        before = side if side.checkpoint is not None else replace(side, state=Absent())
-        nothing = replace(before, checkpoint=None, state=Absent())
-        return structure_change(compare_models(before, nothing, HEADERS), before.checkpoint, None).old
-    finally:
-        sides.closing(side)
-
-
+def _structures_at_head(repository: Repository, paths: set[str], request: Request) -> dict[str, str]:
+    """Fingerprints of the models at HEAD by path; "" where it is not known, and none where there is no model."""
+    head = Point(repository.commit("HEAD"), "HEAD")
+    nothing = Point(empty_tree(repository), "nothing")
+    rule = ModelRule(tuple(paths), only=False)
+    found = {}
+    for pair in pairs(nothing.snapshot(repository), head.snapshot(repository), rule, sorted(paths)).changed:
+        side, _ = sides.Opener(request.limits).open(pair.new)
+        try:
+            if side.checkpoint is not None:
+                diff = compare_models(Input("", state=Absent()), side, HEADERS)
+                found[pair.path] = structure_change(diff, None, side.checkpoint).new
+            elif not sides.is_nothing(side.state):
+                found[pair.path] = ""
+        finally:
+            sides.closing(side)
+    return found

@@ -9,7 +9,7 @@ from diffai.errors import SourceError
 from diffai.gate import sides
 from diffai.gate.approvals import read_from_disk
 from diffai.gate.changes import top
-from diffai.gate.judgement import Request, find_approval, judge_sides
+from diffai.gate.judgement import Request, Sides, find_approval, judge_sides
 from diffai.gate.policies import load_from_disk, load_named
 from diffai.models.inputs import open_input
 from diffai.policy.rules import on_missing
@@ -36,7 +36,7 @@ def run_by_hand(old: str, new: str, request: Request) -> GateReport:
     try:
         right = open_input(new, request.limits)
         try:
-            verdict = judge_sides(blank, left, right, effective, request, lambda v: find_approval(v, approvals))
+            verdict = judge_sides(blank, Sides(left, right), effective, request, lambda v: find_approval(v, approvals))
         finally:
             sides.closing(right)
     finally:

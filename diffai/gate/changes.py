@@ -6,14 +6,19 @@ Nothing here may load numpy, rich, click or GitPython.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from diffai.errors import SourceError
-from diffai.formats.table import may_be_named_so
 from diffai.frozen import frozen
 from diffai.globs import path_matches
-from diffai.models.names import is_shard
+from diffai.models.names import is_model_name
 from diffai.repository.runner import GitError, Repository
+from diffai.repository.trees import Changed, changed_paths
+from diffai.stores.dvc import is_pointer_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.snapshots.snapshot import Snapshot
 
 POLICY_FILES = (".diffai.toml", "pyproject.toml")
 APPROVALS = ".diffai/approvals"
@@ -41,117 +46,28 @@ class Point:
         """What names ``path`` there to people: ``HEAD:path``, and the plain path in the index."""
         return f"{self.label}:{path}" if self.tree else path
 
+    def snapshot(self, repository: Repository) -> Snapshot:
+        """The moment with its stores."""
+        from diffai.snapshots.snapshot import snapshot_of
 
-@frozen
-class Entry:
-    """A path on one side: git's mode and object name; ``path`` is "" where there is none."""
-
-    path: str = ""
-    mode: str = ""
-    oid: str = ""
+        return snapshot_of(repository, self.tree or ":", self.label if self.tree else "")
 
 
-@frozen
-class Change:
-    """One changed path, or an exact rename; paths from the top of the work tree."""
-
-    old: Entry
-    new: Entry
-    unmerged: bool = False
-
-    @property
-    def path(self) -> str:
-        """The new path, or the old one of a deleted file."""
-        return self.new.path or self.old.path
-
-
-def changed_entries(repository: Repository, old: str, new: str) -> list[Change]:
-    """Files that differ between two trees, or a tree and the index (``new`` = ""); submodules left out.
-
-    Raises:
-        SourceError: not in a repository, or git fails.
-    """
-    # Exact renames only: anything else would make git read every model to measure similarity.
-    common = ("--raw", "-z", "--no-abbrev", "--find-renames=100%", "--no-ext-diff", "--no-textconv")
-    if new:
-        output = repository.ask("diff-tree", "-r", *common, old, new, "--")
-    else:
-        output = repository.ask("diff-index", "--cached", *common, old, "--")
-    fields = os.fsdecode(output).split("\0")
-    found, at = [], 0
-    while at + 1 < len(fields) and fields[at].startswith(":"):
-        old_mode, new_mode, old_oid, new_oid, kind = fields[at][1:].split(" ")
-        renamed = kind[0] in "RC"
-        before, after = fields[at + 1], fields[at + 2] if renamed else fields[at + 1]
-        at += 3 if renamed else 2
-        if "160000" in (old_mode, new_mode):
-            continue
-        found.append(
-            Change(
-                Entry(before, old_mode, old_oid) if kind != "A" else Entry(),
-                Entry(after, new_mode, new_oid) if kind != "D" else Entry(),
-                unmerged=kind == "U",
-            )
-        )
-    return found
-
-
-def staged_entries(repository: Repository) -> tuple[Point, list[Change]]:
+def staged_entries(repository: Repository) -> tuple[Point, list[Changed]]:
     """What is about to be committed: the index against HEAD, or against nothing in a repository without commit."""
     try:
-        return Point("HEAD", "HEAD"), changed_entries(repository, "HEAD", "")
+        return Point("HEAD", "HEAD"), changed_paths(repository, "HEAD", ":")
     except GitError:
         try:
             repository.ask("rev-parse", "--verify", "-q", "HEAD^{commit}")
         except GitError:  # no commit yet, or no repository at all, which the next call says
-            return Point(empty_tree(repository), "nothing"), changed_entries(repository, empty_tree(repository), "")
+            return Point(empty_tree(repository), "nothing"), changed_paths(repository, empty_tree(repository), ":")
         raise
 
 
 def empty_tree(repository: Repository) -> str:
     """Object name of the empty tree in the repository's own hash."""
     return repository.ask("hash-object", "-t", "tree", "--stdin").decode("ascii").strip()
-
-
-def within(changes: Iterable[Change], paths: Sequence[str], prefix: str) -> list[Change]:
-    """The changes at or below one of ``paths``; all of them when none is given.
-
-    Filtered here and not by git, to which a renamed model limited to its new path is an added one.
-
-    Args:
-        changes: of the whole repository.
-        paths: as the user or pre-commit wrote them, relative to the working directory.
-        prefix: the working directory relative to the top, with ``/`` at the end; "" at the top.
-
-    Raises:
-        SourceError: a path is neither on disk nor changed: a slip of the pen must not look like a pass.
-    """
-    if not paths:
-        return list(changes)
-    every, kept = list(changes), dict[int, Change]()
-    for path in paths:
-        wanted = from_top(path, prefix)
-        if wanted == ".":
-            return every
-        pointers = set(_pointers_to(wanted))
-        found = {
-            at: change for at, change in enumerate(every)
-            if any(below(p, wanted) or p in pointers for p in (change.old.path, change.new.path))
-        }  # fmt: skip
-        if not found and not os.path.lexists(path):
-            raise SourceError(f"{path}: no such file, and none that changed")
-        kept |= found
-    return [kept[at] for at in sorted(kept)]
-
-
-def sought(changes: Sequence[Change], paths: Sequence[str], prefix: str) -> dict[str, bool]:
-    """``paths`` from the top of the work tree, and whether neither the work tree nor a change has them."""
-    found = {}
-    for path in paths:
-        name = from_top(path, prefix)
-        changed = any(below(p, name) for change in changes for p in (change.old.path, change.new.path))
-        found[name] = name != "." and not changed and not os.path.lexists(path)
-    return found
 
 
 def from_top(path: str, prefix: str) -> str:
@@ -164,21 +80,9 @@ def below(path: str, wanted: str) -> bool:
     return path == wanted or path.startswith(wanted + "/")
 
 
-def _pointers_to(path: str) -> list[str]:
-    """DVC's pointers that a model of this path can stand in; a change of it is a change of one of them."""
-    folders = [path[:at] for at, character in enumerate(path) if character == "/"]
-    return [f"{path}.dvc", *(f"{folder}.dvc" for folder in folders), "dvc.lock", *(f"{f}/dvc.lock" for f in folders)]
-
-
-def is_candidate(change: Change, include: Sequence[str] = ()) -> bool:
-    """Whether a model may be behind the change, judged by names: a model file, a DVC pointer, or an included glob."""
-    for path in (change.old.path, change.new.path):
-        lower = path.lower()
-        if may_be_named_so(path) or is_shard(path) or lower.endswith(".dvc") or lower.rpartition("/")[2] == "dvc.lock":
-            return True
-        if path and include and path_matches(path, include):
-            return True
-    return False
+def may_be_model(path: str, include: Sequence[str] = ()) -> bool:
+    """Whether a model may be behind a path, judged by its name: a model file, a DVC pointer, or an included glob."""
+    return is_model_name(path) or is_pointer_name(path) or (bool(include) and path_matches(path, include))
 
 
 def is_zero(oid: str) -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from shlex import quote
 
+from diffai.errors import SourceError
 from diffai.frozen import replace
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, read_approvals, read_from_disk
-from diffai.gate.changes import APPROVALS, changed_entries, sought, within, work_prefix
-from diffai.gate.judgement import Request, Standing, find_approval, judge_sides
+from diffai.gate.changes import APPROVALS, below, from_top, work_prefix
+from diffai.gate.judgement import Request, Sides, Standing, find_approval, judge_sides
 from diffai.gate.policies import load_named, load_policy, policy_changed
 from diffai.gate.ranges import Range, Words, find_range, from_framework
-from diffai.gate.tracked import expand_pointers
-from diffai.gate.units import Unit, units_of
+from diffai.model import State
+from diffai.models.pairs import ModelPair, Pairs, pairs
+from diffai.models.rule import ModelRule
 from diffai.policy.rules import Effective, OnMissing, Policy, on_missing
-from diffai.policy.verdicts import GateReport, Verdict
+from diffai.policy.verdicts import FileStatus, GateReport, Verdict
+from diffai.repository.objects import reader_of
 from diffai.repository.runner import GitError, Repository
+from diffai.repository.trees import changed_paths
 from diffai.views.style import plural
 
 
@@ -37,21 +41,19 @@ def run_gate(request: Request) -> GateReport:
     if changed:
         used = "it is judged by the new one" if found.staged else f"it is judged by that of {found.policy.label}"
         notes.append(f"the policy itself changes ({changed}): {used}")
-    prefix = work_prefix(repository) if request.paths else ""
-    units = units_of(within(found.changes, request.paths, prefix), policy.include)
-    wanted = sought(found.changes, request.paths, prefix)
+    judge_one = _Gate(repository, request, found, policy)
+    changed_models = judge_one.models()
     if found.staged:
-        units, merged = _without_merged(repository, units)
+        changed_models, merged = _without_merged(repository, changed_models)
         if merged:
             notes.append(f"{plural(merged, 'model')} taken unchanged from the merged branch: not judged again")
-    hooked = found.staged or bool(words.hook)
-    judge_one = _Gate(repository, request, found, policy, "warn" if hooked else "fail")
-    models = expand_pointers(units, found.old, found.new, wanted)
-    verdicts = tuple(verdict for unit in models if (verdict := judge_one.verdict(unit)) is not None)
+    reader_of(repository).announce(_blobs(changed_models))
+    verdicts = tuple(verdict for pair in changed_models if (verdict := judge_one.verdict(pair)) is not None)
+    verdicts += judge_one.unlooked
     notes += _loosened(verdicts)
     return GateReport(
         found.old.label, found.new.label, policy.source, verdicts, tuple(notes), _commands(words, found, policy),
-        os.environ.get("GIT_PREFIX") or work_prefix(repository), ask=policy.ask and hooked,
+        os.environ.get("GIT_PREFIX") or work_prefix(repository), ask=policy.ask and judge_one.hooked,
     )  # fmt: skip
 
 
@@ -62,6 +64,7 @@ def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
     commands = {
         "approve": f"diffai gate approve {{path}} --why '...'{base}",
         "compare": f"diffai {old}{{old}} {new}{{new}}",
+        "model": f"diffai {'--staged' if found.staged else f'{old[:-1]} {new[:-1]}'} -- {{path}}",
         "old": f"diffai show {old}{{old}}",
         "new": f"diffai show {new}{{new}}",
     }
@@ -72,6 +75,15 @@ def _commands(words: Words, found: Range, policy: Policy) -> dict[str, str]:
     file = policy.source.removesuffix(" (not tracked)").rpartition(":")[2] or ".diffai.toml"
     commands["policy"] = file if found.staged else f"{file} (that of {found.policy.label} counts)"
     return commands
+
+
+def _blobs(models: Iterable[ModelPair]) -> Iterator[str]:
+    """The blobs of models in the order in which they are opened."""
+    for pair in models:
+        for model in (pair.old, pair.new):
+            for file in model.files if model is not None else ():
+                if file.entry is not None and file.entry.is_file and file.entry.oid:
+                    yield file.entry.oid
 
 
 def _loosened(verdicts: Iterable[Verdict]) -> list[str]:
@@ -87,57 +99,106 @@ def _loosened(verdicts: Iterable[Verdict]) -> list[str]:
     ]
 
 
-def _without_merged(repository: Repository, units: Sequence[Unit]) -> tuple[list[Unit], int]:
+def _without_merged(repository: Repository, models: Sequence[ModelPair]) -> tuple[list[ModelPair], int]:
     """A merge in the making brings in what was committed, and judged, on the other branch."""
     try:
         heads = repository.ask("rev-parse", "-q", "--verify", "MERGE_HEAD").decode("ascii").split()
     except GitError:
-        return list(units), 0
-    differing = {change.path for head in heads for change in changed_entries(repository, head, "")}
-    kept = [unit for unit in units if unit.sharded or unit.path in differing]
-    return kept, len(units) - len(kept)
+        return list(models), 0
+    differing = {change.path for head in heads for change in changed_paths(repository, head, ":")}
+    kept = [pair for pair in models if not differing.isdisjoint(pair.held_by)]
+    return kept, len(models) - len(kept)
 
 
 class _Gate:
-    """Judges the models of one range."""
+    """Judges the models of one range.
 
-    def __init__(
-        self, repository: Repository, request: Request, found: Range, policy: Policy, missing: OnMissing
-    ) -> None:
+    Attributes:
+        hooked: a person is about to commit or push; nobody is when CI asks.
+        unlooked: what could not be looked at, as verdicts.
+    """
+
+    def __init__(self, repository: Repository, request: Request, found: Range, policy: Policy) -> None:
         self._repository, self._request, self._range, self._policy = repository, request, found, policy
-        self._missing: OnMissing = "fail" if request.on_missing == "fail" else missing
-        if request.on_missing == "warn":
-            self._missing = "warn"
-        self._opener = sides.Opener(repository, request.limits)
+        self.hooked = found.staged or bool(request.words.hook) or bool(from_framework(request.words).hook)
+        self._missing: OnMissing = "warn" if self.hooked else "fail"
+        if request.on_missing in ("warn", "fail"):
+            self._missing = "warn" if request.on_missing == "warn" else "fail"
+        self._opener = sides.Opener(request.limits, request.remote)
         self._known: tuple[Approval, ...] | None = None
         self._pending: set[str] = set()
         self._base: Policy | None = None
+        self.unlooked: tuple[Verdict, ...] = ()
 
-    def verdict(self, unit: Unit) -> Verdict | None:
+    def models(self) -> list[ModelPair]:
+        """What changed, after what is missing was brought where the user asked for that.
+
+        Raises:
+            SourceError: a path of the request is neither on disk nor among what changed.
+        """
+        if self._request.fetch:
+            from diffai.stores.fetching import fetch_missing
+
+            fetch_missing(self._states)
+        found = self._pairs()
+        prefix = work_prefix(self._repository) if self._request.paths else ""
+        for path in self._request.paths:
+            name = from_top(path, prefix)
+            changed = any(pair.touches(name) for pair in found.changed) or any(
+                below(entry.name, name) for c in self._range.changes for entry in (c.old, c.new) if entry is not None
+            )
+            if name != "." and not changed and not os.path.lexists(path):  # a slip of the pen must not look like a pass
+                raise SourceError(f"{path}: no such file, and none that changed")
+        self.unlooked = tuple(
+            Verdict(path, "changed", path, not_judged=reason, must_judge=True) for path, reason in found.problems
+        )
+        return found.changed
+
+    def _pairs(self) -> Pairs:
+        prefix = work_prefix(self._repository) if self._request.paths else ""
+        wanted = [from_top(path, prefix) for path in self._request.paths]
+        old, new = (point.snapshot(self._repository) for point in (self._range.old, self._range.new))
+        return pairs(old, new, ModelRule(self._policy.include, only=False), wanted)
+
+    def _states(self) -> Iterator[State | None]:
+        for pair in self._pairs().changed:
+            for model in (pair.old, pair.new):
+                side, _ = self._opener.open(model)
+                sides.closing(side)
+                yield side.state
+
+    def verdict(self, pair: ModelPair) -> Verdict | None:
         """What the policy says of one model; None when it is a model on neither side."""
-        effective = self._effective(unit)
-        blank = Verdict(unit.path, unit.status, unit.old_path, must_judge=self._fails(effective), file=unit.file)
-        if unit.unmerged:
+        effective = self._effective(pair)
+        old_path, new_path = pair.old_path, pair.new_path
+        status: FileStatus = "added" if not old_path else "deleted" if not new_path else "changed"
+        if status == "changed" and old_path != new_path:
+            status = "renamed"
+        holder = pair.new or pair.old
+        file = holder.held_by[0] if holder is not None and pair.path not in holder.held_by else ""
+        blank = Verdict(pair.path, status, old_path, must_judge=self._fails(effective), file=file)
+        if pair.unmerged:
             return replace(blank, not_judged="it is in conflict: resolve it and git add it", must_judge=True)
-        old = self._opener.old(unit, self._range.old)
+        old, far_old = self._opener.open(pair.old)
         try:
-            new = self._opener.new(unit, self._range.new)
+            new, far_new = self._opener.open(pair.new)
             try:
-                verdict = judge_sides(blank, old, new, effective, self._request, self._approval)
-                return replace(verdict, pending=unit.path in self._pending) if verdict is not None else None
+                both = Sides(old, new, far_old or far_new)
+                verdict = judge_sides(blank, both, effective, self._request, self._approval)
+                return replace(verdict, pending=pair.path in self._pending) if verdict is not None else None
             finally:
                 sides.closing(new)
         finally:
             sides.closing(old)
 
-    def _effective(self, unit: Unit) -> Effective:
+    def _effective(self, pair: ModelPair) -> Effective:
         """What holds for a model. What it may import to be loaded is always the base's word, also for a commit."""
-        effective = self._policy.for_path(unit.old_path, unit.new_path)
+        effective = self._policy.for_path(pair.old_path, pair.new_path)
         if not self._range.staged or self._request.config_file or not effective.values["allow_globals"]:
             return effective
         if self._base is None:
             self._base = load_policy(self._repository, self._range.old)
-        before = self._base.for_path(unit.old_path, unit.new_path).values["allow_globals"]
+        before = self._base.for_path(pair.old_path, pair.new_path).values["allow_globals"]
         both = tuple(name for name in effective.values["allow_globals"] if name in before)
         return replace(effective, values={**effective.values, "allow_globals": both})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from diffai.gate.changes import Change, Entry, is_candidate, work_prefix
+from diffai.gate.changes import may_be_model, work_prefix
 from diffai.gate.judgement import Request
 from diffai.gate.policies import load_named, load_policy
 from diffai.gate.ranges import find_range, from_framework
@@ -47,7 +47,7 @@ def _grouped(paths: list[str], policy: Policy) -> dict[str, tuple[Effective, lis
 
 def _models(repository: Repository, policy: Policy) -> list[str]:
     names = os.fsdecode(repository.ask("ls-files", "-z", "--full-name", ":/")).split("\0")
-    return [name for name in names if name and is_candidate(Change(Entry(), Entry(name)), policy.include)]
+    return [name for name in names if name and may_be_model(name, policy.include)]
 
 
 def _effective_lines(effective: Effective) -> list[str]:

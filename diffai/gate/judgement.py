@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from diffai.comparison.models import Input, Progress, compare_models
 from diffai.comparison.result import CompareOptions
@@ -21,14 +22,26 @@ from diffai.policy.verdicts import FileStatus, Verdict, Violation
 from diffai.views.state import describe_state
 from diffai.views.style import plural
 
+if TYPE_CHECKING:
+    from diffai.config.keys import Remote
+
 # A gate answers by the policy alone: no tolerance, no ignored names, whatever [compare] in a clone says.
 HEADERS = CompareOptions(shape_only=True, find_renames=True, statistics="none")
 VALUES = CompareOptions(statistics="all")
 
 
-def _options(policy: Effective, request: Request, status: FileStatus) -> CompareOptions:
+@frozen
+class Sides:
+    """Both sides of a model as they were opened; ``headers``: the values of one may not be read."""
+
+    old: Input
+    new: Input
+    headers: bool = False
+
+
+def _options(policy: Effective, request: Request, status: FileStatus, *, headers: bool) -> CompareOptions:
     """What must be compared to judge by this policy."""
-    values = (policy.needs_values or request.full) and status != "deleted"
+    values = (policy.needs_values or request.full) and status != "deleted" and not headers
     size = policy.values["max_update"] is not None and values
     return replace(VALUES if values else HEADERS, threads=request.threads, update_size=size)
 
@@ -64,6 +77,10 @@ class Request:
         config_file: a policy file named by the user; "" = the one of the repository.
         threads: worker threads, 0 = as many as help.
         full: compare values even where the policy can be judged by headers (for summaries).
+        limits: of reading; torch is never the fallback, because a gate reads what others wrote.
+        remote: what may be read from a DVC remote: nothing, headers, or everything.
+        fetch: bring the objects that are missing first.
+        progress: called while values are read.
     """
 
     words: Words = field(default_factory=Words)
@@ -73,6 +90,8 @@ class Request:
     threads: int = 0
     full: bool = False
     limits: Limits = field(default_factory=lambda: Limits(allow_torch=False))
+    remote: Remote = "never"
+    fetch: bool = False
     progress: Progress | None = None
 
 
@@ -93,9 +112,10 @@ def find_approval(verdict: Verdict, approvals: Sequence[Approval]) -> Standing:
 
 
 def judge_sides(
-    blank: Verdict, old: Input, new: Input, policy: Effective, request: Request, approve: Approve
+    blank: Verdict, both: Sides, policy: Effective, request: Request, approve: Approve
 ) -> Verdict | None:
     """Judge two opened sides; what cannot be compared is judged as far as it can be."""
+    old, new = both.old, both.new
     if sides.is_nothing(old.state) and sides.is_nothing(new.state):
         return None
     if new.state is not None and not sides.is_nothing(new.state):
@@ -112,12 +132,13 @@ def judge_sides(
         blank = replace(blank, status="added", old_path="")
     before = Input(old.label, state=Absent()) if old.checkpoint is None else old
     after = new if new.checkpoint is not None else Input(new.label, state=Absent())
+    options = _options(policy, request, blank.status, headers=both.headers)
     try:
-        diff = compare_models(before, after, _options(policy, request, blank.status), request.progress)
+        diff = compare_models(before, after, options, request.progress)
     except SourceError as error:
         return replace(blank, not_judged=str(error), must_judge=True)
     metadata = new.checkpoint.metadata if new.checkpoint is not None else {}
-    found = judge(Case(diff, blank.status, metadata, alone=alone), policy)
+    found = judge(Case(diff, blank.status, metadata, alone=alone, headers=both.headers), policy)
     verdict = replace(
         blank, diff=diff, violations=found.violations, allowed=found.allowed, not_judged="; ".join(found.unjudged)
     )

@@ -70,7 +70,7 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
 
 
 def _nothing_to_judge(options: dict[str, str], paths: list[str]) -> bool:
-    from diffai.gate.changes import POLICY_FILES, is_candidate, within, work_prefix
+    from diffai.gate.changes import POLICY_FILES, may_be_model
     from diffai.gate.policies import load_policy
     from diffai.gate.ranges import Words, find_range, from_framework
     from diffai.repository.runner import Repository
@@ -78,10 +78,16 @@ def _nothing_to_judge(options: dict[str, str], paths: list[str]) -> bool:
     words = Words(**{name.lstrip("-"): options[name] for name in _VALUED[:4] if name in options})
     repository = Repository()
     found = find_range(repository, from_framework(words))
-    changes = within(found.changes, paths, work_prefix(repository) if paths else "")
-    if any(is_candidate(change) for change in changes):
-        return False
-    if any(change.path in POLICY_FILES for change in found.changes):
+    names = [entry.name for change in found.changes for entry in (change.old, change.new) if entry is not None]
+    if any(name in POLICY_FILES or may_be_model(name) for name in names):
         return False  # a changed policy is checked and reported, also without a model
+    if not all(os.path.lexists(path) for path in paths):
+        return False
     policy = load_policy(repository, found.policy)
-    return not any(is_candidate(change, policy.include) for change in changes)
+    if not names or any(may_be_model(name, policy.include) for name in names):
+        return not names
+    from diffai.models.pairs import pairs
+    from diffai.models.rule import ModelRule
+
+    old, new = found.old.snapshot(repository), found.new.snapshot(repository)
+    return not pairs(old, new, ModelRule(policy.include, only=False), moves=False).changed

@@ -6,8 +6,9 @@ import os
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.gate.changes import Change, Point, changed_entries, empty_tree, is_zero, staged_entries
+from diffai.gate.changes import Point, empty_tree, is_zero, staged_entries
 from diffai.repository.runner import GitError, Repository
+from diffai.repository.trees import Changed, changed_paths
 
 HOOKS = ("pre-commit", "pre-push")
 
@@ -27,7 +28,7 @@ class Range:
     old: Point
     new: Point
     policy: Point
-    changes: list[Change]
+    changes: list[Changed]
     staged: bool
     note: str = ""
 
@@ -85,12 +86,12 @@ def find_range(repository: Repository, words: Words) -> Range:
     if not base:
         nothing = Point(empty_tree(repository), "nothing")
         note = "nothing was pushed before, so every model is new and the policy is the one that is pushed"
-        return Range(nothing, new, new, changed_entries(repository, nothing.tree, head), staged=False, note=note)
+        return Range(nothing, new, new, changed_paths(repository, nothing.tree, head), staged=False, note=note)
     tip = _commit(repository, base)
     start, note = _merge_base(repository, tip, head, base)
     policy = Point(tip, _short(base))
     label = policy.label if start == tip else f"{start[:9]} (where {new.label} left {policy.label})"
-    return Range(Point(start, label), new, policy, changed_entries(repository, start, head), staged=False, note=note)
+    return Range(Point(start, label), new, policy, changed_paths(repository, start, head), staged=False, note=note)
 
 
 def _new_branch_base(repository: Repository, head: str) -> str:

@@ -1,90 +1,52 @@
-"""Open both sides of a model: out of a commit or the index, pointers resolved, shards found; never a download."""
+"""Open both sides of a model: pointers resolved, shards found; what only a DVC remote has, as far as the user says."""
 
 from __future__ import annotations
 
-import posixpath
+from typing import TYPE_CHECKING
 
-from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.gate.changes import Entry, Point
-from diffai.gate.units import Unit
+from diffai.frozen import frozen, replace
 from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State, Unreadable
-from diffai.models.inputs import as_input, unreadable
-from diffai.repository.runner import Repository
-from diffai.stores.dvc.items import DvcItem, open_item
-from diffai.stores.store import Opened
+from diffai.models.inputs import Input, as_input, unreadable
+from diffai.models.reference import ModelRef, open_ref
+
+if TYPE_CHECKING:
+    from diffai.config.keys import Remote
 
 
+#: Codes of content that nothing recognises, under a name that belongs to a format.
+_UNRECOGNISED = frozenset({"PT01"})
+
+
+@frozen
 class Opener:
-    """Opens the sides of units. One for each point and repository.
+    """How models are opened.
 
-    Args:
-        repository: that of the working directory.
+    Attributes:
         limits: of reading; torch is never the fallback, because a gate reads what others wrote.
+        remote: what may be read from a DVC remote: nothing, headers, or everything. The user's own word.
     """
 
-    def __init__(self, repository: Repository, limits: Limits) -> None:
-        self._repository, self._limits = repository, limits
+    limits: Limits = Limits(allow_torch=False)
+    remote: Remote = "never"
 
-    def old(self, unit: Unit, point: Point) -> Input:
-        """The side before the change."""
-        if unit.items is not None:
-            return self._tracked(unit.items[0])
-        return self._open(unit.old_path, unit.old, point, unit.sharded)
+    def open(self, model: ModelRef | None) -> tuple[Input, bool]:
+        """A side of a comparison, and whether only its header may be read, because its values are far away."""
+        side = open_ref(model, self.limits)
+        item = model.files[0].item if model is not None and len(model.files) == 1 else None
+        if self.remote == "never" or item is None or not is_missing(side.state):
+            return side, False
+        from diffai.stores.dvc.items import open_item
+        from diffai.stores.dvc.remote import remote_fetch
 
-    def new(self, unit: Unit, point: Point) -> Input:
-        """The side after the change."""
-        if unit.items is not None:
-            return self._tracked(unit.items[1])
-        return self._open(unit.new_path, unit.new, point, unit.sharded)
-
-    def _tracked(self, item: DvcItem | None) -> Input:
-        """A model that DVC tracks: from its cache, or the work tree."""
-        if item is None:
-            return Input("", state=Absent())
         try:
-            return as_input(open_item(item).opened, self._limits, label=item.label)
+            found = open_item(item, fetch=remote_fetch(self.remote, self.limits.max_spool))
+            headers = found.where == "remote" and self.remote == "header"
+            limits = replace(self.limits, values=False) if headers else self.limits
+            return as_input(found.opened, limits, label=side.label), headers
         except (SourceError, FormatError) as error:
-            return Input(item.label, state=unreadable(error))
-
-    def _open(self, path: str, entry: Entry, point: Point, sharded: bool) -> Input:
-        if not path:
-            return Input("", state=Absent())
-        label = f"{point.label}:{path}" if point.tree else path
-        try:
-            if sharded:
-                return self._first(self._places(path), point, label)
-            if entry.mode == "120000":
-                return as_input(self._resolve(path, point), self._limits, label=label)
-            from diffai.snapshots.revision import open_blob
-
-            found = open_blob(self._repository.directory, entry.oid, path, label=label)
-            return as_input(found, self._limits, label=label)
-        except (SourceError, FormatError) as error:
-            return Input(label, state=unreadable(error))
-
-    def _first(self, places: list[str], point: Point, label: str) -> Input:
-        """The first place where something is; a folder without the model is nothing."""
-        for place in places:
-            side = as_input(self._resolve(place, point), self._limits, label=label)
-            if not isinstance(side.state, Absent | NotAModel):
-                return side
-        return Input(label, state=Absent())
-
-    @staticmethod
-    def _places(path: str) -> list[str]:
-        """Where the model of a name can lie: one file, an index, or shards in a folder without index."""
-        return [path, f"{path}.index.json", *([posixpath.dirname(path)] if "/" in path else [])]
-
-    def _resolve(self, path: str, point: Point) -> Opened:
-        if point.tree:
-            from diffai.snapshots.resolve import resolve_at
-
-            return resolve_at(self._repository.directory, point.tree, path)
-        from diffai.snapshots.revision import open_staged
-
-        return open_staged(self._repository.directory, path)
+            return Input(side.label, state=unreadable(error)), False
 
 
 def is_missing(state: State | None) -> bool:
@@ -93,8 +55,8 @@ def is_missing(state: State | None) -> bool:
 
 
 def is_foreign(state: State | None) -> bool:
-    """Whether this is a model of a format that is not read."""
-    return isinstance(state, Unreadable) and not state.code and "does not read" in state.reason
+    """Whether this is content of a format that is not read, known or not."""
+    return isinstance(state, Unreadable) and (state.unsupported or state.code in _UNRECOGNISED)
 
 
 def is_nothing(state: State | None) -> bool:
@@ -107,4 +69,3 @@ def closing(*sides: Input) -> None:
     for side in sides:
         if side.checkpoint is not None:
             side.checkpoint.close()
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
+from diffai.errors import DiffaiError, FormatError, LimitError, SourceError, UnsupportedFormatError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, State, Unreadable
@@ -117,5 +117,6 @@ def unreadable(error: FormatError | SourceError) -> State:
     if isinstance(error, FormatError):
         reason = error.reason
         kind = "" if isinstance(error, LimitError) else error.format
-        return Unreadable(reason, kind, error.code, error.tensor, error.offset)
+        unsupported = isinstance(error, UnsupportedFormatError)
+        return Unreadable(reason, kind, error.code, error.tensor, error.offset, unsupported)
     return Unreadable(str(error))

@@ -10,11 +10,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
 
+from diffai.formats.base import Limits
 from diffai.model import natural_key
 from diffai.models.reference import ModelRef
 
 _LEAST = 0.5  # of the tensors' names
-_MOST = 64  # models on each side that are opened for evidence
+_MOST = 64  # models of one folder on each side that are opened for evidence
+_LIMITS = Limits(allow_torch=False)  # whoever asks has not asked for these models
 
 
 def joined(gone: Sequence[ModelRef], come: Sequence[ModelRef]) -> list[tuple[ModelRef, ModelRef]]:
@@ -38,12 +40,18 @@ def joined(gone: Sequence[ModelRef], come: Sequence[ModelRef]) -> list[tuple[Mod
         for key in sorted(before_by.keys() & after_by.keys(), key=natural_key):
             if not evidence.contradicts(before_by[key], after_by[key]):
                 take(before_by[key], after_by[key])
-    here = [(before, after) for before in rest_gone for after in rest_come if _folder(before) == _folder(after)]
-    if len(rest_gone) <= _MOST and len(rest_come) <= _MOST:
-        order = {pair: (natural_key(pair[0].path), natural_key(pair[1].path)) for pair in here}
-        scores = {pair: evidence.shared(*pair) for pair in here}
-        for before, after in sorted(here, key=lambda pair: (-scores[pair], order[pair])):
-            if scores[before, after] >= _LEAST and before in rest_gone and after in rest_come:
+    for folder in sorted({_folder(model) for model in rest_gone}):
+        left = [model for model in rest_gone if _folder(model) == folder]
+        right = [model for model in rest_come if _folder(model) == folder]
+        if len(left) > _MOST or len(right) > _MOST:
+            continue
+        scored = [
+            (-evidence.shared(before, after), natural_key(before.path), natural_key(after.path), before, after)
+            for before in left
+            for after in right
+        ]
+        for score, _, _, before, after in sorted(scored, key=lambda row: row[:3]):
+            if -score >= _LEAST and before in rest_gone and after in rest_come:
                 take(before, after)
     return found
 
@@ -66,7 +74,7 @@ class _Evidence:
     def _of(self, model: ModelRef) -> frozenset[str] | None:
         key = id(model)
         if key not in self._names:
-            side = model.open()
+            side = model.open(_LIMITS)
             self._names[key] = None
             if side.checkpoint is not None:
                 self._names[key] = frozenset(side.checkpoint.tensors)

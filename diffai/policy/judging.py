@@ -27,12 +27,14 @@ class Case:
         status: what happened to the file.
         metadata: all of the new side.
         alone: only the new side can be judged, because the old one is not here.
+        headers: values may not be read, because they are far away.
     """
 
     diff: ModelDiff
     status: FileStatus
     metadata: Mapping[str, Scalar]
     alone: bool = False
+    headers: bool = False
 
 
 @frozen
@@ -214,6 +216,10 @@ class _Judge:
         damaged = [p for p in problems if p.severity == "error" and p not in unsafe(problems)]
         if damaged:
             yield f"a part of it is damaged: {_described(damaged[0])}"
+        if self.case.headers:
+            if self.policy.needs_values:
+                yield "its values are on a DVC remote, of which only headers are read (diffai.remote = header)"
+            return
         unread = [c for c in self.diff.tensors if c.status == ("uncompared",) and c.reason]
         if unread and self.policy.needs_values:
             yield f"the values of {_tensors(unread)} were not compared: {unread[0].reason}"

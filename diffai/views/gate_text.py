@@ -134,6 +134,8 @@ def _own(verdict: Verdict, report: GateReport) -> list[tuple[str, str]]:
         rest = "" if all(v.approvable for v in verdict.refusing) else "   # the structure; not the rest"
         found.append(("meant?", approval_command(verdict, report) + rest))
     kind = {"added": "new", "deleted": "old"}.get(verdict.status, "compare")
+    if verdict.file and verdict.status != "renamed":  # several files, or one that a pointer speaks of
+        return [*found, ("look", report.commands.get("model", "").replace("{path}", _word(verdict, report)))]
     command = report.commands.get(kind) or report.commands.get("compare", "")
     old, new = (quote(escape(path, longest=0)) for path in (verdict.old_path or verdict.path, verdict.path))
     return [*found, ("look", command.replace("{old}", old).replace("{new}", new))]
@@ -141,6 +143,10 @@ def _own(verdict: Verdict, report: GateReport) -> list[tuple[str, str]]:
 
 def approval_command(verdict: Verdict, report: GateReport) -> str:
     """The command that approves the change of a model, to be typed where the user is; "" where there is none."""
+    return report.commands.get("approve", "").replace("{path}", _word(verdict, report))
+
+
+def _word(verdict: Verdict, report: GateReport) -> str:
+    """Its path from where the user is, as a word of the command line."""
     path = posixpath.relpath(verdict.path, report.folder or ".")
-    word = quote(escape(f"./{path}" if path.startswith("-") else path, longest=0))
-    return report.commands.get("approve", "").replace("{path}", word)
+    return quote(escape(f"./{path}" if path.startswith("-") else path, longest=0))
