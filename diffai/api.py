@@ -46,7 +46,7 @@ from diffai.models.git_objects import Identified, open_model, tree_of
 from diffai.models.inputs import Model
 from diffai.models.pairs import pairs
 from diffai.models.rule import ModelRule
-from diffai.snapshots.resolve import sentence
+from diffai.snapshots.files import sentence
 from diffai.views.directories import render_directory
 from diffai.views.records import change_list
 from diffai.views.report import report

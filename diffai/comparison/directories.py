@@ -14,7 +14,7 @@ from diffai.models.inputs import Input
 from diffai.models.pairs import ModelPair, Pairs, pairs
 from diffai.models.reference import File, open_ref
 from diffai.models.rule import ModelRule
-from diffai.snapshots.resolve import sentence
+from diffai.snapshots.files import sentence
 from diffai.snapshots.snapshot import folder_snapshot
 
 

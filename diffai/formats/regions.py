@@ -162,6 +162,7 @@ class RegionSource:
     """A region as a source of its own: a file inside a file."""
 
     random_access = True
+    requests = False
     path = ""
     identity = ""
 

@@ -58,7 +58,7 @@ def _run(argv: list[str]) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     if len(argv) == 1:
-        print(f"* Unmerged path {quote_path('', argv[0])}")
+        _unmerged(argv[0])
         return
     if len(argv) not in (7, 9):
         print(f"diffai git-driver: git passed {len(argv)} arguments; 1, 7 or 9 are known. "
@@ -96,6 +96,15 @@ def _run(argv: list[str]) -> None:
             call.put("\n".join([*header, *body, ""]), environment.settings.cache_size)
     else:
         _body(change, environment)
+
+
+def _unmerged(path: str) -> None:
+    """A path in conflict, of which git tells nothing but its name."""
+    print(f"* Unmerged path {quote_path('', path)}")
+    sys.stdout.flush()
+    from diffai.git.unmerged import unmerged_diff
+
+    _print(unmerged_diff(path, read_environment(ask_environment())))
 
 
 def _is_about_bytes(change: Change) -> bool:
@@ -233,7 +242,7 @@ def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
     """One side as git handed it over; a pointer is followed to its object in the local store."""
     from diffai.comparison.models import Input
     from diffai.models.inputs import as_input, unreadable
-    from diffai.snapshots.resolve import open_file
+    from diffai.snapshots.files import open_file
 
     if absent:
         return Input("", state=Absent())

@@ -135,7 +135,7 @@ def _state_of(file: str) -> str:
 def _behind_pointer(file: str) -> str:
     """A name for the content of a small file, or of the object that it points to; "" where that is not here."""
     from diffai.model import State
-    from diffai.snapshots.resolve import open_file
+    from diffai.snapshots.files import open_file
     from diffai.sources.directory import Directory
 
     source = open_file(file, path="")

@@ -1,6 +1,6 @@
 """The index of a sharded model (``*.index.json``) under ``git diff``: which tensors came, went or moved.
 
-git hands a driver one file, without its neighbours, so the shards themselves are diffed where they are listed.
+git hands a driver one file, without its neighbours, so values are not compared here, and the line says what can.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def index_diff(change: Change, environment: GitEnvironment) -> list[str]:
         lines.append(f"  {plural(len(moved), 'tensor')} moved between shards (re-sharding is not a change)")
     if not names and not moved:
         lines.append("  the same tensors in the same shards")
-    lines.append("  (values: see the shards' own diffs, or compare the whole model: diffai REV:PATH PATH)")
+    path = escape(change.new_path or change.old_path)
+    lines.append(paint("! values NOT COMPARED: git hands over this file without its shards", "!", environment.color))
+    lines.append(f"  (the whole model: diffai A..B -- {path})")
     return lines
 
 

@@ -65,7 +65,7 @@ def _run(path: str) -> None:
     environment = read_environment(asked)
     if special and _printed_without_model(path, environment):
         return
-    from diffai.snapshots.resolve import open_file
+    from diffai.snapshots.files import open_file
 
     found = open_file(path, path="")
     if isinstance(found, Directory):  # only a DVC pointer stands for one, and those were told apart by name

@@ -14,7 +14,7 @@ from diffai.model import Absent
 from diffai.models.inputs import as_input, open_input
 from diffai.repository.disk import top_of_work_tree
 from diffai.repository.runner import GitError, Repository
-from diffai.snapshots.revision import open_staged
+from diffai.snapshots.resolve import open_staged
 from diffai.sources.directory import Directory
 from diffai.stores.store import Opened
 

@@ -340,8 +340,7 @@ class Versions:
     def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
         if version.holder == "dvc":
             return self._tracked(version, label)
-        from diffai.snapshots.resolve import resolve_at
-        from diffai.snapshots.revision import open_blob
+        from diffai.snapshots.resolve import open_blob, resolve_at
 
         part = version.parts[0]
         if version.holder == "sharded":

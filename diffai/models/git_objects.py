@@ -20,7 +20,7 @@ from diffai.models.inputs import Input, as_input, open_input, unreadable
 from diffai.models.names import model_key
 from diffai.models.reference import File, group
 from diffai.repository.runner import Repository
-from diffai.snapshots.revision import open_blob
+from diffai.snapshots.resolve import open_blob
 from diffai.snapshots.snapshot import Snapshot, folder_snapshot, snapshot_of
 
 TYPE_CHECKING = False

@@ -13,7 +13,7 @@ from diffai.models.inputs import Input, as_input, unreadable
 from diffai.models.names import is_index, is_shard, model_key
 from diffai.models.rule import HEAD_BYTES
 from diffai.repository.trees import Entry
-from diffai.snapshots.resolve import expect_source
+from diffai.snapshots.files import expect_source
 from diffai.snapshots.snapshot import Snapshot
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, checked_name

@@ -40,7 +40,7 @@ from diffai.frozen import frozen
 from diffai.model import Checkpoint, LfsPointer, NotPulled, Problem, Scalar, TensorSpec
 from diffai.models.names import single_model
 from diffai.models.shard_pool import ShardPool
-from diffai.snapshots.resolve import local_directory, sentence
+from diffai.snapshots.files import local_directory, sentence
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError, checked_name
 from diffai.stores.store import joined_states

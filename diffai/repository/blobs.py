@@ -110,6 +110,7 @@ class GitBlob:
     """
 
     path = ""
+    requests = False
 
     def __init__(
         self,

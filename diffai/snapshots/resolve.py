@@ -1,27 +1,22 @@
-"""What holds the bytes of a path, in the work tree or at a commit: plain files and blobs, or the object of a pointer.
-
-A pointer whose object is not here is a state, never a download.
-"""
+"""What words name: a path, ``REV:path``, the index, a URL; and what holds a path at a commit or in the index."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import posixpath
 import re
-import stat
-from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
-from diffai.repository.place import GitPlace, find_repository
-from diffai.sources.base import Source
-from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError, checked_name
-from diffai.sources.local import LocalFile
-from diffai.stores.annex import not_here, parse_annex
-from diffai.stores.store import Opened, PointerAt, command_line
-from diffai.stores.table import HEAD_BYTES, follow, pointer_limit, recognise
+from diffai.model import Absent
+from diffai.repository.runner import GitError, Repository
+from diffai.repository.trees import CommitTree, IndexTree, NoTree, Tree
+from diffai.snapshots.files import joined, near_names, open_path
+from diffai.snapshots.snapshot import Snapshot
+from diffai.sources.schemes import is_url, open_url
+from diffai.stores.store import Opened
 
-_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_STAGE = re.compile(r":([0-3]):(.*)", re.DOTALL)
 
 
 def open_source(word: str) -> Opened:
@@ -40,11 +35,10 @@ def open_source(word: str) -> Opened:
         raise SourceError("-: standard input is not read; name a file, or REV:path")
     if os.path.lexists(word):
         return open_path(word)
-    if re.match(_URL, word):
-        raise SourceError(f"{word}: URLs are not supported yet; download the file first")
+    if is_url(word):
+        found = open_url(word)
+        return open_path(found) if isinstance(found, str) else found
     if ":" in word:
-        from diffai.snapshots.revision import open_word
-
         return open_word(word)
     tracked = _behind_dvc(word)
     if tracked is not None:
@@ -57,46 +51,6 @@ def _behind_dvc(path: str) -> Opened | None:
     from diffai.stores.dvc.tracked import open_in_work_tree
 
     return open_in_work_tree(path)
-
-
-def open_path(path: str) -> Opened:
-    """A path of the file system: a directory, a file, or what a pointer file stands for.
-
-    Raises:
-        SourceError: missing, not permitted, or neither a file nor a directory.
-
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        state = _broken_link(path)
-        if state is not None:
-            return state
-        raise SourceError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    if stat.S_ISDIR(mode):
-        return local_directory(path)
-    if path == os.devnull:
-        return Absent()
-    return _open_local(path, lambda: find_repository(os.path.dirname(path) or os.curdir), "")
-
-
-def local_directory(path: str) -> Directory:
-    """A directory on disk whose files are opened with pointers followed."""
-    return LocalDirectory(path, lambda inside: expect_source(open_path(inside), inside))
-
-
-def open_file(file: str, *, path: str = "") -> Opened:
-    """A file that git handed over, pointers followed in the repository of the working directory.
-
-    Args:
-        file: a work-tree file, or the temporary copy of a blob.
-        path: its path in the repository, to name in hints.
-
-    Raises:
-        SourceError: it cannot be read.
-
-    """
-    return _open_local(file, find_repository, path)
 
 
 def resolve_at(directory: str, rev: str, path: str) -> Opened:
@@ -114,124 +68,99 @@ def resolve_at(directory: str, rev: str, path: str) -> Opened:
         SourceError: there is no such revision or no repository; the path is a submodule, or a link that leads out.
 
     """
-    from diffai.snapshots.revision import open_at
+    repository = Repository(directory)
+    return Snapshot(CommitTree(repository, repository.tree(rev), rev)).open(path, f"{rev}:{path}")
 
-    return open_at(directory, rev, path)
 
-
-def expect_source(found: Opened, label: str) -> Source:
-    """The source; what is none is an error.
+def split_word(word: str) -> tuple[str, str]:
+    """``REV:path`` at the first colon outside braces (``HEAD^{/fix: it}:a.pt``); the revision is "" for the index.
 
     Raises:
-        UnresolvedError: a pointer to bytes that are not here.
-        SourceError: a directory, or nothing.
+        SourceError: there is no such colon.
 
     """
-    if isinstance(found, Directory):
-        raise SourceError(f"{label}: is a directory")
+    depth = 0
+    for at, character in enumerate(word):
+        depth += (character == "{") - (character == "}")
+        if character == ":" and depth <= 0:
+            return word[:at], word[at + 1 :]
+    raise SourceError(f"{word}: no such file, and not REV:path")
+
+
+def open_word(word: str) -> Opened:
+    """What ``REV:path``, ``:path`` or ``:N:path`` names in the repository of the working directory.
+
+    Raises:
+        SourceError: no repository, no such revision, or no such path in it (with a hint).
+
+    """
+    repository = Repository()
+    staged = _STAGE.fullmatch(word)
+    rev, path = ("", staged[2]) if staged else split_word(word)
+    if repository.place() is None:
+        raise SourceError(f"{word}: no such file (and not in a git repository, so it names no revision either)")
+    path = _from_top(repository, path)
+    stage = int(staged[1]) if staged else 0
+    tree: Tree = CommitTree(repository, _tree(repository, rev, word), rev) if rev else IndexTree(repository, stage)
+    found = Snapshot(tree).open(path, word)
     if isinstance(found, Absent):
-        raise SourceError(f"{label}: no such file")
-    if isinstance(found, State):
-        raise UnresolvedError(f"{label}: {sentence(found)}", found)
+        where = rev or "the index"
+        raise SourceError(f"{word}: no path {path!r} in {where}{_hint(repository, tree, path)}")
     return found
 
 
-def near_names(path: str) -> str:
-    """A hint with names in the same directory that look alike; "" when there are none."""
-    import difflib
-
-    folder, name = os.path.split(path)
+def _tree(repository: Repository, rev: str, word: str) -> str:
     try:
-        names = os.listdir(folder or os.curdir)
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(name, names, 2, 0.75)
-    return f"; did you mean {' or '.join(os.path.join(folder, other) for other in near)}?" if near else ""
-
-
-# ---------------------------------------------------------------- local files
-
-
-class WorkFile(LocalFile):
-    """A file of the work tree; the files beside it are opened with pointers followed."""
-
-    def sibling(self, name: str) -> LocalFile:
-        """A shard beside this file; UnresolvedError when it is a pointer to bytes that are not here."""
-        beside = os.path.join(os.path.dirname(self.path), checked_name(self.label, name))
-        found: LocalFile = expect_source(open_path(beside), beside)  # type: ignore[assignment]
-        return found
-
-
-def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Opened:
-    """A local file; a pointer text is followed."""
-    source = WorkFile(file)
-    if source.size > pointer_limit(file):
-        return source
-    try:
-        pointer = recognise(source.read(0, HEAD_BYTES), source.size, os.path.basename(file))
-    except BaseException:
-        source.close()
+        return repository.tree(rev)
+    except GitError:
         raise
-    if pointer is None:
-        return source
-    data = source.read(0, source.size)
-    source.close()
-    found = place()
-    inside = path or _inside(file, found)
-    known = bool(path) or not _is_outside(file, found)
-    return follow(pointer, PointerAt(inside, file, found, source.sibling, data, is_known=known))
+    except SourceError as error:
+        raise SourceError(f"{word}: no such file, and {error}") from error
 
 
-def _is_outside(file: str, place: GitPlace | None) -> bool:
-    """Whether a file lies outside the work tree, as the copies of blobs do that git makes."""
-    if place is None or not place.top:
-        return True
-    return os.path.relpath(os.path.realpath(file), os.path.realpath(place.top)).startswith(os.pardir)
+def open_staged(directory: str, path: str) -> Opened:
+    """What the index holds at ``path``, relative to the top of the tree; Absent when it has none.
+
+    Raises:
+        SourceError: no repository; the path is in conflict, a submodule, or a link that leads out.
+
+    """
+    return Snapshot(IndexTree(Repository(directory))).open(path, f":{path}")
 
 
-def _inside(file: str, place: GitPlace | None) -> str:
-    """A file's path relative to the top of its work tree; its name where there is none."""
-    if place is None or not place.top:
-        return os.path.basename(file)
-    inside = os.path.relpath(os.path.realpath(file), os.path.realpath(place.top))
-    if inside == os.curdir:
-        return ""
-    return os.path.basename(file) if inside.startswith(os.pardir) else inside.replace(os.sep, "/")
+def open_blob(directory: str, oid: str, path: str, *, label: str = "", revision: str = "") -> Opened:
+    """The blob ``oid``, known to be a file at ``path`` (out of ``git log --raw``); pointers are followed.
+
+    Args:
+        directory: any directory of the repository; "" is the working directory.
+        oid: full object name, as git printed it.
+        path: in the repository; for hints and messages.
+        label: how messages name it; the path by default.
+        revision: a commit that has it there.
+
+    Raises:
+        SourceError: git fails, or the object is no blob.
+
+    """
+    return Snapshot(NoTree(Repository(directory))).open_blob(oid, path, label or path, revision)
 
 
-def _broken_link(path: str) -> State | None:
-    """A symbolic link into git-annex whose object is not here."""
+def _from_top(repository: Repository, path: str) -> str:
+    """A path as the user wrote it, relative to the top: ``./`` and ``../`` start at the working directory."""
+    if path not in (".", "..") and not path.startswith(("./", "../")):
+        return path.rstrip("/")
+    prefix = os.fsdecode(repository.ask("rev-parse", "--show-prefix").removesuffix(b"\n"))
+    return joined(prefix, path)
+
+
+def _hint(repository: Repository, tree: Tree, path: str) -> str:
+    """A path that was probably meant: below the working directory, or a name that looks alike."""
     try:
-        target = os.fsencode(os.readlink(path))
-    except OSError:
-        return None
-    annex = parse_annex(target)
-    if annex is None:
-        return None
-    folder, name = os.path.split(path)
-    place = find_repository(folder or os.curdir)
-    return not_here(annex, posixpath.join(_inside(folder or os.curdir, place), name) if place is not None else name)
-
-
-def sentence(state: State) -> str:
-    """A state as the end of an error message."""
-    if isinstance(state, LfsPointer):
-        return f"is a git-LFS pointer; its object ({state.size:,} bytes) is not here{_hint(state)}"
-    if isinstance(state, NotPulled):
-        return f"{state.what} is not here{_hint(state)}"
-    if isinstance(state, DvcPointer):
-        return "is a DVC pointer with several outputs; name one of them"
-    return getattr(state, "reason", "") or getattr(state, "kind", "") or "has no bytes to read"
-
-
-def _hint(state: LfsPointer | NotPulled) -> str:
-    line = command_line(state.fetch)
-    return f" ({line})" if line else ""
-
-
-def joined(folder: str, target: str) -> str:
-    """A relative path inside a tree, normalised; SourceError when it leads out of it."""
-    path = posixpath.normpath(posixpath.join(folder, target))
-    if path.startswith(("../", "/")) or path == "..":
-        raise SourceError(f"{target}: leads out of the repository")
-    return "" if path == "." else path
+        prefix = os.fsdecode(repository.ask("rev-parse", "--show-prefix").removesuffix(b"\n"))
+        if prefix and tree.entry(prefix + path) is not None:
+            return f"; did you mean {tree.label}:./{path}?"
+        folder, name = posixpath.split(path)
+        near = difflib.get_close_matches(name, tree.children(folder), 2, 0.75)
+    except (GitError, SourceError):
+        return ""
+    return f"; did you mean {' or '.join(posixpath.join(folder, other) for other in near)}?" if near else ""

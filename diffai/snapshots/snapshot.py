@@ -14,7 +14,7 @@ from diffai.repository.disk import FolderTree, WorkTree
 from diffai.repository.objects import MissingObjectError
 from diffai.repository.runner import Repository
 from diffai.repository.trees import MOST_LINKS, CommitTree, Entry, IndexTree, Tree
-from diffai.snapshots.resolve import expect_source, joined, open_path
+from diffai.snapshots.files import expect_source, joined, open_path
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, checked_name
 from diffai.stores.store import Opened, PointerAt

@@ -35,6 +35,10 @@ class Source(Protocol):
     def random_access(self) -> bool:
         """Whether ``read_into`` is cheap and thread-safe in any order (else ascending, one thread)."""
 
+    @property
+    def requests(self) -> bool:
+        """Whether each read is a request to another machine, so that few and long ones are wanted."""
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the whole of ``buffer`` (format 'B') from ``offset``; SourceError when the bytes are not there."""
 

@@ -26,6 +26,7 @@ class LocalFile:
     """
 
     random_access = True
+    requests = False
 
     def __init__(self, path: str | os.PathLike[str], *, label: str = "") -> None:
         self.path = os.fspath(path)
@@ -99,6 +100,7 @@ class MemoryBytes:
     """Bytes that are already in memory."""
 
     random_access = True
+    requests = False
     path = ""
 
     def __init__(self, data: bytes | bytearray | memoryview, *, label: str = "<bytes>") -> None:
@@ -136,3 +138,18 @@ class MemoryBytes:
 def _because(error: OSError) -> str:
     """The system's own words, lower-cased: ``no such file or directory``."""
     return (error.strerror or str(error)).lower()
+
+
+def open_url(url: str) -> str:
+    """The path that a ``file:`` URL names; see :func:`diffai.sources.schemes.open_url`.
+
+    Raises:
+        SourceError: it is on another machine.
+
+    """
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise SourceError(f"{url}: is on another machine ({parts.netloc})")
+    return unquote(parts.path)

@@ -131,6 +131,7 @@ class SpooledFile:
     """
 
     random_access = True
+    requests = False
     path = ""
 
     def __init__(self, fd: int, origin: Source) -> None:

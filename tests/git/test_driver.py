@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -321,3 +322,25 @@ def test_the_driver_loads_only_what_it_needs(repo: Repo) -> None:
 
     assert loaded("true") == "LOADED []"
     assert loaded("false") == "LOADED ['numpy']"
+
+
+def test_a_conflict_shows_what_either_side_did(repo: Repo) -> None:
+    repo.commit({"sub/m.safetensors": ONE})
+    repo.git("checkout", "-qb", "theirs")
+    repo.commit({"sub/m.safetensors": writer.build({"a.weight": ("F32", (1,), bytes(4))})})
+    repo.git("checkout", "-q", "main")
+    repo.commit({"sub/m.safetensors": TWO})
+    assert repo.run("merge", "theirs").returncode == 1
+    for words, folder in ((("--base",), repo.top), (("--relative", "--ours"), repo.top / "sub")):
+        text = repo.git("diff", *words, cwd=folder)
+        ours, _, theirs = text.partition("base -> theirs:")
+        assert "base -> ours:" in ours and CHANGED in ours, text
+        assert "- a.bias" in theirs.partition("diff --git")[0], text
+
+
+def test_a_shard_index_says_what_is_not_compared(repo: Repo) -> None:
+    for number, name in ((1, "old"), (2, "new")):
+        (repo.top / name).write_text(json.dumps({"weight_map": {f"t{number}": "model-00001-of-00001.safetensors"}}))
+    path = "m/model.safetensors.index.json"
+    done = diffai("git-driver", path, "old", "1" * 40, "100644", "new", "2" * 40, "100644", cwd=repo.top)
+    assert "NOT COMPARED" in done.stdout and f"diffai A..B -- {path}" in done.stdout

@@ -13,8 +13,8 @@ from diffai.errors import SourceError
 from diffai.model import Absent, DvcPointer, FetchCommand, LfsPointer, NotPulled, Unreadable
 from diffai.repository.blobs import GitBlob
 from diffai.snapshots import resolve
-from diffai.snapshots.resolve import WorkFile, open_file, open_path, open_source, resolve_at
-from diffai.snapshots.revision import open_blob, split_word
+from diffai.snapshots.files import WorkFile, open_file, open_path
+from diffai.snapshots.resolve import open_blob, open_source, resolve_at, split_word
 from diffai.sources.directory import Directory, UnresolvedError
 from diffai.stores.store import StoredObject, command_line
 

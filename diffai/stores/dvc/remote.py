@@ -50,6 +50,7 @@ class RemoteObject:
 
     path = ""
     random_access = True
+    requests = True
 
     def __init__(self, read_range: Callable[[int, int], bytes], size: int, label: str, md5: str) -> None:
         self.label = label
