@@ -167,9 +167,10 @@ def _meant_instead(words: tuple[str, ...]) -> str:
     """What to type in place of words that name nothing; looked for only then."""
     if all(os.path.lexists(word) or ":" in word for word in words):
         return ""
+    from diffai.cli.main import COMMANDS
     from diffai.cli.misread import meant_instead
 
-    return meant_instead(words)
+    return meant_instead(words, COMMANDS)
 
 
 def _revisions_and_paths(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import click
 
-from diffai.cli.main import COMMANDS
 from diffai.errors import SourceError
 from diffai.repository.runner import Repository
 
 
-def meant_instead(words: Sequence[str]) -> str:
-    """A sentence about words of ``diffai OLD NEW`` that are no files, with what to type; "" where there is none."""
+def meant_instead(words: Sequence[str], commands: Iterable[str]) -> str:
+    """A sentence about words of ``diffai OLD NEW`` that are no files, with what to type; "" where there is none.
+
+    ``commands``: the names of all commands, one of which may be meant.
+    """
     lacking = [word for word in words if not _is_input(word)]
     if not lacking:
         return ""
@@ -23,7 +25,7 @@ def meant_instead(words: Sequence[str]) -> str:
     revisions = [word for word in lacking if _is_revision(word, repository)]
     if revisions:
         return _revisions_say(words, revisions, repository)
-    near = get_close_matches(words[0], COMMANDS, 1, 0.7) if words[0] in lacking else []
+    near = get_close_matches(words[0], commands, 1, 0.7) if words[0] in lacking else []
     if near:
         rest = "".join(f" {shlex.quote(word)}" for word in words[1:])
         return f"no command and no file is called {words[0]}; did you mean: diffai {near[0]}{rest}"
