@@ -50,6 +50,8 @@ def model_lines(diff: ModelDiff) -> list[str]:
     """Summary, tensors and notes of one model, without a title."""
     states = [(which, side) for which, side in (("old", diff.old), ("new", diff.new))
               if side.state is not None and not isinstance(side.state, Absent)]  # fmt: skip
+    if states and diff.equal:
+        return ["No differences found (the same bytes, though not readable).", ""]
     if states:
         return [*(f"- **{which} side not compared:** {plain(_reason(side))}" for which, side in states), ""]
     lines = [f"- **Unsafe ({which}):** {plain(problem.message)} ({problem.code})"

@@ -101,3 +101,11 @@ def test_shares_of_the_squared_update() -> None:
     new = {"a": np.array([3, 0], "f4"), "b": np.array([0, 4], "f4"), "c": np.zeros(2, "f4")}
     found = shares(api.compare(old, new))
     assert [(change.name, share) for change, share in found] == [("b", pytest.approx(0.64)), ("a", pytest.approx(0.36))]
+
+
+def test_a_tensor_of_several_blocks_that_is_equal_in_part() -> None:
+    old = {"w": np.full(1_300_000, 2, "f4"), "equal": np.full(1_200_000, 1, "f4")}
+    moved = old["w"].copy()
+    moved[1_100_000:] += 1
+    size = size_between(old, old | {"w": moved})
+    assert size.relative_l2 == pytest.approx(np.sqrt(200_000 / (4 * 1_300_000 + 1_200_000)), rel=1e-6)
