@@ -29,8 +29,7 @@ if TYPE_CHECKING:
         render_text,
         report,
     )
-
-__version__ = "0.1.0"
+    from diffai.version import __version__
 
 __all__ = [
     "CompareOptions",
@@ -50,6 +49,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from diffai import version
+
+        return version.__version__
     if name in __all__:
         from diffai import api
 

@@ -168,7 +168,7 @@ class Store:
     def _path(self, kind: Kind, key: tuple[str, ...]) -> str:
         import xxhash
 
-        from diffai import __version__
+        from diffai.version import __version__
 
         name = xxhash.xxh3_128_hexdigest(_text_of((kind, str(SCHEMA), __version__, *key)))
         return os.path.join(self.folder, kind, name[:2], name[2:])

@@ -79,7 +79,7 @@ def _words(ctx: click.Context) -> Words:
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from diffai import __version__
+        from diffai.version import __version__
 
         click.echo(f"diffai {__version__}")
         ctx.exit()
@@ -184,7 +184,7 @@ def _unexpected() -> int:
     import platform
     import traceback
 
-    from diffai import __version__
+    from diffai.version import __version__
 
     traceback.print_exc()
     print(

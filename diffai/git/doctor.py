@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-import diffai
 from diffai.errors import DiffaiError
 from diffai.frozen import frozen
 from diffai.git import attributes, edits
@@ -23,6 +22,7 @@ from diffai.git.lfs_state import LfsFile, LfsSetup, read_files, read_setup
 from diffai.git.scopes import Repository, find_repository
 from diffai.git.survey import ModelFile, survey
 from diffai.git.winners import Rule, find_sources
+from diffai.version import __version__
 
 Level = Literal["ok", "note", "todo"]
 
@@ -116,7 +116,7 @@ def diagnose(cwd: str | None = None) -> Diagnosis:
     files = survey(repository) if repository else ()
     lfs_files = read_files(files, repository) if repository else {}
     setup = read_setup(base)
-    versions = [f"diffai {diffai.__version__}", f"git {git}", setup.program, f"Python {platform.python_version()}"]
+    versions = [f"diffai {__version__}", f"git {git}", setup.program, f"Python {platform.python_version()}"]
     groups = _groups(files, registered=any(setting.key == "command" for setting in settings))
     return Diagnosis(
         tuple(version for version in versions if version),
