@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel
 from diffai.models.inputs import Input
-from diffai.models.pairs import ModelPair, Pairs, pairs
-from diffai.models.reference import File, open_ref
-from diffai.models.rule import ModelRule
 from diffai.snapshots.files import sentence
-from diffai.snapshots.snapshot import folder_snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what pairs two trees is not loaded for a driver's two files, nor what compares for none
+    from diffai.comparison.models import Progress
+    from diffai.models.pairs import ModelPair, Pairs
+    from diffai.models.reference import File
+
+    Others = list[tuple[File | None, File | None]]
 
 
 def compare_directories(
@@ -34,6 +37,10 @@ def compare_directories(
         SourceError: one of the directories cannot be listed. Anything below is reported in place.
 
     """
+    from diffai.models.pairs import pairs
+    from diffai.models.rule import ModelRule
+    from diffai.snapshots.snapshot import folder_snapshot
+
     left, right = folder_snapshot(old), folder_snapshot(new)
     found = pairs(left, right, ModelRule(include, exclude), moves=False)
     files, others = compare_pairs(found, options, limits, progress)
@@ -46,14 +53,12 @@ def compare_directories(
     return DirectoryDiff(old, new, tuple(files), tuple(left_out), _other_files(old, new, others))
 
 
-Others = list[tuple[File | None, File | None]]
-
-
 def compare_pairs(
     found: Pairs, options: CompareOptions, limits: Limits, progress: Progress | None = None
 ) -> tuple[list[FileChange], Others]:
     """The change of each model that may differ, and the files that are no models after all."""
     files, others = [], list(found.others)
+    found.announce()
     for pair in found.changed:
         file = compare_pair(pair, options, limits, progress)
         if file is not None:
@@ -67,6 +72,8 @@ def compare_pair(
     pair: ModelPair, options: CompareOptions, limits: Limits, progress: Progress | None = None
 ) -> FileChange | None:
     """The change of one model; None when it is a model on neither side (text named ``.pt``)."""
+    from diffai.models.reference import open_ref
+
     sides = open_ref(pair.old, limits), open_ref(pair.new, limits)
     try:
         if all(isinstance(side.state, (Absent, NotAModel)) for side in sides):
@@ -82,6 +89,8 @@ def compare_files(
     name: str, old: Input, new: Input, options: CompareOptions, progress: Progress | None = None
 ) -> FileChange:
     """The change of one path out of its two opened sides."""
+    from diffai.comparison.models import compare_models
+
     try:
         diff = compare_models(old, new, options, progress)
     except SourceError as error:

@@ -9,14 +9,12 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
 from diffai.comparison.directories import compare_files
-from diffai.comparison.models import Input
-from diffai.comparison.names import natural_key
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace, slotted
-from diffai.model import Absent, NotAModel, State, Unreadable
-from diffai.models.inputs import as_input, unreadable
+from diffai.model import Absent, NotAModel, State, Unreadable, natural_key
+from diffai.models.inputs import Input, as_input, unreadable
 from diffai.models.names import is_model_name, is_shard, model_key
 from diffai.sources.directory import Directory
 from diffai.stores.dvc.items import (

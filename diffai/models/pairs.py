@@ -15,6 +15,7 @@ from diffai.models.moves import joined
 from diffai.models.names import is_model_name, model_key
 from diffai.models.reference import File, ModelRef, group
 from diffai.models.rule import EVERY, ModelRule, attributed
+from diffai.repository.objects import reader_of
 from diffai.repository.trees import Changed
 from diffai.snapshots.outputs import Outputs
 from diffai.snapshots.snapshot import Snapshot
@@ -82,6 +83,14 @@ class Pairs:
     others: list[tuple[File | None, File | None]]
     excluded: int
     problems: list[tuple[str, str]]
+
+    def announce(self) -> None:
+        """Say to the object reader which blobs will be read, in the order in which the pairs are opened."""
+        sides = [side for pair in self.changed for side in (pair.old, pair.new) if side is not None]
+        if sides and sides[-1].snapshot.tree.repository is not None:
+            files = [file for side in sides for file in side.files]
+            oids = [f.entry.oid for f in files if f.entry is not None and f.entry.is_file and f.entry.oid]
+            reader_of(sides[-1].snapshot.repository).announce(oids)
 
 
 @slotted
