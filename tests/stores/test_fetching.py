@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -83,6 +84,29 @@ def test_fetch_of_a_comparison_brings_both_sides_and_nothing_else(lfs: Repo) -> 
     assert done.returncode == 0 and "3 model files: 3 changed" in done.stdout, done.stdout + done.stderr
 
 
+def test_one_hint_brings_all_shards_of_a_model(repo: Repo, tmp_path: Path) -> None:
+    if why := why_not("lfs"):
+        pytest.skip(why)
+    repo.lfs_track("*.safetensors")
+    names = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    index = json.dumps({"metadata": {}, "weight_map": {f"w{n}": name for n, name in enumerate(names)}})
+    for value in (1.0, 2.0):
+        shards = {name: save({f"w{n}": np.full(4, value + n, "f4")}) for n, name in enumerate(names)}
+        repo.commit({**shards, "model.safetensors.index.json": index})
+    bare = Repo.init(tmp_path / "server.git", "--bare")
+    repo.git("remote", "add", "origin", f"file://{bare.top}")
+    repo.git("push", "-q", "origin", "main")
+    clone = bare.clone_without_lfs_objects(tmp_path / "clone")
+    words = tuple(f"{rev}:model.safetensors.index.json" for rev in ("HEAD~1", "HEAD"))
+    said = diffai(*words, cwd=clone.top).stdout
+    assert said.count("bring it with") == 2 and "3 shards of HEAD~1:model.safetensors.index.json" in said
+    follow(hint(said), clone.top)
+    assert lfs_objects(clone) == 3
+    done = diffai("--fetch", *words, cwd=clone.top)
+    assert done.returncode == 0 and "~ w0: mean=1.0000->2.0000" in done.stdout, done.stdout + done.stderr
+    assert lfs_objects(clone) == 6
+
+
 def test_no_hint_without_a_remote(repo: Repo) -> None:
     if why := why_not("lfs"):
         pytest.skip(why)
@@ -159,6 +183,9 @@ def test_fetch_of_dvc_between_revisions(repo: Repo, tmp_path: Path) -> None:
     shutil.rmtree(repo.top / "ckpt")
     done = diffai("--fetch", "HEAD~1", "HEAD", "--", "ckpt", cwd=repo.top)
     assert done.returncode == 0 and "m.safetensors\n  Model Changes" in done.stdout, done.stdout + done.stderr
+    shutil.rmtree(repo.top / ".dvc/cache")
+    done = diffai("--fetch", "HEAD~1..HEAD", cwd=repo.top)
+    assert done.returncode == 0 and "ckpt/m.safetensors\n  Model Changes" in done.stdout, done.stdout + done.stderr
 
 
 # ---------------------------------------------------------------- as data
