@@ -19,6 +19,7 @@ from diffai.git.call import ask, demand
 from diffai.git.command import find_program, is_ours, program_of
 from diffai.git.leftovers import leftovers
 from diffai.git.lfs_state import LfsFile, LfsSetup, read_files, read_setup
+from diffai.git.not_applied import not_applied
 from diffai.git.scopes import Repository, find_repository
 from diffai.git.survey import ModelFile, survey
 from diffai.git.winners import Rule, find_sources
@@ -263,6 +264,8 @@ def _surroundings(settings: Sequence[Setting], cwd: str) -> Iterable[Finding]:
         yield Finding("note", "LESS is set without R: less shows colours as codes", 'export LESS="$LESS -R"')
     if os.environ.get("GIT_LFS_SKIP_SMUDGE", "").lower() in ("1", "true", "yes", "on", "t"):
         yield Finding("note", "GIT_LFS_SKIP_SMUDGE is set: harmless, diffai follows pointers by itself")
+    for todo, text, command in not_applied(cwd):
+        yield Finding("todo" if todo else "note", text, command)
     yield from _other_packages()
 
 

@@ -449,3 +449,15 @@ def test_a_repository_that_git_refuses(repo: Repo) -> None:
     repo.config("core.repositoryformatversion", "99")
     with pytest.raises(GitError, match="version"):
         doctor(repo)
+
+
+def test_what_git_does_not_follow_of_a_committed_configuration_is_named(repo: Repo) -> None:
+    repo.commit({"m.safetensors": SAFETENSORS, ".diffai.toml": "[compare]\nepsilon = 0.5\n"})
+    install(cwd=str(repo.top))
+    (note,) = [finding for finding in doctor(repo).surroundings if "epsilon" in finding.text]
+    assert note.level == "note" and note.text.startswith("compare.epsilon = 0.5 (.diffai.toml:2) came with the repository")
+    repo.config("diffai.trustRepository", "true")
+    assert not [finding for finding in doctor(repo).surroundings if "epsilon" in finding.text]
+    repo.write({".diffai.toml": "[compare]\nepsilom = 0.5\n"})
+    (todo,) = [finding for finding in doctor(repo).surroundings if "epsilom" in finding.text]
+    assert todo.level == "todo" and ".diffai.toml:2" in todo.text
