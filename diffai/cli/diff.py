@@ -124,6 +124,7 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         update_size=given["verbose"] or sizes,
         threads=settings.threads,
         max_bytes=settings.max_bytes,
+        cache_size=settings.cache_size,
     )
 
 

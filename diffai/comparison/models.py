@@ -68,6 +68,14 @@ def compare_models(
     ):
         # Nothing can be said of the tensors: no invented "removed".
         return ModelDiff(*sides, options, same_bytes=_same_bytes(old, new))
+    place = None
+    if options.cache_size and values is None:
+        from diffai.comparison.remembered import remembered
+
+        place = remembered(old, new, options)
+    known = place.get() if place is not None else None
+    if known is not None:
+        return replace(known, old=sides[0], new=sides[1], options=options)
     work = _Comparison(old, new, options, progress, values)
     tensors = work.run(left_specs, right_specs)
     facets = compare_facets(old.checkpoint or Checkpoint(), new.checkpoint or Checkpoint(), tensors, selection.keys)
@@ -76,11 +84,14 @@ def compare_models(
             side.checkpoint.verify_unchanged()
     totals = count(tensors)
     left_out = (*selection.left_out(), *work.left_out, *facets.left_out, *within_tolerance(options, totals))
-    return ModelDiff(
+    diff = ModelDiff(
         *sides, options, tensors, facets.metadata, facets.training, left_out, totals, facets.classes,
         facets.graph, facets.facts, facets.parts, facets.not_expressible,
         True if old.identity and old.identity == new.identity else None, selection.nearest(left_specs, right_specs),
     )  # fmt: skip
+    if place is not None:
+        place.put(diff)
+    return diff
 
 
 def _same_bytes(old: Input, new: Input) -> bool | None:

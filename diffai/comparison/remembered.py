@@ -6,14 +6,19 @@ version, by way of the store). Labels and paths are no part of it; the caller pu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from diffai.cache.store import Store
 from diffai.frozen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.cache.store import Store
     from diffai.comparison.result import CompareOptions, ModelDiff
+    from diffai.models.inputs import Input
+
+_WORTH_IT = 8 << 20
+"""Bytes of both sides below which comparing again costs next to nothing."""
 
 
 class RememberedComparison:
@@ -29,7 +34,7 @@ class RememberedComparison:
         self._store = store
         self._key: tuple[str, ...] = ()
         if store.limit and all(contents):
-            self._key = ("diff", *contents, repr(replace(options, threads=0)))
+            self._key = ("diff", *contents, repr(replace(options, threads=0, cache_size=0)))
 
     def get(self) -> ModelDiff | None:
         """The comparison, as it was computed before, its sides without identity; None where it was not."""
@@ -56,3 +61,23 @@ class RememberedComparison:
 
         old, new = (replace(side, identity="") for side in (diff.old, diff.new))
         self._store.put("pair", *self._key, value=encode(replace(diff, old=old, new=new)))
+
+
+def remembered(old: Input, new: Input, options: CompareOptions) -> RememberedComparison | None:
+    """The place of two opened sides; None where reading them again costs little, or nothing names their content."""
+    if not options.cache_size or options.shape_only or old.size + new.size < _WORTH_IT:
+        return None
+    names = [_content(side) for side in (old, new)]
+    if not all(names):
+        return None
+    from diffai.cache.places import open_store
+
+    return RememberedComparison(open_store(limit=options.cache_size), names, options)
+
+
+def _content(side: Input) -> str:
+    """A name that only this content has, with the suffix that decides where content says nothing."""
+    if side.checkpoint is None or side.checkpoint.identity is not None:  # nothing, or several files
+        return ""
+    named = side.identity.startswith(("git:", "sha256:"))
+    return f"{side.identity} {os.path.splitext(side.label)[1].lower()}" if named else ""

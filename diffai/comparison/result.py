@@ -43,6 +43,8 @@ class CompareOptions:
             identical ones.
         threads: 0 = as many as help.
         max_bytes: above this many bytes of values on both sides together nothing is read; 0 = no limit.
+        cache_size: bytes that the repository's cache may hold, where large models that git or git-LFS names by their
+            content are remembered as compared; 0 = not looked at.
 
     """
 
@@ -62,6 +64,7 @@ class CompareOptions:
     threads: int = 0
     max_bytes: int = 0
     update_size: bool = False
+    cache_size: int = 0
 
     def committed_origin(self, name: str) -> str:
         """File and line where a clone set an option; "" where it did not."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diffai.config.quick_git import Question
     from diffai.model import Checkpoint
 
-SCHEMA = 1
+SCHEMA = 3
 """Raised when a call prints something else for the same input, within one version of the program."""
 
 _LARGEST_POINTER = 32 * 1024
@@ -113,7 +113,7 @@ class RememberedCall:
 
 def is_one_file(checkpoint: Checkpoint) -> bool:
     """Whether all of a model is in the file that git handed over; what lies beside it is named by nothing."""
-    return not any(spec.file for spec in checkpoint.tensors.values())
+    return checkpoint.identity is None and not any(spec.file for spec in checkpoint.tensors.values())
 
 
 def _size_of(file: str) -> int:

@@ -176,5 +176,5 @@ class Comparisons:
             return ()
         size = str(need.new.size if need.new is not None else -1)
         names = repr((need.names_before, need.names_first)) if level == "values" else ""
-        contents = (version.content if version is not None else "-" for version in involved)
+        contents = (" ".join(version.named_content) if version is not None else "-" for version in involved)
         return ("log", level, self._options.tensor, size, names, *contents)

@@ -38,7 +38,7 @@ def digest_version(versions: Versions, version: Version, store: Store, *, thread
         return Digested(None, {}, side.state)
     assert isinstance(side.checkpoint, RecordedCheckpoint)
     specs = list(side.checkpoint.tensors.values())
-    kept = store.get("side", "digests", version.content) if version.content else None
+    kept = store.get("side", "digests", *version.named_content) if version.content else None
     if kept is not None:
         try:
             return Digested(side.checkpoint, _by_name(specs, decode_summaries(kept)))
@@ -54,7 +54,7 @@ def digest_version(versions: Versions, version: Version, store: Store, *, thread
     except SourceError as error:
         return Digested(None, {}, Unreadable(str(error)))
     if version.content:
-        store.put("side", "digests", version.content, value=encode_summaries(found))
+        store.put("side", "digests", *version.named_content, value=encode_summaries(found))
     return Digested(side.checkpoint, _by_name(specs, found))
 
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
-from diffai.models.names import find_models, model_key
+from diffai.models.names import find_models, is_model_name, model_key, single_model
 from diffai.repository.runner import Repository
 from diffai.repository.trees import CommitTree
 
-MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".npz", ".onnx", ".gguf", ".h5", ".keras")
 _SHARDED = (".safetensors", ".bin", ".pt", ".pth")
 _INDEXED = (".safetensors", ".bin")
 _FIVE = "[0-9]" * 5
@@ -78,7 +77,7 @@ def _literal(text: str) -> str:
 
 
 def model_path(repository: Repository, word: str, chosen: Range) -> ModelPath:
-    """The model that a path of the command line means: a file, a shard, an index, a ``.dvc`` file, a folder of shards.
+    """The model that a path of the command line means: a file, a shard, an index, a ``.dvc`` file, a folder of one.
 
     The path is relative to the working directory and need not exist any more.
 
@@ -93,9 +92,13 @@ def model_path(repository: Repository, word: str, chosen: Range) -> ModelPath:
     if path and (entry is None or not entry.is_directory):
         return ModelPath(model_key(path))
     assert listing is not None or not path
-    models = find_models(tuple(listing.children(path))) if listing is not None else ()
+    names = tuple(listing.children(path)) if listing is not None else ()
+    models = find_models(names)
+    single = single_model(dict.fromkeys(name.removesuffix(".dvc") for name in names))
+    if single:
+        return ModelPath(posixpath.join(path, single))
     if len(models) != 1:
-        what = "holds no sharded model" if not models else f"holds several: {', '.join(m.title for m in models)}"
+        what = f"holds several: {', '.join(m.title for m in models)}" if models else "holds no model, or several"
         raise SourceError(f"{word}: is a folder that {what}; name one model file, or use --all-models")
     name = models[0].index or models[0].shards[0]
     return ModelPath(model_key(posixpath.join(path, name)))
@@ -132,7 +135,7 @@ def all_models(repository: Repository, chosen: Range) -> list[ModelPath]:
         output = repository.ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", tip)
         for path in output.decode("utf-8", "surrogateescape").split("\0"):
             key = model_key(path.removesuffix(".dvc"))
-            if key.endswith(MODEL_SUFFIXES):
+            if is_model_name(key):
                 found[key] = None
     return [ModelPath(path) for path in sorted(found)]
 

@@ -11,11 +11,11 @@ import posixpath
 from collections.abc import Iterable, Mapping
 
 from diffai.frozen import frozen
-from diffai.history.model_path import MODEL_SUFFIXES, ModelPath
+from diffai.history.model_path import ModelPath
 from diffai.history.version import Step, Version
 from diffai.history.versions import Versions
 from diffai.model import TensorSpec
-from diffai.models.names import model_key
+from diffai.models.names import is_model_name, model_key
 from diffai.repository.runner import GitError, Repository
 
 _ALIKE = 0.5  # as git: from half of it on, a file is taken for the same
@@ -63,7 +63,7 @@ def _candidates(
     taken = set(added.values())  # went elsewhere, byte for byte
     paths = dict.fromkeys(_model_of(path) for path, oid in deleted.items() if oid not in taken)
     paths.pop(step.new.model.path, None)
-    names = [path for path in paths if path.lower().endswith(MODEL_SUFFIXES)][:_MOST_CANDIDATES]
+    names = [path for path in paths if is_model_name(path.lower())][:_MOST_CANDIDATES]
     before = [(name, versions.at(ModelPath(name), [f"{step.logged.commit.hash}^1"])[0]) for name in names]
     return {name: version for name, version in before if version is not None}
 

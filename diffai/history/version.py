@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Literal
 
 from diffai.frozen import frozen
@@ -46,6 +47,14 @@ class Version:
     def key(self) -> str:
         """Equal for equal bytes, as far as that is known without reading."""
         return self.content or self.commit
+
+    @property
+    def named_content(self) -> tuple[str, ...]:
+        """What is known of it is remembered by this: content, and the suffix that decides where content says nothing.
+
+        Empty where the content is not known.
+        """
+        return (self.content, posixpath.splitext(self.path)[1].lower()) if self.content else ()
 
     @property
     def label(self) -> str:

@@ -321,7 +321,7 @@ class Versions:
             self._dvc.close()
 
     def _key(self, version: Version) -> tuple[str, ...]:
-        return (version.content,) if version.content else ()
+        return version.named_content
 
     def _opened(self, version: Version, *, keep: bool) -> Input:
         label = version.label

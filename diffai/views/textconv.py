@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     V = TypeVar("V")
 
-SCHEMA = 2
-"""Raised when the text changes for the same input, so that a cache of it can be keyed."""
+_LONGEST = 1000
+"""Characters of a key or a value that are printed whole."""
+_SHOWN = 200
 
 
 def render_header(checkpoint: Checkpoint, size: int, digest: str) -> list[str]:
@@ -38,11 +39,22 @@ def render_header(checkpoint: Checkpoint, size: int, digest: str) -> list[str]:
 def render_values(checkpoint: Checkpoint) -> list[str]:
     """One line a class, a fact of the graph, a metadata key and a training-state value."""
     return [
-        *(f"class {escape(key, longest=0)} = {escape(name, longest=0)}" for key, name in _ordered(checkpoint.classes)),
-        *(f"{escape(key, longest=0)} = {escape(value, longest=0)}" for key, value in _ordered(checkpoint.graph)),
-        *(f"__metadata__.{escape(key, longest=0)} = {_scalar(value)}" for key, value in _ordered(checkpoint.metadata)),
-        *(f"{escape(key, longest=0)} = {_scalar(value)}" for key, value in _ordered(checkpoint.training)),
+        *(f"class {_text(key)} = {_text(name)}" for key, name in _ordered(checkpoint.classes)),
+        *(f"{_text(key)} = {_text(value)}" for key, value in _ordered(checkpoint.graph)),
+        *(f"__metadata__.{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.metadata)),
+        *(f"{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.training)),
+        *(f"requires_grad {_text(name)}" for name in sorted(checkpoint.requires_grad, key=natural_key)),
     ]
+
+
+def _text(text: str, quote: str = "") -> str:
+    """A key or a value; of a long one the beginning, with its length and digest, so that any change of it is seen."""
+    if len(text) <= _LONGEST:
+        return f"{quote}{escape(text, longest=0)}{quote}"
+    import xxhash
+
+    digest = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+    return f"{quote}{escape(text[:_SHOWN], longest=0)}…{quote} ({len(text):,} characters, xxh3:{digest})"
 
 
 def render_tensors(specs: Sequence[TensorSpec], summaries: Sequence[TensorSummary]) -> list[str]:
@@ -86,7 +98,7 @@ def _number(value: float | int | None) -> str:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return f'"{escape(value, longest=0)}"'
+        return _text(value, '"')
     return scalar(value)  # type: ignore[arg-type]
 
 

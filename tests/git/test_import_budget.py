@@ -107,7 +107,7 @@ def test_a_pointer_to_no_model_needs_neither_pyyaml_nor_numpy(files: Repo, pulle
     unneeded = HEAVY | NUMPYS | {"json", "zlib", "xxhash"}
     if not pulled:  # git is asked whether it keeps the file, by way of subprocess
         unneeded -= {"subprocess", "threading"}
-    assert modules.isdisjoint(unneeded)
+    assert modules.isdisjoint(unneeded), modules & unneeded
     assert own(modules) <= 54
 
 

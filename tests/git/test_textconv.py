@@ -8,11 +8,13 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors_writer as writer
 import xxhash
 from gitrepo import Repo, lfs_pointer
 from program import diffai
+from safetensors.numpy import save
 
 ONE, TWO = writer.simple(1), writer.simple(2)
 LINE = re.compile(
@@ -87,6 +89,20 @@ def test_names_of_any_length_and_kind_stay_one_line(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in lines)
     assert lines[1].startswith("n" * 10_000 + "  BOOL  [1]  ")
     assert lines[2].startswith("x\\n\\x1b[2J  F32  [0]  mean=n/a")
+
+
+def test_a_long_value_is_cut_with_its_length_and_digest(tmp_path: Path) -> None:
+    texts = []
+    for last in "ab":
+        file = tmp_path / "m.safetensors"
+        metadata = {"long": "x" * 300_000 + last, "k" * 3_000: "v"}
+        file.write_bytes(save({"w": np.zeros(2, "f4")}, metadata))
+        texts.append(convert(file))
+    assert all(len(text) < 2_000 for text in texts)
+    lines = [text.splitlines()[1:3] for text in texts]
+    assert any('xxx…" (300,001 characters, xxh3:' in line for line in lines[0])
+    assert any("kkk… (3,000 characters, xxh3:" in line for line in lines[0])
+    assert len(set(lines[0]) - set(lines[1])) == 1, "another last character is seen"
 
 
 @pytest.mark.parametrize(

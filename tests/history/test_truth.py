@@ -158,3 +158,37 @@ def test_blame_and_digests_follow_the_renames_that_a_comparison_finds_in_the_val
     found = {tensor["name"]: tensor for tensor in report["tensors"]}
     assert found["totally.different"]["introduced"]["commit"] == commits[0]
     assert found["totally.different"]["values"]["commit"] == commits[1]
+
+
+def test_a_folder_that_holds_one_unsharded_model_is_that_model(repo: Repo) -> None:
+    w = random(64)
+    for number in (1, 2):
+        repo.commit({"hub/model.safetensors": save({"w": (w * number).astype("f4")}), "hub/config.json": "{}"}, f"v{number}")
+    text = diffai(repo.top, "log", "--", "hub")
+    assert "update size 1" in text and "added: safetensors" in text
+    assert "w " in diffai(repo.top, "blame", "--", "hub")
+    repo.commit({"hub/other.safetensors": save({"w": w})}, "another")
+    assert "update size 1" in diffai(repo.top, "log", "--", "hub")  # the name that libraries give takes precedence
+    repo.git("mv", "hub/model.safetensors", "hub/mine.safetensors")
+    repo.git("commit", "-q", "-m", "renamed")
+    diffai(repo.top, "log", "--", "hub", code=2)  # two, and none takes precedence
+
+
+def test_a_large_pair_of_revisions_is_compared_once(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = random(1_300_000)
+    for number in (1, 2):
+        commit(repo, {"w": (w * number).astype("f4")}, f"v{number}", day=number)
+    words = ("HEAD~1", "HEAD", "--format", "json", "--", "model.safetensors")
+    first = json.loads(diffai(repo.top, *words))
+    monkeypatch.setattr("diffai.tensors.engine.compare_pairs", None)  # nothing is computed again
+    again = diffai(repo.top, *words)
+    assert json.loads(again) == first
+
+
+def test_the_cache_of_comparisons_can_be_switched_off(repo: Repo) -> None:
+    w = random(1_300_000)
+    for number in (1, 2):
+        commit(repo, {"w": (w * number).astype("f4")}, f"v{number}", day=number)
+    repo.git("config", "diffai.cacheSize", "0")
+    diffai(repo.top, "HEAD~1", "HEAD", "--", "model.safetensors")
+    assert not (repo.top / ".git" / "diffai").exists()
