@@ -60,7 +60,6 @@ class Watched:
             watched.copies.append(label)
             return copy(stream, size, limit, label)
 
-        monkeypatch.setattr(objects, "SMALL", -1)  # so that small ones stream as well
         monkeypatch.setattr(objects.ObjectReader, "take", taken)
         monkeypatch.setattr(git_source, "BlobStream", Stream)
         monkeypatch.setattr(git_source, "spool_stream", copied)
