@@ -23,6 +23,7 @@ from history import history
 from measure import DIFFAI, MeasurementError, Row, parse_size
 from memory import memory
 from startup import git_diff, many_tensors, start
+from trees import trees
 from values import full_values, identical, one_of_many
 
 Promise = Callable[[str, int, int, bool], Iterator[Row]]
@@ -37,6 +38,7 @@ PROMISES: dict[str, Promise] = {
     "one_of_many": one_of_many,
     "memory": memory,
     "history": history,
+    "trees": trees,
 }
 
 

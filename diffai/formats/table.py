@@ -78,7 +78,6 @@ NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".tflite",), "TensorFlow Lite"),
     ((".msgpack",), "Flax (msgpack)"),
     ((".joblib",), "joblib"),
-    ((".pkl", ".pickle"), "a Python pickle"),
     ((".mat",), "MATLAB"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
     ((".pdparams",), "PaddlePaddle"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from diffai.errors import FormatError, UnsupportedFormatError, UsageError
 from diffai.formats import foreign, registry
 from diffai.formats.base import Limits
 from diffai.formats.registry import NotAModelError
-from diffai.formats.table import FORMATS, Row, may_be_named_so, named_like_a_model
+from diffai.formats.table import FORMATS, NOT_READ, Row, may_be_named_so, model_globs, named_like_a_model
 from diffai.snapshots.resolve import open_source
 from diffai.sources.local import MemoryBytes
 
@@ -175,6 +176,22 @@ def test_every_row_is_a_format(row: Row) -> None:
         name = glob.replace("*", "x")
         assert named_like_a_model(f"some/folder/{name.upper()}") is not row.arrays
         assert may_be_named_so(name) is not row.arrays
+
+
+def test_lists_that_cannot_be_derived_know_every_row() -> None:
+    """The hooks' file pattern, what install registers, and the suffixes of pickles without a magic number."""
+    from diffai.formats.torch.recognition import _PICKLE_SUFFIXES
+    from diffai.git.attributes import DEFAULT_GLOBS
+
+    names = [glob.replace("*", "x") for glob in model_globs()]
+    names += [f"x{suffix}" for suffixes, _ in NOT_READ for suffix in suffixes]
+    hooks = (Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    pattern = re.compile(next(line.partition("'")[2].rpartition("'")[0] for line in hooks.splitlines() if "files:" in line))
+    for name in [*names, "m.safetensors.dvc", "sub/dvc.lock"]:
+        assert pattern.search(f"folder/{name}"), name
+    assert set(model_globs()) <= set(DEFAULT_GLOBS)
+    torch = next(row for row in FORMATS if row.name == "torch")
+    assert set(torch.suffixes) <= set(_PICKLE_SUFFIXES)
 
 
 def test_arrays_are_data_and_no_models() -> None:
