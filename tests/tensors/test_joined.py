@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffai.model import PairFigures
+from diffai.model import NonFinite, PairFigures
 from diffai.tensors.delta import Difference, Rule, compare_values
 from diffai.tensors.dtypes import decode64
 from diffai.tensors.joined import IDENTICAL, finish_joined
-from diffai.tensors.statistics import Segments, Side
+from diffai.tensors.statistics import Moments, Segments, Side
 
 COUNTS = [1, 7, 1, 64, 3, 200, 12]
 
@@ -38,6 +38,12 @@ def blocks(kind: str, dtype: str) -> tuple[Side, Side]:
     return Side(decode64(dtype, raws[0], total), segments), Side(decode64(dtype, raws[1], total), segments)
 
 
+def counted(*sides: Moments) -> tuple[NonFinite, ...] | None:
+    """Counts of both sides; None where there are none."""
+    counts = tuple(NonFinite(side.nans, side.positive_infs, side.negative_infs) for side in sides)
+    return None if counts == (NonFinite(), NonFinite()) else counts
+
+
 @pytest.mark.parametrize("kind", ["plain", "huge", "tiny", "odd"])
 @pytest.mark.parametrize("dtype", ["F64", "F32", "I64"])
 @pytest.mark.parametrize("rule", [Rule(), Rule(1e-4, 1e-4), Rule(target="BF16")], ids=["exact", "tolerant", "cast"])
@@ -55,6 +61,7 @@ def test_they_are_bit_for_bit_those_of_single_pairs(kind: str, dtype: str, rule:
                 False, difference.delta(count), difference.cast() if rule.target else None,
                 before.statistics(dtype, count) if statistics else None,
                 after.statistics(dtype, count) if statistics else None,
+                nonfinite=counted(before, after),
             )
             for is_same, count, difference, before, after in rows
         ]  # fmt: skip
