@@ -264,8 +264,7 @@ def cast(dtype: str, old: list[Number], new: list[Number]) -> dict[str, Any]:
             continue
         if not is_finite(b):
             # A value within range that became infinite or NaN is another value, unless that is what it rounds to.
-            real = dtype not in COMPLEX and dtype not in INTEGER and not isinstance(a, complex)
-            within = real and abs(a) <= _largest(dtype)
+            within = dtype not in COMPLEX and dtype not in INTEGER and abs(a.real) <= _largest(dtype)
             overflow += not within or _rounded_any(dtype, a, b)
         elif dtype in COMPLEX or dtype == "BOOL":
             continue
