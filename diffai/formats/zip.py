@@ -49,6 +49,7 @@ _LONGEST_TAIL = 65535 + _END.size  # a comment can stand behind the end record; 
 _ALL_ONES = 0xFFFFFFFF
 _LEVEL_BITS = 0x0006  # how well it was compressed: a remark
 _HAS_DESCRIPTOR = 0x0008
+_FOLDER_BIT = 0x10  # of the attributes that MS-DOS gave a file
 STORED, DEFLATED = 0, 8
 
 
@@ -169,8 +170,8 @@ class Archive:
         for _ in range(count):
             if at + 46 > len(data) or data[at : at + 4] != b"PK\x01\x02":
                 raise self._error("zip directory is damaged", self._codes.directory, start + at)
-            (_, _, _, flags, method, _, _, crc, compressed, size, name_size, extra_size, comment_size, disk, _, _,
-             header) = unpack(data, at)  # fmt: skip
+            (_, _, _, flags, method, _, _, crc, compressed, size, name_size, extra_size, comment_size, disk, _,
+             attributes, header) = unpack(data, at)  # fmt: skip
             extra_at = at + 46 + name_size
             end = extra_at + extra_size + comment_size
             if end > len(data) or disk not in (0, 0xFFFF):
@@ -184,6 +185,8 @@ class Archive:
             if name in members or "\0" in name:
                 raise self._ambiguous(f"two members {name[:200]!r}" if name in members else
                                       f"a member's name with a NUL, {name[:200]!r}", start + at)  # fmt: skip
+            if compressed and (attributes & _FOLDER_BIT or name.endswith("/")):  # some readers give no bytes of it
+                raise self._ambiguous(f"a folder {name[:200]!r} with content", start + at)
             members[name] = Member(name, raw, (flags, method, crc, compressed, size, header))
             at = end
         if at != len(data):

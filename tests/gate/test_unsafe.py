@@ -23,6 +23,9 @@ def built(module: str, name: str) -> bytes:
         ("m.pkl", b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x02id\x85R."),
         ("m.pth.tar", EVIL),
         ("deep/m.PICKLE", EVIL),
+        ("new.pt", b"(S'id'\nios\nsystem\n."),
+        ("m.pkl", b"(S'id'\nios\nsystem\n."),
+        ("m.ckpt", b"\x80\x02]q\x00.cos\nsystem\n(S'id'\ntR."),
     ],
 )
 def test_a_pickle_in_any_clothes_is_judged(repo: Repo, name: str, content: bytes) -> None:

@@ -118,6 +118,7 @@ def ambiguous() -> Iterator[tuple[str, bytes]]:
     yield "other method in the header", patched("local", b"archive/data/0", 8, struct.pack("<H", 8))
     yield "other flags in the header", patched("local", b"archive/data/0", 6, struct.pack("<H", 0x800))
     yield "other checksum in the header", patched("local", b"archive/data/0", 14, b"\1\2\3\4")
+    yield "a folder with content", patched("directory", b"archive/data/0", 38, b"\x10\0\0\0")
     yield "another archive between the members", with_gap(model(TWO))
 
 

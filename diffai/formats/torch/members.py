@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from diffai.formats.torch.objects import Global, OpaqueKey, PickledSet, Stub
+from diffai.errors import FormatError
+from diffai.formats.torch.objects import Global, OpaqueKey, PickledSet, Storage, Stub, Tensor
 
 
 def extend(target: object, items: list[object]) -> None:
@@ -24,6 +25,22 @@ def set_items(target: object, items: list[object]) -> None:
     for position in range(0, len(items), 2):
         key = items[position]
         target[key if type(key) is str else hashable(key)] = items[position + 1]
+
+
+def set_state(target: Tensor, state: object, offset: int) -> None:
+    """BUILD of a tensor: attributes, or as torch before 0.4 wrote them, what ``Tensor.set_`` takes in its place.
+
+    Raises:
+        FormatError: a form of which torch would make other values than we do (PT10).
+
+    """
+    if type(state) is dict:
+        target.state = state
+        return
+    if type(state) is tuple and len(state) == 4 and isinstance(state[0], Storage):
+        target.storage, target.offset, target.shape, target.strides = state
+        return
+    raise FormatError("a tensor is given a state of a form that is not read", code="PT10", offset=offset)
 
 
 def hashable(key: object) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from diffai.errors import FormatError
-from diffai.formats.torch.members import extend, set_items
+from diffai.formats.torch.members import extend, set_items, set_state
 from diffai.formats.torch.objects import (
     Array,
     Global,
@@ -365,10 +365,11 @@ def _newobj_ex(m: Machine) -> None:
 def _build(m: Machine) -> None:
     state = m.stack.pop()
     target = m.stack[-1]
-    if type(target) is Stub or type(target) is Tensor:
+    if type(target) is Stub:
         target.state = state
-        if type(target) is Stub:
-            m.judge(target.of, "build")
+        m.judge(target.of, "build")
+    elif type(target) is Tensor:
+        set_state(target, state, m.where())
     elif type(target) is Global:
         m.walk(target)  # attributes of a class, function or module are set
     elif type(target) is Array or type(target) is NumpyDType:

@@ -1,0 +1,226 @@
+"""Long runs of hostile files through every reader: what was tried, refused, hung, crashed or read wrongly, by class.
+
+    python benchmarks/fuzz.py                       # a minute for each class
+    python benchmarks/fuzz.py --seconds 3600        # an hour for each
+    python benchmarks/fuzz.py --only torch --seed 7
+
+Classes: *mutated* files of each format in the table of formats (a new reader joins by its row: its samples are what the
+tests keep under ``tests/data``, and what ``--samples FOLDER`` adds), *torch* files that torch itself loads as well
+(differential), *safe* pickles that are loaded under an audit hook, and *bombs* under the clock. A file that was read
+wrongly, crashed or hung is kept in ``--keep FOLDER`` (default: fuzz-found). Needs torch, from the development extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "hostile")]
+
+import pickle_files  # noqa: E402
+from bombs import bombs  # noqa: E402
+from ceiling import cost_of  # noqa: E402
+from differential import verdict  # noqa: E402
+from loaders import Loader  # noqa: E402
+from mutations import files, mutated, records_mutated  # noqa: E402
+from torch_files import opened, zipped  # noqa: E402
+
+from diffai.errors import DiffaiError  # noqa: E402
+from diffai.formats import registry  # noqa: E402
+from diffai.formats.base import Limits  # noqa: E402
+from diffai.formats.table import FORMATS  # noqa: E402
+from diffai.sources.local import MemoryBytes  # noqa: E402
+
+HANG = 10  # seconds
+LIMITS = Limits(allow_torch=False)
+
+
+class HangError(BaseException):
+    """A file took longer than HANG."""
+
+
+class Run:
+    """Counts, and where what was found is kept."""
+
+    def __init__(self, seconds: float, keep: Path) -> None:
+        self.seconds = seconds
+        self._keep = keep
+        self.counts: dict[str, Counter[str]] = {}
+
+    def tries(self, kind: str, samples: Iterator[tuple[str, bytes]], judge: Callable[[str, bytes], str]) -> None:
+        """Judge samples until the time is over; ``judge`` gives a word: ``read``, ``refused``, ``wrong``."""
+        counts, until = self.counts.setdefault(kind, Counter()), time.monotonic() + self.seconds
+        for label, data in samples:
+            if time.monotonic() > until:
+                break
+            word = self._judged(label, data, judge)
+            counts["tried"] += 1
+            counts[word] += 1
+            if word in ("wrong", "hung", "crashed"):
+                self._keep.mkdir(exist_ok=True)
+                (self._keep / f"{kind.split()[0]}-{word}-{counts[word]}.bin").write_bytes(data)
+
+    @staticmethod
+    def _judged(label: str, data: bytes, judge: Callable[[str, bytes], str]) -> str:
+        signal.alarm(HANG)
+        try:
+            return judge(label, data)
+        except HangError:
+            return "hung"
+        except Exception:  # that is what is looked for
+            return "crashed"
+        finally:
+            signal.alarm(0)
+
+    def report(self) -> str:
+        """A table, one class a line."""
+        words = ("tried", "read", "refused", "wrong", "hung", "crashed")
+        lines = [f"{'class':24}" + "".join(f"{word:>10}" for word in words)]
+        for kind, counts in self.counts.items():
+            lines.append(f"{kind:24}" + "".join(f"{counts[word]:>10,}" for word in words))
+        return "\n".join(lines)
+
+
+def _samples(folders: list[Path]) -> dict[str, list[tuple[str, bytes]]]:
+    """Small files of the folders by the format that recognises them."""
+    found: dict[str, list[tuple[str, bytes]]] = {row.name: [] for row in FORMATS}
+    modules = {row.module: row.name for row in FORMATS}
+    for path in sorted(path for folder in folders for path in folder.rglob("*")):
+        if not path.is_file() or path.stat().st_size > 100_000:
+            continue
+        data = path.read_bytes()
+        try:
+            module = registry.recognise(MemoryBytes(data, label=path.name))
+        except DiffaiError:
+            continue
+        found[modules[module.__name__]].append((path.name, data))  # type: ignore[attr-defined]
+    return found
+
+
+def _mutations(samples: list[tuple[str, bytes]], seed: int) -> Iterator[tuple[str, bytes]]:
+    rng = random.Random(seed)
+    while samples:
+        name, data = rng.choice(samples)
+        yield name, (records_mutated if data[:2] == b"PK" and rng.random() < 0.5 else mutated)(data, rng)
+
+
+def _read(label: str, data: bytes) -> str:
+    """Check, open, and read every value."""
+    word = "read"
+    try:
+        registry.check(MemoryBytes(data, label=label), LIMITS)
+    except DiffaiError:
+        word = "refused"
+    try:
+        checkpoint = registry.open_checkpoint(MemoryBytes(data, label=label), LIMITS)
+    except DiffaiError:
+        return "refused"
+    try:
+        for spec in checkpoint.tensors.values():
+            if spec.nbytes < 1 << 26:
+                checkpoint.read_into(spec, 0, memoryview(bytearray(spec.nbytes)))
+    except DiffaiError:
+        return "refused"
+    finally:
+        checkpoint.close()
+    return word
+
+
+def _differential(torch: Loader) -> Callable[[str, bytes], str]:
+    def judge(_: str, data: bytes) -> str:
+        answer = verdict(torch, data)
+        return "wrong" if answer.startswith("wrong") else "refused" if answer == "refused" else "read"
+
+    return judge
+
+
+def _proof(watched: Loader) -> Callable[[str, bytes], str]:
+    def judge(_: str, data: bytes) -> str:
+        try:
+            if opened(data).safety != "safe":
+                return "refused"
+        except DiffaiError:
+            return "refused"
+        return "wrong" if watched(data).get("events") else "read"
+
+    return judge
+
+
+def _programs(seed: int) -> Iterator[tuple[str, bytes]]:
+    for program in pickle_files.programs(seed):
+        yield "m.pkl", program
+        yield "m.pt", zipped({"data.pkl": program, "data/0": bytes(64), "version": b"3\n"})
+
+
+def _disguised(_: str, data: bytes) -> str:
+    found = registry.check(MemoryBytes(data, label="new.pkl"), LIMITS)
+    return "refused" if any(problem.code == "PT20" for problem in found) else "wrong"
+
+
+def _all_disguises() -> Iterator[tuple[str, bytes]]:
+    for module, name in pickle_files.named():
+        for way, opcodes in pickle_files.ways(module, name):
+            if way in ("reduce", "inst", "obj", "memo"):  # ways that need no sign of a pickle
+                yield from ((label, data) for _, label, data in pickle_files.clothes(opcodes))
+
+
+def _costly(folder: Path) -> Callable[[str, bytes], str]:
+    def judge(_: str, data: bytes) -> str:
+        signal.alarm(0)
+        (folder / "bomb.pt").write_bytes(data)
+        cost = cost_of(["check", "bomb.pt"], folder)
+        return "hung" if cost.over else "read" if cost.status == 0 else "refused"
+
+    return judge
+
+
+def main() -> int:
+    """Run the classes asked for; 1 when anything was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only", default="", help="a part of the name of a class")
+    parser.add_argument("--samples", type=Path, action="append", default=[ROOT / "tests" / "data"])
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-found"))
+    given = parser.parse_args()
+    signal.signal(signal.SIGALRM, _hang)
+    run, torch, watched = Run(given.seconds, given.keep), Loader("weights"), Loader("audit")
+    jobs: dict[str, Callable[[str], None]] = {
+        f"mutated {name}": lambda kind, found=found: run.tries(kind, _mutations(found, given.seed), _read)  # type: ignore[misc]
+        for name, found in _samples(given.samples).items()
+    }
+    jobs["torch differential"] = lambda kind: run.tries(kind, files(given.seed), _differential(torch))
+    jobs["safe pickles"] = lambda kind: run.tries(kind, _programs(given.seed), _proof(watched))
+    jobs["disguised pickles"] = lambda kind: run.tries(kind, _all_disguises(), _disguised)
+    jobs["bombs"] = lambda kind: _bombs(run, kind)
+    for kind, job in jobs.items():
+        if given.only in kind:
+            job(kind)
+            print(run.report().splitlines()[-1], flush=True)
+    torch.close()
+    watched.close()
+    print(f"\nseed {given.seed}\n{run.report()}")
+    return int(any(counts[word] for counts in run.counts.values() for word in ("wrong", "hung", "crashed")))
+
+
+def _bombs(run: Run, kind: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        run.tries(kind, itertools.chain(bombs().items()), _costly(Path(folder)))
+
+
+def _hang(*_: object) -> None:
+    raise HangError
+
+
+if __name__ == "__main__":
+    sys.exit(main())
