@@ -23,7 +23,8 @@ def paint(line: str, kind: str, color: bool) -> str:
 def escape(text: str, *, longest: int = _LONGEST_NAME) -> str:
     """Text with control, format and surrogate characters escaped, so that a name cannot forge a line.
 
-    What a CI's log would take for a command (GitHub: ``::`` at the start, ``##[`` anywhere) is escaped, too.
+    What a CI's log would take for a command (GitHub: ``::`` at the start, ``##[`` anywhere;
+    Azure: ``##vso[``; TeamCity: ``##teamcity[``) is escaped, too.
 
     Backslash stays as it is unless something had to be escaped. Text longer than ``longest`` characters is cut
     in the middle and its length is said; 0 = never cut.
@@ -34,14 +35,16 @@ def escape(text: str, *, longest: int = _LONGEST_NAME) -> str:
         return f"{escape(text_cut, longest=0)} ({len(text):,} characters)"
     if not (text.isascii() and text.isprintable()) and not all(_harmless(c) for c in text):
         text = "".join(c if _harmless(c) and c != "\\" else _escaped(c) for c in text)
-    return _disarmed(text) if "::" in text or "##[" in text else text
+    return _disarmed(text) if "::" in text or "##" in text else text
 
 
 def _disarmed(text: str) -> str:
     blanks = len(text) - len(text.lstrip())
     if text.startswith("::", blanks):
         text = f"{text[:blanks]}\\x3a{text[blanks + 1 :]}"
-    return text.replace("##[", "#\\x23[")
+    for word in ("[", "vso[", "teamcity["):
+        text = text.replace(f"##{word}", f"#\\x23{word}")
+    return text
 
 
 def _harmless(c: str) -> bool:

@@ -112,6 +112,7 @@ def test_size(count: int, text: str) -> None:
         ("::add-mask::x", "\\x3a:add-mask::x"),
         ("  ::error::x\n", "  \\x3a:error::x\\n"),
         ("a::b", "a::b"),
+        ("x ##vso[task.setvariable]y ##teamcity[z] ## plain", "x #\\x23vso[task.setvariable]y #\\x23teamcity[z] ## plain"),
         ("x##[group]y##[endgroup]", "x#\\x23[group]y#\\x23[endgroup]"),
     ],
 )
