@@ -12,6 +12,7 @@ from measure import HERE, Command, MeasurementError, Row, diffai, interleaved, m
 
 COMMITS = 20
 MOST_BYTES = 60_000_000
+MANY, SMALL = 1000, 200_000
 PATH = "model.safetensors"
 HEADER_SECONDS = 0.5
 MEMORY = 150_000_000
@@ -75,9 +76,30 @@ def history(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
         shutil.rmtree(top, ignore_errors=True)
 
 
-def _repository(directory: str, each: int) -> str:
+def many_versions(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """1,000 versions of 200 kB, every value."""
+    top = _repository(directory, SMALL, MANY)
+    names = f"git log --format=%H:{PATH} | git cat-file --batch > /dev/null"
+    commands = {
+        "cat": Command(["sh", "-c", names], cwd=top),
+        "cold": diffai("log", "--no-cache", "--", PATH, cwd=top, expect="drift"),
+    }
+    samples = interleaved(commands, max(1, min(runs, 3)))
+    cat, cold = wall(samples["cat"]), wall(samples["cold"])
+    yield Row(
+        f"history of {MANY:,} x {megabytes(SMALL)}, cold",
+        "<= 4 x git cat-file of its blobs",
+        f"{cold / cat:.2f} x ({cold:.2f} s, cat-file {cat:.2f} s)",
+        cold <= 4 * cat,
+        {"seconds": cold, "cat_seconds": cat, "ratio": cold / cat},
+    )
+    if not keep:
+        shutil.rmtree(top, ignore_errors=True)
+
+
+def _repository(directory: str, each: int, commits: int = COMMITS) -> str:
     """Have the repository written, unless it is there."""
-    argv = [sys.executable, os.path.join(HERE, "history_repo.py"), directory, str(COMMITS), str(each)]
+    argv = [sys.executable, os.path.join(HERE, "history_repo.py"), directory, str(commits), str(each)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise MeasurementError(f"history_repo.py: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

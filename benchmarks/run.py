@@ -19,16 +19,17 @@ from importlib.metadata import version
 
 from dvc import dvc
 from gate import gate
-from history import history
+from history import history, many_versions
 from measure import DIFFAI, MeasurementError, Row, parse_size
 from memory import memory
-from startup import git_diff, many_tensors, start
+from startup import git_diff, many_tensors, remembered, start
 from trees import trees
 from values import full_values, identical, one_of_many
 
 Promise = Callable[[str, int, int, bool], Iterator[Row]]
 PROMISES: dict[str, Promise] = {
     "start": start,
+    "remembered": remembered,
     "git_diff": git_diff,
     "many_tensors": many_tensors,
     "gate": gate,
@@ -39,6 +40,7 @@ PROMISES: dict[str, Promise] = {
     "memory": memory,
     "history": history,
     "trees": trees,
+    "many_versions": many_versions,
 }
 
 

@@ -66,6 +66,36 @@ def start(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
         remove(paths)
 
 
+def remembered(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """The driver and the converter on what they have seen before."""
+    paths = make(directory, "small_models", size=SMALL)
+    repository = os.path.join(directory, "remembered")
+    shutil.rmtree(repository, ignore_errors=True)
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    old, new = paths["00-old"], paths["00-new"]
+    driver = ("git-driver", "model.safetensors", old, "1" * 40, "100644", new, "2" * 40, "100644")
+    calls = {
+        "pass": python("pass"),
+        "driver": diffai(*driver, expect="Weight updates", cwd=repository),
+        "textconv": diffai("textconv", new, expect="xxh3:", cwd=repository),
+    }
+    interleaved(calls, 1)
+    samples = interleaved(calls, runs * 5)
+    bare = wall(samples["pass"])
+    for name in ("driver", "textconv"):
+        seconds = wall(samples[name])
+        yield Row(
+            f"a remembered {name} call, 1 MB",
+            "<= 2 x bare Python",
+            f"{seconds / bare:.2f} x ({seconds * 1000:.1f} ms, bare Python {bare * 1000:.1f} ms)",
+            seconds <= 2 * bare,
+            {"seconds": seconds, "pass": bare, "ratio": seconds / bare},
+        )
+    shutil.rmtree(repository)
+    if not keep:
+        remove(paths)
+
+
 def _config(**values: str) -> dict[str, str]:
     """Variables that set ``diffai.*`` for one git command or driver call."""
     pairs = {"GIT_CONFIG_COUNT": str(len(values))}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from typing import Literal
 
 from diffai.frozen import frozen
 from diffai.history.model_path import ModelPath
-from diffai.history.walk import Logged
+from diffai.history.walk import Logged, Touch
 
 Holder = Literal["git", "git-lfs", "git-annex", "dvc", "sharded", "link"]
 
@@ -82,3 +83,29 @@ def same(old: Version | None, new: Version | None) -> bool:
     if old is None or new is None:
         return old is new
     return bool(old.content) and old.content == new.content and old.holder == new.holder
+
+
+def is_sharded(model: ModelPath, touch: Touch) -> bool:
+    """Whether a commit touched the model as several files."""
+    shard = model.shard
+    return touch.path == model.index or (shard is not None and shard.fullmatch(touch.path) is not None)
+
+
+def from_touches(model: ModelPath, touches: Sequence[Touch]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """Sides out of ``git log --raw`` alone, for a model that never was in shards."""
+    old = [Part(t.path, t.old_mode, t.old_oid) for t in touches if t.old_oid]
+    new = [Part(t.path, t.new_mode, t.new_oid) for t in touches if t.new_oid]
+    return _likeliest(model, old), _likeliest(model, new)
+
+
+def _likeliest(model: ModelPath, parts: list[Part]) -> tuple[Part, ...]:
+    """The file itself before its pointers, the nearest pointer first."""
+    order = [model.path, model.dvc]
+    rest = sorted((p for p in parts if p.path not in order), key=lambda part: -len(part.path))
+    chosen = [part for path in order for part in parts if part.path == path][:1]
+    return tuple(chosen or rest)
+
+
+def is_dvc(path: str) -> bool:
+    """Whether a file is one of DVC's pointers."""
+    return path.endswith(".dvc") or posixpath.basename(path) == "dvc.lock"

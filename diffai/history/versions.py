@@ -14,8 +14,8 @@ from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.history.blobs import Blob, deltas, look_at, parse_tree, read_objects
 from diffai.history.model_path import ModelPath, entries_at
-from diffai.history.version import Holder, Part, Step, Version, same, touches
-from diffai.history.walk import Logged, Touch
+from diffai.history.version import Holder, Part, Step, Version, from_touches, is_dvc, is_sharded, same, touches
+from diffai.history.walk import Logged
 from diffai.history.work_files import WorkFiles
 from diffai.model import NotPulled, State
 from diffai.models.inputs import as_input, unreadable
@@ -79,10 +79,10 @@ class Versions:
 
     def sides(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
         """Both sides of every commit, one step for each."""
-        if any(_is_sharded(model, touch) for each in logged for touch in each.touches):
+        if any(is_sharded(model, touch) for each in logged for touch in each.touches):
             pairs = self._from_trees(model, logged)
         else:
-            pairs = [_from_touches(model, each.touches) for each in logged]
+            pairs = [from_touches(model, each.touches) for each in logged]
         self._look_at(part for pair in pairs for side in pair for part in side)
         return [
             Step(
@@ -127,7 +127,7 @@ class Versions:
 
     def _look_at(self, parts: Iterable[Part]) -> None:
         parts = [part for part in parts if part.oid not in self._blobs]
-        texts = [part.oid for part in parts if _is_dvc(part.path)]
+        texts = [part.oid for part in parts if is_dvc(part.path)]
         found = look_at(self._repository, [part.oid for part in parts], texts)
         self._blobs |= found
         self._unasked |= {oid for oid, blob in found.items() if blob.size > objects.SMALL}
@@ -139,7 +139,7 @@ class Versions:
         commit = commit.rstrip(":")
         if not parts:
             return None
-        if _is_dvc(parts[0].path):
+        if is_dvc(parts[0].path):
             return self._dvc_version(model, commit, parts)
         if len(parts) == 1 and parts[0].path == model.path:
             part = parts[0]
@@ -389,27 +389,3 @@ def close(side: Input) -> None:
     """Close the checkpoint of a side that has one."""
     if side.checkpoint is not None:
         side.checkpoint.close()
-
-
-def _is_sharded(model: ModelPath, touch: Touch) -> bool:
-    shard = model.shard
-    return touch.path == model.index or (shard is not None and shard.fullmatch(touch.path) is not None)
-
-
-def _from_touches(model: ModelPath, touches: Sequence[Touch]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """Sides out of ``git log --raw`` alone, for a model that never was in shards."""
-    old = [Part(t.path, t.old_mode, t.old_oid) for t in touches if t.old_oid]
-    new = [Part(t.path, t.new_mode, t.new_oid) for t in touches if t.new_oid]
-    return _likeliest(model, old), _likeliest(model, new)
-
-
-def _likeliest(model: ModelPath, parts: list[Part]) -> tuple[Part, ...]:
-    """The file itself before its pointers, the nearest pointer first."""
-    order = [model.path, model.dvc]
-    rest = sorted((p for p in parts if p.path not in order), key=lambda part: -len(part.path))
-    chosen = [part for path in order for part in parts if part.path == path][:1]
-    return tuple(chosen or rest)
-
-
-def _is_dvc(path: str) -> bool:
-    return path.endswith(".dvc") or posixpath.basename(path) == "dvc.lock"
