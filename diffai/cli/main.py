@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.NoSuchOption as error:
         from diffai.cli.misread import nearest_option
 
-        return _fail(nearest_option(error), EXIT_TROUBLE)
+        return _fail(nearest_option(error, args, COMMANDS), EXIT_TROUBLE)
     except click.ClickException as error:
         error.show()
         return EXIT_TROUBLE

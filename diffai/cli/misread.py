@@ -25,15 +25,22 @@ def meant_instead(words: Sequence[str], commands: Iterable[str]) -> str:
     revisions = [word for word in lacking if _is_revision(word, repository)]
     if revisions:
         return _revisions_say(words, revisions, repository)
-    near = get_close_matches(words[0], commands, 1, 0.7) if words[0] in lacking else []
-    if near:
-        rest = "".join(f" {shlex.quote(word)}" for word in words[1:])
-        return f"no command and no file is called {words[0]}; did you mean: diffai {near[0]}{rest}"
-    return ""
+    return _command_meant(words, commands)
 
 
-def nearest_option(error: click.NoSuchOption) -> str:
-    """A sentence about an option that does not exist, with the nearest one that does."""
+def _command_meant(words: Sequence[str], commands: Iterable[str]) -> str:
+    """A sentence about a first word that is nearly a command; "" where it is not."""
+    first = words[0] if words else ""
+    near = [] if first in commands or _is_input(first) else get_close_matches(first, commands, 1, 0.7)
+    rest = "".join(f" {shlex.quote(word)}" for word in words[1:])
+    return f"no command and no file is called {first}; did you mean: diffai {near[0]}{rest}" if near else ""
+
+
+def nearest_option(error: click.NoSuchOption, words: Sequence[str], commands: Iterable[str]) -> str:
+    """A sentence about an option that does not exist, with the nearest one that does; or about a mistyped command."""
+    command = _command_meant(words, commands)
+    if command:
+        return command
     context = error.ctx
     known = [name for parameter in context.command.params for name in parameter.opts] if context else []
     near = get_close_matches(error.option_name, [name for name in known if name.startswith("-")], 1, 0.5)

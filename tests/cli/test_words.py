@@ -34,6 +34,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Repo:
         ("epoch-1 epoch-3", "epoch-1 is a revision, and epoch-3 is neither a revision nor a file"),
         ("HEAD~1 HEAD model.safetensors", "type: diffai 'HEAD~1' HEAD -- model.safetensors"),
         ("shwo model.safetensors", "no command and no file is called shwo; did you mean: diffai show model.safetensors"),
+        ("gaet --base HEAD", "no command and no file is called gaet; did you mean: diffai gate --base HEAD"),
         ("doctro", "did you mean: diffai doctor"),
         ("gone.pt model.safetensors", "gone.pt: no such file or directory"),
         ("model.safetensors gone.pt", "gone.pt: no such file or directory"),
