@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffai.policy.verdicts import GateReport, Verdict, Violation
-from diffai.views.gate_text import PREFIXES, approval_command, headline, origin_text
-from diffai.views.lines import value_line
+from diffai.views.gate_text import approval_command, headline, origin_text, violation_value
 from diffai.views.markdown import code, model_lines, plain, tensor_table
 from diffai.views.style import plural
 
@@ -138,8 +137,7 @@ def _violation(violation: Violation) -> list[str]:
     lines = [f"- `{violation.rule}`: {plain(violation.message)} ({plain(done)})"]
     if violation.approved:
         return lines
-    prefix = PREFIXES.get(violation.rule, "__metadata__.")
-    lines += [f"  - {code(value_line(value, prefix))}" for value in violation.values[:_MOST_TENSORS]]
+    lines += [f"  - {code(violation_value(violation, value))}" for value in violation.values[:_MOST_TENSORS]]
     hidden = len(violation.values) - _MOST_TENSORS
     lines += [f"  - … and {hidden:,} more"] if hidden > 0 else []
     if not violation.changes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 from shlex import quote
 
+from diffai.comparison.result import ValueChange
 from diffai.policy.verdicts import GateReport, Verdict, Violation
-from diffai.views.lines import symbol, tensor_line, value_line
+from diffai.views.lines import structure_line, symbol, tensor_line, value_line
 from diffai.views.style import escape, paint, plural
 
 _MOST_TENSORS = 5
@@ -89,12 +90,17 @@ def _violation(violation: Violation, color: bool) -> list[str]:
     if violation.approved:
         return lines
     lines += [paint(f"      {tensor_line(c)}", symbol(c), color) for c in violation.changes[:_MOST_TENSORS]]
-    prefix = PREFIXES.get(violation.rule, "__metadata__.")
-    lines += [f"      {value_line(value, prefix)}" for value in violation.values[:_MOST_TENSORS]]
+    lines += [f"      {violation_value(violation, value)}" for value in violation.values[:_MOST_TENSORS]]
     hidden = max(len(violation.changes), len(violation.values)) - _MOST_TENSORS
     if hidden > 0:
         lines.append(f"      ... and {hidden:,} more")
     return lines
+
+
+def violation_value(violation: Violation, value: ValueChange) -> str:
+    """The line of a class, a part of the graph, or a metadata key that a rule refuses."""
+    prefix = PREFIXES.get(violation.rule)
+    return value_line(value, "__metadata__.") if prefix is None else structure_line(value, prefix)
 
 
 def origin_text(violation: Violation) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from diffai.comparison.summary import ModelSummary
-from diffai.model import Statistics, TensorSpec, TensorSummary
+from diffai.model import Statistics, TensorSpec, TensorSummary, natural_key
 from diffai.views import values
 from diffai.views.lines import scalar
 from diffai.views.style import escape, known_mean, number, paint, plural, shape, size
@@ -28,7 +28,7 @@ def show_text(model: ModelSummary, *, color: bool = False, verbose: bool = False
     for problem in model.problems:
         if problem.severity == "error" or verbose:
             lines.append(paint(f"! {escape(problem.message, longest=500)} ({problem.code})", "!", color))
-    classes = (f"class {escape(path)} = {escape(name)}" for path, name in model.classes.items())
+    classes = (f"class {escape(path)} = {escape(name)}" for path, name in _in_order(model.classes))
     lines += _values(classes, "classes", verbose)
     graph = (f"{escape(key)} = {escape(text)}" for key, text in model.graph.items())
     lines += _values(graph, "entries of the graph", verbose)
@@ -42,6 +42,11 @@ def show_text(model: ModelSummary, *, color: bool = False, verbose: bool = False
     if not model.valued:
         lines.append("(headers only: values were not read)")
     return lines
+
+
+def _in_order(classes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """By natural order of the paths, so that an object stands before its parts."""
+    return sorted(classes.items(), key=lambda item: natural_key(item[0]))
 
 
 def _values(texts: Iterable[str], what: str, verbose: bool) -> list[str]:
