@@ -34,19 +34,23 @@ def limited(report: GateReport, most: int, *, title: str, marker: str = "") -> s
     room = most - _length(head) - 200  # for the last line
     kept: list[list[str]] = []
     full = True
-    for verdict in order:
-        approve = approval_command(verdict, report)
-        brief = section(verdict, comparison=False, approve=approve)
-        if _length(brief) > room:
+    briefs = [section(v, comparison=False, approve=approval_command(v, report)) for v in order]
+    lengths = [_length(brief) for brief in briefs]
+    for at, verdict in enumerate(order):
+        if lengths[at] > room:
             full = False
             continue
-        room -= _length(brief)
-        kept.append(brief)
-        whole = section(verdict, comparison=True, approve=approve)
-        if _length(whole) - _length(brief) <= room - _reserve(order, verdict):
-            room -= _length(whole) - _length(brief)
+        room -= lengths[at]
+        kept.append(briefs[at])
+        if verdict.diff is None:
+            continue
+        # Room is kept for the verdicts still to come, each of which matters more than a comparison in full.
+        spare = room - sum(lengths[at + 1 : at + 1 + _MOST_MODELS])
+        whole = section(verdict, comparison=True, approve=approval_command(verdict, report)) if spare > 0 else []
+        if whole and _length(whole) - lengths[at] <= spare:
+            room -= _length(whole) - lengths[at]
             kept[-1] = whole
-        elif verdict.diff is not None:
+        else:
             full = False
     lines = [line for part in kept for line in part]
     if not full:
@@ -54,12 +58,6 @@ def limited(report: GateReport, most: int, *, title: str, marker: str = "") -> s
         what = f"{plural(left, 'model')} and some comparisons" if left else "Some comparisons"
         lines += ["", f"_{what} left out to keep this under {most:,} bytes; all of it: `diffai ci --json FILE`._"]
     return "\n".join([*head, *lines]).rstrip() + "\n"
-
-
-def _reserve(order: Sequence[Verdict], current: Verdict) -> int:
-    """Room kept for the verdicts still to come, of which each matters more than a comparison in full."""
-    later = order[order.index(current) + 1 :]
-    return sum(_length(section(verdict, comparison=False)) for verdict in later[:_MOST_MODELS])
 
 
 def document_head(report: GateReport, title: str) -> list[str]:

@@ -30,8 +30,10 @@ def gate_lines(report: GateReport, *, color: bool = False, verbose: bool = False
         return [f"diffai gate: {escape(note, longest=500)}" for note in report.notes]
     lines = [paint(f"diffai gate: {headline(report)}", "!" if report.exit_code else "#", color)]
     lines += [paint(f"  ({escape(note, longest=500)})", "…", color) for note in report.notes]
-    quiet = [v for v in report.verdicts if v.outcome in ("pass", "approved") and not v.note]
-    loud = [v for v in report.verdicts if v not in quiet]
+    quiet: list[Verdict] = []
+    loud: list[Verdict] = []
+    for verdict in report.verdicts:
+        (quiet if verdict.outcome in ("pass", "approved") and not verdict.note else loud).append(verdict)
     for verdict in loud[:_MOST_MODELS]:
         lines += ["", *_model(verdict, color)]
     if len(loud) > _MOST_MODELS:

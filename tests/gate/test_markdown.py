@@ -9,6 +9,8 @@ import pytest
 from gating import diffai, model
 
 from diffai import api
+from diffai.policy.verdicts import GateReport, Verdict
+from diffai.views.gate_markdown import limited
 from diffai.views.markdown import code, plain, render_markdown
 
 Arrays = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
@@ -75,3 +77,17 @@ def test_by_hand_and_for_directories(tmp_path: object) -> None:
     both = diffai("a", "b", "--format", "markdown", cwd=folder)
     assert "| `m.safetensors` | 2 structural changes, 0 changed tensors |" in both.stdout
     assert diffai("show", "a/m.safetensors", "--format", "markdown", cwd=folder).returncode == 2
+
+
+def test_thousands_of_models_are_written_in_one_pass() -> None:
+    import time
+
+    from diffai.views.gate_text import gate_lines
+
+    arrays = {f"layer.{n}.weight": np.ones(4, "f4") for n in range(9)}
+    diff = api.compare(arrays, {name: values * 2 for name, values in arrays.items()})
+    report = GateReport("a", "b", verdicts=tuple(Verdict(f"m{n}.pt", "changed", diff=diff) for n in range(3000)))
+    before = time.process_time()
+    assert "3,000 changed models keep the policy" in gate_lines(report)[0]
+    assert len(limited(report, 900_000, title="x").encode()) <= 900_000
+    assert time.process_time() - before < 4
