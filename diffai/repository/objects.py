@@ -247,10 +247,13 @@ class ObjectReader:
             self._ready.clear()
         self._git = self._git or CatFile(self._repository)
         self._git.tell(batch)
-        for name in batch:
-            facts = self._git.answer(name, label)
-            if facts is not None:
-                self._ready[name] = facts, self._content(facts, label)
+        try:
+            for name in batch:
+                facts = self._git.answer(name, label)
+                if facts is not None:
+                    self._ready[name] = facts, self._content(facts, label)
+        except SourceError:  # whoever takes the object that git ended over hears of it
+            self._drop()
 
     def _ask(self, name: str, label: str) -> Facts:
         self._git = self._git or CatFile(self._repository)
