@@ -111,7 +111,10 @@ def compare_revisions(
         return files[0].diff
     left_out = [LeftOut("files", found.excluded, "left out by --include/--exclude")] if found.excluded else []
     same = 0 if new.tree.top else found.unchanged
-    return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), (0, len(others), 0, 0), same)
+    only_old = sum(after is None for _, after in others)
+    only_new = sum(before is None for before, _ in others)
+    counts = (0, len(others) - only_old - only_new, only_old, only_new)
+    return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), counts, same)
 
 
 def _from_top(path: str, top: str) -> str:
