@@ -148,7 +148,7 @@ def test_exit_codes(tmp_path: Path, options: tuple[str, ...], equal: int, differ
         (("a", "b", "--epsilon", "-1"), "--epsilon"),
         (("a", "b", "--filter", "("), "regular expression"),
         (("nowhere.pt", "b"), "no such file"),
-        (("https://example.com/a.pt", "b"), "URLs are not supported yet"),
+        (("s3://bucket/a.pt", "b"), "URLs of this scheme are not read"),
         (("HEAD:x", "b"), "not in a git repository"),
     ],
 )

@@ -12,7 +12,7 @@ from powerless import powerless
 from diffai.errors import SourceError
 from diffai.model import Absent, DvcPointer, FetchCommand, LfsPointer, NotPulled, Unreadable
 from diffai.repository.blobs import GitBlob
-from diffai.snapshots import resolve
+from diffai.snapshots import files
 from diffai.snapshots.files import WorkFile, open_file, open_path
 from diffai.snapshots.resolve import open_blob, open_source, resolve_at, split_word
 from diffai.sources.directory import Directory, UnresolvedError
@@ -31,7 +31,7 @@ def here(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Repo:
 
 
 def content(word: str) -> bytes:
-    source = resolve.expect_source(open_source(word), word)
+    source = files.expect_source(open_source(word), word)
     try:
         with source.open_stream() as stream:
             data = stream.read()
@@ -116,8 +116,8 @@ def test_an_existing_path_goes_before_a_revision(here: Repo) -> None:
     ("word", "message"),
     [
         ("-", "standard input is not read"),
-        ("https://example.com/m.safetensors", "URLs are not supported yet"),
-        ("s3://bucket/key", "URLs are not supported yet"),
+        ("s3://example/m.safetensors", "URLs of this scheme are not read"),
+        ("s3://bucket/key", "URLs of this scheme are not read"),
         ("nothing", "nothing: no such file or directory"),
         ("m.safetensor", r"no such file or directory; did you mean m\.safetensors\?"),
         ("sub/m.safetensors", r"did you mean sub/n\.safetensors\?"),
@@ -288,7 +288,7 @@ def test_missing_lfs_object(lfs: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_source("two.pt") == LfsPointer(OID, 5, "dir/two.pt", pull)
     assert open_source(str(lfs.top / "dir" / "two.pt")) == LfsPointer(OID, 5, "dir/two.pt", pull)
     with pytest.raises(UnresolvedError, match=r"git lfs pull -I /dir/two\.pt"):
-        resolve.expect_source(open_source("two.pt"), "two.pt")
+        files.expect_source(open_source("two.pt"), "two.pt")
 
 
 def test_files_handed_over_by_git(lfs: Repo, tmp_path: Path) -> None:
