@@ -99,6 +99,7 @@ def open_checkpoint(source: Source, limits: Limits) -> SafetensorsCheckpoint:
 
     """
     raw = read_bytes(source, limits, raise_first)
+    _check_end(source, limits)
     if len(raw) < LONG:
         return SafetensorsCheckpoint(source, parse_header(raw, source.size, raise_first))
     from diffai.formats.safetensors_long import header_of
@@ -121,6 +122,23 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
         if not problems:  # a limit, not a finding
             raise
         return tuple(problems)
+    try:
+        _check_end(source, limits)
+    except FormatError as error:
+        problems.append(Problem(error.code, "error", error.reason, offset=error.offset))
     if header.data_start > 8 and source.read(8, 1) != b"{":
         problems.insert(0, Problem("ST22", "warning", "header does not begin with '{'", offset=8))
     return tuple(problems)
+
+
+def _check_end(source: Source, limits: Limits) -> None:
+    """A file that readers of zip, which look from the end, would read as a zip has no one meaning."""
+    if not (limits.values and source.random_access):
+        return
+    start = max(0, source.size - 65557)  # a zip's end record and the longest comment
+    if b"PK\x05\x06" not in source.read(start, source.size - start):
+        return
+    from diffai.formats.zip import ambiguous, ends_as_zip
+
+    if ends_as_zip(source):
+        raise ambiguous("a safetensors file that ends as a zip", start, NAME)

@@ -434,9 +434,11 @@ def ends_as_zip(source: Source) -> bool:
     at = _end_record(tail)
     if at < 0:
         return False
-    _, _, _, _, count, length, start, _ = _END.unpack_from(tail, at)
-    end = tail_start + at
-    return count == length == start == 0 or length + start <= end or tail[at - 20 : at - 16] == _LOCATOR_SIGN
+    _, _, _, _, count, length, _, _ = _END.unpack_from(tail, at)
+    if tail[max(0, at - 20) : max(0, at - 16)] == _LOCATOR_SIGN:
+        return True
+    directory = tail_start + at - length  # such readers allow for bytes before the archive
+    return count == length == 0 or (directory >= 0 and source.read(directory, 4) == b"PK\x01\x02")
 
 
 def _end_record(tail: bytes) -> int:

@@ -36,6 +36,9 @@ class Loader:
             line = process.stdout.readline()
         except BrokenPipeError:
             line = b""
+        except BaseException:  # interrupted: its answer would be taken for that of the next file
+            self.close()
+            raise
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer

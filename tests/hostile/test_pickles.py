@@ -155,6 +155,16 @@ def test_a_file_of_two_formats_is_refused() -> None:
         assert caught.value.code == "AMB01"
 
 
+def test_a_safetensors_file_that_ends_as_a_zip_is_refused() -> None:
+    packed = zipped({"data.pkl": state({"w": WEIGHT}), "data/0": bytes(16)})
+    header = b'{"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(packed), len(packed))
+    data = len(header).to_bytes(8, "little") + header
+    assert codes(data + bytes(len(packed)), "m.safetensors") == []
+    assert codes(data + packed, "m.safetensors") == ["AMB01"]
+    with pytest.raises(FormatError, match="ambiguous container"):
+        registry.open_checkpoint(MemoryBytes(data + packed, label="m.safetensors"), LIMITS)
+
+
 # ---------------------------------------------------------------- the proof
 
 
