@@ -4,19 +4,22 @@
     python benchmarks/fuzz.py --seconds 3600        # an hour for each
     python benchmarks/fuzz.py --only torch --seed 7
 
-Classes: *mutated* files of each format in the table of formats (a new reader joins by its row: its samples are what the
-tests keep under ``tests/data``, and what ``--samples FOLDER`` adds), *torch* files that torch itself loads as well
-(differential), *safe* pickles that are loaded under an audit hook, and *bombs* under the clock. A file that was read
-wrongly, crashed or hung is kept in ``--keep FOLDER`` (default: fuzz-found). Needs torch, from the development extra.
+Classes: *mutated* files of each format in the table of formats (a new reader joins by its row: its samples are what
+the tests keep under ``tests/data``, what the formats' own libraries write here, and what ``--samples FOLDER`` adds),
+*torch* files that torch itself loads as well (differential), *safe* pickles that are loaded under an audit hook, and
+*bombs* under the clock. A file that was read wrongly, crashed or hung is kept in ``--keep FOLDER`` (default:
+fuzz-found). Needs torch and the formats' libraries, from the development extra.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -87,6 +90,42 @@ class Run:
         for kind, counts in self.counts.items():
             lines.append(f"{kind:24}" + "".join(f"{counts[word]:>10,}" for word in words))
         return "\n".join(lines)
+
+
+def _write_samples(folder: Path) -> None:
+    """One small file of each format whose own library is installed."""
+    import json
+
+    import numpy as np
+
+    array = np.arange(12, dtype="<f4").reshape(3, 4)
+    entry = {"w": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}}
+    header = json.dumps(entry).encode()
+    (folder / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + array.tobytes())
+    index = {"metadata": {"total_size": 48}, "weight_map": {"w": "m.safetensors"}}
+    (folder / "m.safetensors.index.json").write_text(json.dumps(index))
+    with contextlib.suppress(ImportError):
+        import h5py
+
+        with h5py.File(folder / "m.h5", "w") as file:
+            file["layer/w"] = array
+            file.create_dataset("layer/packed", data=array, compression="gzip", chunks=(1, 4))
+    with contextlib.suppress(ImportError):
+        import onnx
+
+        node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+        ends = [onnx.helper.make_tensor_value_info(name, 1, [1, 3]) for name in ("x", "y")]
+        graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [onnx.numpy_helper.from_array(array, "w")])
+        onnx.save(onnx.helper.make_model(graph), folder / "m.onnx")
+    with contextlib.suppress(ImportError):
+        import gguf
+
+        writer = gguf.GGUFWriter(folder / "m.gguf", "llama")
+        writer.add_block_count(1)
+        writer.add_tensor("w", array)
+        for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+            step()
+        writer.close()
 
 
 def _samples(folders: list[Path]) -> dict[str, list[tuple[str, bytes]]]:
@@ -195,6 +234,9 @@ def main() -> int:
     run, torch, watched = Run(given.seconds, given.keep), Loader("weights"), Loader("audit")
     for loader in (torch, watched):
         loader(b"N.")  # imports torch, which is not to count
+    made = tempfile.TemporaryDirectory()
+    _write_samples(Path(made.name))
+    given.samples.append(Path(made.name))
     jobs: dict[str, Callable[[str], None]] = {
         f"mutated {name}": lambda kind, found=found: run.tries(kind, _mutations(found, given.seed), _read)  # type: ignore[misc]
         for name, found in _samples(given.samples).items()
@@ -214,8 +256,6 @@ def main() -> int:
 
 
 def _bombs(run: Run, kind: str) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         run.tries(kind, itertools.chain(bombs().items()), _costly(Path(folder)))
 
