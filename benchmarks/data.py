@@ -159,6 +159,37 @@ def small_models(directory: str, dtype: str, size: int) -> dict[str, str]:
     return paths
 
 
+GGUF = {"Q8_0": (8, 32, 34, (0,)), "Q4_K": (12, 256, 144, (0, 2))}  # number, elements and bytes a block, F16 fields
+
+
+def gguf_pair(directory: str, dtype: str, size: int) -> dict[str, str]:
+    """Quantized GGUF files: one code of every block differs; a copy of the old one."""
+    paths = named(directory, f"gguf-{dtype}-{size}", ("old", "new", "copy"), ".gguf")
+    if present(paths):
+        return paths
+    number, elements, width, halves = GGUF[dtype]
+    count = size // 10 // width // 16 * 16
+    header = b"GGUF" + struct.pack("<IQQ", 3, 10, 0)
+    for i in range(10):
+        name = f"blk.{i}.attn_q.weight".encode()
+        header += struct.pack("<Q", len(name)) + name
+        header += struct.pack("<IQQIQ", 2, count // 16 * elements, 16, number, i * count * width)
+    generator = np.random.default_rng(1)
+    with open(paths["old"], "wb") as old, open(paths["new"], "wb") as new:
+        for file in (old, new):
+            file.write(header.ljust(-(-len(header) // 32) * 32, b"\0"))
+        for _ in range(10):
+            table = generator.integers(0, 256, (count, width), dtype=np.uint8)
+            for at in halves:
+                scales = (generator.random(count) * SIGMA).astype("<f2")
+                table[:, at : at + 2] = scales.view(np.uint8).reshape(-1, 2)
+            old.write(table.tobytes())
+            table[:, width // 2] ^= 1
+            new.write(table.tobytes())
+    shutil.copyfile(paths["old"], paths["copy"])
+    return paths
+
+
 def named(directory: str, stem: str, sides: Iterable[str], suffix: str = ".safetensors") -> dict[str, str]:
     return {side: os.path.join(directory, f"{stem}-{side}{suffix}") for side in sides}
 
@@ -170,6 +201,7 @@ def present(paths: dict[str, str]) -> bool:
 KINDS: dict[str, Callable[[str, str, int], dict[str, str]]] = {
     "pair": pair, "one_of_many": one_of_many, "one_tensor": one_tensor, "many_tensors": many_tensors,
     "long_header": long_header, "torch_pair": torch_pair, "small_models": small_models,
+    "gguf_pair": gguf_pair,
 }  # fmt: skip
 
 
@@ -177,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("directory")
-    parser.add_argument("--dtype", default="F32", choices=NUMPY)
+    parser.add_argument("--dtype", default="F32", choices=[*NUMPY, *GGUF])
     parser.add_argument("--size", type=int, required=True, help="bytes")
     arguments = parser.parse_args()
     print(json.dumps(KINDS[arguments.kind](arguments.directory, arguments.dtype, arguments.size)))

@@ -24,7 +24,7 @@ from measure import DIFFAI, MeasurementError, Row, parse_size
 from memory import memory
 from startup import git_diff, many_tensors, remembered, start
 from trees import trees
-from values import full_values, identical, one_of_many
+from values import full_values, identical, one_of_many, quantized
 
 Promise = Callable[[str, int, int, bool], Iterator[Row]]
 PROMISES: dict[str, Promise] = {
@@ -37,6 +37,7 @@ PROMISES: dict[str, Promise] = {
     "identical": identical,
     "values": full_values,
     "one_of_many": one_of_many,
+    "quantized": quantized,
     "memory": memory,
     "history": history,
     "trees": trees,

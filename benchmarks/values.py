@@ -35,6 +35,32 @@ def full_values(directory: str, size: int, runs: int, keep: bool) -> Iterator[Ro
             remove(paths)
 
 
+def quantized(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """GGUF with every block changed, which has to be decoded, and unchanged, which has not."""
+    for dtype, limit in {"Q8_0": 16.0, "Q4_K": 40.0}.items():
+        paths = make(directory, "gguf_pair", dtype=dtype, size=size)
+        samples = interleaved(
+            {
+                "cmp": Command(["cmp", paths["old"], paths["copy"]]),
+                "changed": diffai(paths["old"], paths["new"], expect="Weight updates"),
+                "same": diffai(paths["old"], paths["copy"], expect="No differences found"),
+            },
+            runs,
+        )
+        base = wall(samples["cmp"])
+        for name, most, words in (("changed", limit, "every block changed"), ("same", 1.1, "unchanged")):
+            ours = wall(samples[name])
+            yield Row(
+                f"GGUF of 2 x {megabytes(size)}, {dtype}, {words}",
+                f"<= {most:g} x `cmp`",
+                f"{ours / base:.2f} x ({ours:.2f} s, `cmp` {base:.2f} s, {megabytes(peak(samples[name]))})",
+                ours <= most * base,
+                _numbers(samples[name], samples["cmp"]),
+            )
+        if not keep:
+            remove(paths)
+
+
 def identical(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
     """Two equal files."""
     paths = make(directory, "pair", dtype="F32", size=size)

@@ -109,6 +109,20 @@ class TensorSpec:
 
 
 @frozen
+class Codes:
+    """How the elements of a tensor are coded: in blocks of ``elements`` that take ``size`` bytes each.
+
+    Attributes:
+        kind: two tensors of one kind and equal codes have equal values.
+        elements, size: of one block, of which none can be split; the last may be longer than the tensor.
+    """
+
+    kind: str
+    elements: int
+    size: int
+
+
+@frozen
 class Problem:
     """Something wrong or unsafe in a file that could still be opened, or one reason why it could not.
 
@@ -189,6 +203,24 @@ class Checkpoint:
             SourceError: the bytes are gone (file changed or truncated while being read).
         """
         raise NotImplementedError  # a checkpoint without tensors is never asked
+
+    def codes(self, spec: TensorSpec) -> Codes | None:
+        """How the tensor is coded in blocks; None where it is not, or where blocks mean nothing by themselves.
+
+        Where this is not None, equal codes need not be decoded to be known as equal values.
+        """
+        return None
+
+    def read_codes_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with stored bytes of a tensor that has :meth:`codes`, from byte ``offset`` of them on.
+
+        Raises as :meth:`read_into`.
+        """
+        raise NotImplementedError
+
+    def decode_codes(self, spec: TensorSpec, codes: memoryview, values: memoryview) -> None:
+        """Decode whole blocks that :meth:`read_codes_into` gave; ``values`` is as long as all their elements take."""
+        raise NotImplementedError
 
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from absolute ``offset`` of file ``file``: several raw neighbours in one read.

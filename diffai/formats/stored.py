@@ -11,7 +11,7 @@ from diffai.errors import FormatError
 from diffai.formats.gather import Gatherer
 from diffai.formats.layout import DType, View, is_contiguous, row_major
 from diffai.formats.regions import Region, Spool
-from diffai.model import DTYPE_BITS, Checkpoint, TensorSpec, byte_count, element_count
+from diffai.model import DTYPE_BITS, Checkpoint, Codes, TensorSpec, byte_count, element_count
 from diffai.sources.base import Source
 
 TYPE_CHECKING = False
@@ -22,11 +22,16 @@ else:
 
 MAX_DIMENSIONS = 64
 _MAX_ELEMENTS = 1 << 60
+_DECODED_AT_ONCE = 1 << 15  # elements
 
 
 class Coder(Protocol):
-    """How a run of elements is coded: ``elements`` of them take ``size`` bytes, a block of which none can be split."""
+    """How a run of elements is coded: ``elements`` of them take ``size`` bytes, a block of which none can be split.
 
+    ``kind``: two coders of one kind decode the same codes to the same values.
+    """
+
+    kind: str
     elements: int
     size: int
 
@@ -176,14 +181,33 @@ class StoredCheckpoint(Checkpoint):
         width = byte_count(spec.values_dtype, coder.elements)
         first, skip = divmod(offset, width)
         last = -(-(offset + len(buffer)) // width)
-        stored = bytearray((last - first) * coder.size)
-        region.read_into(start + first * coder.size, memoryview(stored))
+        stored = memoryview(bytearray((last - first) * coder.size))
+        region.read_into(start + first * coder.size, stored)
         if not skip and len(buffer) == (last - first) * width:
-            coder.decode(memoryview(stored), buffer)
+            self.decode_codes(spec, stored, buffer)
             return
-        values = bytearray((last - first) * width)
-        coder.decode(memoryview(stored), memoryview(values))
-        buffer[:] = memoryview(values)[skip : skip + len(buffer)]
+        values = memoryview(bytearray((last - first) * width))
+        self.decode_codes(spec, stored, values)
+        buffer[:] = values[skip : skip + len(buffer)]
+
+    def codes(self, spec: TensorSpec) -> Codes | None:
+        """How a tensor of :meth:`place_coded` is coded."""
+        found = self._coded.get(spec.name)
+        return None if found is None else Codes(found[2].kind, found[2].elements, found[2].size)
+
+    def read_codes_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the stored bytes of a coded tensor."""
+        region, start, _ = self._coded[spec.name]
+        region.read_into(start + offset, buffer)
+
+    def decode_codes(self, spec: TensorSpec, codes: memoryview, values: memoryview) -> None:
+        """Decode whole blocks, a piece at a time that stays in the cache with all that is made on the way."""
+        coder = self._coded[spec.name][2]
+        width = byte_count(spec.values_dtype, coder.elements)
+        step = max(1, _DECODED_AT_ONCE // coder.elements)
+        for first in range(0, len(codes) // coder.size, step):
+            part = values[first * width : (first + step) * width]
+            coder.decode(codes[first * coder.size : (first + step) * coder.size], part)
 
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from absolute ``offset`` of the file."""

@@ -37,7 +37,7 @@ from diffai.formats.safetensors_header import shown
 from diffai.formats.strict_json import MalformedError, Repeated, load
 from diffai.formats.table import named_like_a_model
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, LfsPointer, NotPulled, Problem, Scalar, TensorSpec
+from diffai.model import Checkpoint, Codes, LfsPointer, NotPulled, Problem, Scalar, TensorSpec
 from diffai.models.names import single_model
 from diffai.models.shard_pool import ShardPool
 from diffai.snapshots.files import local_directory, sentence
@@ -103,6 +103,21 @@ class ShardedCheckpoint(Checkpoint):
         """Fill ``buffer`` with the tensor's bytes from byte ``offset`` on; SourceError when they are gone."""
         with self._pool.use(spec.file) as shard:
             shard.read_into(shard.tensors[spec.name], offset, buffer)
+
+    def codes(self, spec: TensorSpec) -> Codes | None:
+        """How the tensor is coded in its shard."""
+        with self._pool.use(spec.file) as shard:
+            return shard.codes(shard.tensors[spec.name])
+
+    def read_codes_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with stored bytes of a coded tensor; SourceError when they are gone."""
+        with self._pool.use(spec.file) as shard:
+            shard.read_codes_into(shard.tensors[spec.name], offset, buffer)
+
+    def decode_codes(self, spec: TensorSpec, codes: memoryview, values: memoryview) -> None:
+        """Decode whole blocks of the tensor's shard."""
+        with self._pool.use(spec.file) as shard:
+            shard.decode_codes(shard.tensors[spec.name], codes, values)
 
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` from absolute ``offset`` of shard ``file``."""

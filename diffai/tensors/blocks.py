@@ -66,7 +66,14 @@ class Workspace:
         self.sizes = sizes
         keep_freed_memory()
         self._raw: list[Array] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+        self._codes: list[Array] = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
         self._lanes: Lanes | None = None
+
+    def codes(self, side: int, size: int) -> Array:
+        """uint8 buffer of ``size`` bytes for codes that are not decoded yet; valid until the next call for it."""
+        if len(self._codes[side]) < size:
+            self._codes[side] = np.empty(size, np.uint8)
+        return self._codes[side][:size]
 
     def raw(self, side: int, size: int) -> Array:
         """uint8 buffer of ``size`` bytes for side 0 or 1, aligned to 64 bytes; valid until the next call for it."""

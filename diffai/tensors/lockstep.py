@@ -14,7 +14,7 @@ import numpy as np
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, PairFigures, TensorSpec, TensorSummary
+from diffai.model import Checkpoint, Codes, PairFigures, TensorSpec, TensorSummary
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Sizes, Workspace, plan, span, unit_bits
 from diffai.tensors.digest import Summariser, Summary, empty_summary
 from diffai.tensors.dtypes import has_values
@@ -104,6 +104,18 @@ class Column(Checkpoint):
             self.read_file_into(spec.file, spec.offset + offset, buffer)
         else:
             self.checkpoint.read_into(spec, offset, buffer)
+
+    def codes(self, spec: TensorSpec) -> Codes | None:
+        """As the checkpoint, where it can be read anywhere."""
+        return None if self.streams else self.checkpoint.codes(spec)
+
+    def read_codes_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
+        """As the checkpoint."""
+        self.checkpoint.read_codes_into(spec, offset, buffer)
+
+    def decode_codes(self, spec: TensorSpec, codes: memoryview, values: memoryview) -> None:
+        """As the checkpoint."""
+        self.checkpoint.decode_codes(spec, codes, values)
 
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         """Bytes of a file that the window holds."""

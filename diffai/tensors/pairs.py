@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffai.frozen import frozen, slotted
-from diffai.model import DTYPE_BITS, Checkpoint, PairFigures, TensorSpec
+from diffai.model import DTYPE_BITS, Checkpoint, Codes, PairFigures, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
 from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.delta import Difference, Rule, compare_values
@@ -153,6 +153,9 @@ class Comparer:
             min(pair[0].nbytes, pair[1].nbytes) if kind.as_bytes else pair[0].elements
             for pair, kind in zip(pairs, self.kinds, strict=True)
         ]
+        # How both sides of a pair are coded, where that is the same.
+        self._codes = [self._common_codes(pair) if kind.may_be_same else None
+                       for pair, kind in zip(pairs, self.kinds, strict=True)]  # fmt: skip
         self._statistics, self._norms = options.statistics, options.norms
         # Where a second reading is dear, equal blocks are summarised while they are here.
         self._read_once = not (old.random_access and new.random_access)
@@ -179,6 +182,12 @@ class Comparer:
                 side.add(summarise_block(pair[0].values_dtype, raw, stop - start, space))
         return Figures.of_same(side)
 
+    def _common_codes(self, pair: Pair) -> Codes | None:
+        if not pair[0].values:
+            return None
+        codes = self._checkpoints[0].codes(pair[0])
+        return codes if codes is not None and codes == self._checkpoints[1].codes(pair[1]) else None
+
     # ------------------------------------------------------------ chunks
 
     def _chunk(self, chunk: Chunk, space: Workspace) -> Figures:
@@ -187,10 +196,12 @@ class Comparer:
         total: Figures | None = None
         for start in range(chunk.start, chunk.stop, step):
             stop = min(start + step, chunk.stop)
-            raws = [self._read(side, pair[side], (start, stop), space, fast=kind.fast) for side in (0, 1)]
-            if kind.may_be_same and same_bytes(raws[0], raws[1]):
+            known_same, raws = self._read_both(chunk.index, (start, stop), space)
+            if known_same or (kind.may_be_same and same_bytes(raws[0], raws[1])):
                 if total is None and not (self._read_once or self._norms or chunk.once):
                     continue
+                if not raws:
+                    raws = [self._read(0, pair[0], (start, stop), space, fast=kind.fast)]
                 side = summarise_block(kind.old, raws[0], stop - start, space)
                 figures = Figures.of_same(side)
             else:
@@ -204,15 +215,35 @@ class Comparer:
                 total.add(figures)
         return Figures(True) if total is None else total
 
+    def _read_both(self, index: int, elements: tuple[int, int], space: Workspace) -> tuple[bool, list[Array]]:
+        """Raw bytes of some elements of both sides; none, and True, where equal codes say that they are the same."""
+        pair, fast, codes = self._pairs[index], self.kinds[index].fast, self._codes[index]
+        if codes is None or any(place % codes.elements for place in elements):
+            return False, [self._read(side, pair[side], elements, space, fast=fast) for side in (0, 1)]
+        first, last = (place // codes.elements * codes.size for place in elements)
+        stored = [space.codes(side, last - first) for side in (0, 1)]
+        for side, row in enumerate(stored):
+            self._checkpoints[side].read_codes_into(pair[side], first, row.data)
+        if same_bytes(stored[0], stored[1]):
+            return True, []
+        raws = [self._place(side, pair[side], elements, space, fast=fast) for side in (0, 1)]
+        for side, row in enumerate(stored):
+            self._checkpoints[side].decode_codes(pair[side], row.data, raws[side].data)
+        return False, raws
+
     def _read(self, side: int, spec: TensorSpec, elements: tuple[int, int], space: Workspace, *, fast: bool) -> Array:
         """Raw bytes of some elements, where the fast route wants them."""
-        offset, size = span(unit_bits(spec), *elements)
-        if fast and spec.values_dtype == "F32":
-            raw: Array = space.lanes().rows(elements[1] - elements[0], 2)[side].view(np.uint8)[:size]
-        else:
-            raw = space.raw(side, size)
-        self._checkpoints[side].read_into(spec, offset, raw.data)
+        raw = self._place(side, spec, elements, space, fast=fast)
+        self._checkpoints[side].read_into(spec, span(unit_bits(spec), *elements)[0], raw.data)
         return raw
+
+    def _place(self, side: int, spec: TensorSpec, elements: tuple[int, int], space: Workspace, *, fast: bool) -> Array:
+        """Room for raw bytes of some elements, where the fast route wants them."""
+        size = span(unit_bits(spec), *elements)[1]
+        if fast and spec.values_dtype == "F32":
+            row: Array = space.lanes().rows(elements[1] - elements[0], 2)[side].view(np.uint8)[:size]
+            return row
+        return space.raw(side, size)
 
     def _bytes(self, chunk: Chunk, space: Workspace) -> Figures:
         """Count differing bytes of a dtype without values."""

@@ -154,7 +154,7 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
         if delta.tolerated_count:
             parts.append(f"{delta.tolerated_count:,} more within tolerance")
     if change.spec.values:
-        parts.append("compared decoded")
+        parts.append(f"{escape(change.spec.dtype)}, decoded")
     return parts
 
 

@@ -197,3 +197,83 @@ def test_the_corpus_vocabulary_has_no_tensors(corpus: Path) -> None:
     checkpoint = registry.open_checkpoint(LocalFile(path), Limits())
     assert not checkpoint.tensors and checkpoint.metadata["general.architecture"] == "bert"
     checkpoint.close()
+
+
+def q8_blocks(count: int, seed: int = 3) -> np.ndarray:  # type: ignore[type-arg]
+    """Rows of Q8_0 blocks, 34 bytes each, with scales that are finite."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (count, 34), dtype=np.uint8)
+    blocks[:, :2] = (rng.random(count) * 0.01).astype("<f2").view(np.uint8).reshape(-1, 2)
+    return blocks
+
+
+def decoded_elements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many elements each call of the decoder of Q8_0 makes from now on."""
+    made: list[int] = []
+    plain = DECODERS["q8_0"]
+
+    def counting(blocks: np.ndarray, endian: str) -> np.ndarray:  # type: ignore[type-arg]
+        made.append(len(blocks) * 32)
+        return plain(blocks, endian)
+
+    monkeypatch.setitem(DECODERS, "q8_0", counting)
+    return made
+
+
+def test_equal_codes_are_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = q8_blocks(40_000)
+    data = written(tmp_path / "a.gguf", w=(blocks, GGMLQuantizationType.Q8_0)).read_bytes()
+    made = decoded_elements(monkeypatch)
+    diff = compare_models(Input("a", opened(data)), Input("b", opened(data)))
+    assert diff.equal and made == []
+
+
+def test_only_pieces_whose_codes_differ_are_decoded_on_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = q8_blocks(1_024_000 // 32 * 4)  # four pieces, and one of them differs
+    other = blocks.copy()
+    other[-5, 7] ^= 1
+    old = written(tmp_path / "a.gguf", w=(blocks, GGMLQuantizationType.Q8_0)).read_bytes()
+    new = written(tmp_path / "b.gguf", w=(other, GGMLQuantizationType.Q8_0)).read_bytes()
+    made = decoded_elements(monkeypatch)
+    (change,) = compare_models(Input("a", opened(old)), Input("b", opened(new))).tensors
+    monkeypatch.undo()
+    figures = change.figures
+    assert figures is not None and figures.delta is not None and figures.delta.changed_count == 1
+    a, b = (quants.dequantize(x, GGMLQuantizationType.Q8_0).astype(np.float64) for x in (blocks, other))
+    assert figures.delta.l2 == pytest.approx(np.linalg.norm(b - a), rel=1e-6)
+    assert figures.delta.old_l2 == pytest.approx(np.linalg.norm(a), rel=1e-6)
+    assert sum(made) < 1.3 * blocks.shape[0] * 32, "the old side once for its norm, the new one where it differs"
+
+
+def test_codes_that_differ_and_mean_the_same_are_equal_values(tmp_path: Path) -> None:
+    blocks = q8_blocks(2_000)
+    blocks[7, :2] = 0  # a scale of zero: whatever it scales is zero
+    blocks[7, 2:] = 1
+    other = blocks.copy()
+    other[7, 2:] = 2
+    old = written(tmp_path / "a.gguf", w=(blocks, GGMLQuantizationType.Q8_0)).read_bytes()
+    new = written(tmp_path / "b.gguf", w=(other, GGMLQuantizationType.Q8_0)).read_bytes()
+    assert compare_models(Input("a", opened(old)), Input("b", opened(new))).equal
+
+
+def test_the_same_codes_of_another_byte_order_are_decoded(tmp_path: Path) -> None:
+    blocks = q8_blocks(2_000)
+    old = written(tmp_path / "a.gguf", w=(blocks, GGMLQuantizationType.Q8_0)).read_bytes()
+    big = written(tmp_path / "b.gguf", big=True, w=(blocks, GGMLQuantizationType.Q8_0)).read_bytes()
+    (change,) = compare_models(Input("a", opened(old)), Input("b", opened(big))).tensors
+    assert change.differs == (not np.array_equal(values(opened(old), "w"), values(opened(big), "w")))
+    assert change.differs
+
+
+def test_the_line_says_that_a_kind_was_compared_decoded(tmp_path: Path) -> None:
+    from diffai.views.lines import tensor_line
+
+    blocks = q8_blocks(2_000)
+    other = blocks.copy()
+    other[:, 5] ^= 1
+    old = written(tmp_path / "a.gguf", w=(blocks, GGMLQuantizationType.Q8_0)).read_bytes()
+    new = written(tmp_path / "b.gguf", w=(other, GGMLQuantizationType.Q8_0)).read_bytes()
+    (change,) = compare_models(Input("a", opened(old)), Input("b", opened(new))).tensors
+    assert tensor_line(change).endswith("Q8_0, decoded")

@@ -53,6 +53,9 @@ class MemoryCheckpoint:
         assert offset + len(buffer) <= spec.nbytes, "read beyond the tensor"
         self._copy(self._start[spec.name] + offset, buffer)
 
+    def codes(self, spec: TensorSpec) -> None:
+        """Nothing is coded in blocks."""
+
     def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
         assert file == 0
         self._copy(offset, buffer)

@@ -56,11 +56,12 @@ TYPES: Mapping[int, GgmlType] = {
 class BlockCoder:
     """Decodes runs of blocks of one type; see :class:`diffai.formats.stored.Coder`."""
 
-    __slots__ = ("_decode", "_endian", "elements", "size")
+    __slots__ = ("_decode", "_endian", "elements", "kind", "size")
 
     def __init__(self, kind: GgmlType, endian: str) -> None:
         assert kind.decode is not None
         self.elements, self.size = kind.elements, kind.size
+        self.kind = f"{kind.name}{endian}"
         self._decode, self._endian = kind.decode, endian
 
     def decode(self, data: memoryview, out: memoryview) -> None:

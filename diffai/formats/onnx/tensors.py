@@ -162,6 +162,7 @@ class SmallCoder:
     """Integers of 2 or 4 bits, low bits first, as int8 or uint8."""
 
     def __init__(self, bits: int, signed_: bool) -> None:
+        self.kind = f"{'' if signed_ else 'u'}int{bits}"
         self.elements, self.size = 8 // bits, 1
         self._bits, self._signed = bits, signed_
 
