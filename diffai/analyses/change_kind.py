@@ -208,7 +208,8 @@ def _resized(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | N
 
 def _rows_changed(change: TensorChange) -> bool:
     old, new = change.old, change.new
-    return bool(old and new and old.shape and len(old.shape) == len(new.shape) and old.shape[1:] == new.shape[1:])
+    matrices = old is not None and new is not None and len(old.shape) == len(new.shape) >= 2
+    return bool(matrices and old and new and old.shape[1:] == new.shape[1:])
 
 
 def _depth(changes: Sequence[TensorChange], names: list[str]) -> list[str]:
