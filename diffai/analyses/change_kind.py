@@ -132,17 +132,25 @@ def _cast(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None
 
 def _renamed(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
     """Names that changed, by the rule that explains most of them."""
-    renamed = [c for c in changes if "renamed" in c.status and c.old is not None and c.new is not None]
-    if not renamed:
+    rules = rename_rules(changes)
+    if not rules:
         return None
-    rules: dict[str, int] = {}
-    for change in renamed:
-        assert change.old is not None and change.new is not None
-        rule = _rule(change.old.name, change.new.name)
-        rules[rule] = rules.get(rule, 0) + 1
-    rule, count = max(rules.items(), key=lambda item: item[1])
-    more = f", {len(renamed) - count:,} more" if count < len(renamed) else ""
-    return ChangeKind(("renamed",), f"renamed ({rule}{more})", tuple(change.name for change in renamed))
+    count = sum(number for _, number in rules)
+    rule, most = rules[0]
+    more = f", {count - most:,} more" if most < count else ""
+    names = tuple(change.name for change in changes if "renamed" in change.status)
+    return ChangeKind(("renamed",), f"renamed ({rule.removesuffix(' (identical)')}{more})", names)
+
+
+def rename_rules(changes: Iterable[TensorChange]) -> list[tuple[str, int]]:
+    """How names changed, and how many tensors each rule explains, most first; whether they are the same otherwise."""
+    rules: dict[str, list[bool]] = {}
+    for change in changes:
+        if "renamed" in change.status and change.old is not None and change.new is not None:
+            rule = _rule(change.old.name, change.new.name)
+            rules.setdefault(rule, []).append(change.figures is not None and change.figures.identical)
+    found = [(f"{rule} (identical)" if all(same) else rule, len(same)) for rule, same in rules.items()]
+    return sorted(found, key=lambda item: -item[1])
 
 
 def _rule(old: str, new: str) -> str:

@@ -144,11 +144,10 @@ def pattern_text(f: Fold) -> str:
     parts = []
     for alternatives in f.segments:
         slots = alternatives[0].count("\0")
-        part = _braces(alternatives)
         for text in numbers[position : position + slots]:
-            part = part.replace("\0", text, 1)
+            alternatives = tuple(one.replace("\0", text, 1) for one in alternatives)
         position += slots
-        parts.append(part)
+        parts.append(_braces(alternatives))
     return escape(".".join(parts))
 
 

@@ -1,0 +1,104 @@
+"""What is shown, as data: blocks that a room with a result builds once, and that presenters turn into any look.
+
+A presenter knows blocks and nothing of models. Texts are raw: names may hold any character, presenters escape them.
+"""
+
+from __future__ import annotations
+
+from diffai.frozen import frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Tone = Literal["plain", "strong", "faint", "changed", "added", "removed", "renamed", "problem"]
+    Align = Literal["left", "right"]
+else:
+    Tone = Align = str
+
+
+@frozen
+class Word:
+    """A piece of text in one tone."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+@frozen
+class Bar:
+    """A size on a logarithmic scale from ``least`` to ``most``; None = there is no size."""
+
+    value: float | None
+    least: float = 1e-4
+    most: float = 1.0
+
+
+@frozen
+class Spark:
+    """Small multiples: sizes in a row, on the same kind of scale; None = a gap."""
+
+    values: tuple[float | None, ...]
+    least: float = 1e-4
+    most: float = 1.0
+
+
+Cell = Word | Bar | Spark
+
+
+@frozen
+class Column:
+    """A column: its title and how it is aligned.
+
+    Attributes:
+        rank: how soon it goes where there is little room, the greatest first; 0 = never.
+        shrinks: whether it is the one whose texts are cut.
+    """
+
+    title: str
+    align: Align = "left"
+    rank: int = 0
+    shrinks: bool = False
+
+
+@frozen
+class Table:
+    """Rows of cells under columns. ``hidden``: what is left out, with the option that shows it; "" = nothing."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    hidden: str = ""
+    indent: int = 1
+
+
+@frozen
+class Line:
+    """One line of words; where it is too long its first word is cut, and the rest at its end, unless it ``wraps``."""
+
+    words: tuple[Word, ...]
+    indent: int = 0
+    wraps: bool = False
+
+
+@frozen
+class Labelled:
+    """Lines under one label: ``LOOK AT  name  text``; the names are one column."""
+
+    label: str
+    rows: tuple[tuple[Word, ...], ...]
+    tone: Tone = "strong"
+    indent: int = 1
+
+
+@frozen
+class Gap:
+    """An empty line."""
+
+
+Block = Table | Line | Labelled | Gap
+View = tuple[Block, ...]
+
+
+def line(*parts: str | Word, indent: int = 0, wraps: bool = False) -> Line:
+    """A line out of plain texts and words."""
+    return Line(tuple(part if isinstance(part, Word) else Word(part) for part in parts), indent, wraps)

@@ -1,0 +1,410 @@
+"""A comparison of two models as blocks, in the order in which a reviewer asks: what kind of change, is anything wrong,
+what to look at first, where and how big, then the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from diffai.analyses.change_kind import change_kind, rename_rules
+from diffai.analyses.look_first import look_first
+from diffai.analyses.training import training_state
+from diffai.analyses.update import shares, update_size
+from diffai.comparison.result import LeftOut, ModelDiff, Side, TensorChange
+from diffai.frozen import frozen, slotted
+from diffai.model import Absent, element_count
+from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, line
+from diffai.views.fold import fold, pattern_text
+from diffai.views.lines import value_line
+from diffai.views.style import change_percent, plural, shape, size
+
+_NUMBER = re.compile(r"\d+")
+_FEW_ROWS = 12
+_MOST_GROUPS = 14
+_MOST_STRUCTURE = 12
+_MOST_VALUES = 6
+_SIGNS: dict[str, Tone] = {"+": "added", "-": "removed", "~": "changed", ">": "renamed"}
+
+
+@frozen
+class TableOptions:
+    """What is shown: ``verbose`` every group and more columns, ``details`` every tensor."""
+
+    verbose: bool = False
+    details: bool = False
+
+
+def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
+    """The blocks of one model's comparison; both sides are models, or one is absent."""
+    blocks: list[Block] = [_headline(diff)]
+    kind = change_kind(diff)
+    if kind is not None:
+        head, _, rest = kind.phrase.partition(" (")
+        tone: Tone = "problem" if "diverged" in kind.kinds else "strong"
+        blocks.append(line(Word(head.upper() + (f" ({rest}" if rest else ""), tone), indent=1, wraps=True))
+        blocks += _sizes(diff)
+    looks = look_first(diff)
+    if looks:
+        rows = tuple(
+            (Word(look.name, "problem" if look.severity == "critical" else "strong"), Word(look.text)) for look in looks
+        )
+        blocks.append(Labelled("LOOK AT", rows, "problem" if looks[0].severity == "critical" else "strong"))
+    blocks += _problems(diff)
+    blocks += _structure(diff, options)
+    table = _values(diff, options)
+    if table is not None:
+        blocks += [Gap(), table]
+    blocks += _texts(diff, options)
+    blocks += [line(f"({note})", indent=1, wraps=True) for note in notes(diff.left_out)]
+    return tuple(blocks)
+
+
+# ---------------------------------------------------------------- the head
+
+
+def _headline(diff: ModelDiff) -> Line:
+    """File, dtype, tensors, parameters and size with their change."""
+    new, old = diff.new, diff.old
+    side = old if isinstance(new.state, Absent) else new
+    parts = [Word(side.label or "model", "strong"), Word("   "), Word(_dtypes(side))]
+    parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {side.parameters:,} parameters"))
+    if old.state is None and new.state is None:
+        parts.append(Word(f" ({_change(old.parameters, new.parameters)})"))
+    if side.size >= 0:
+        parts.append(Word(f" · {size(side.size)}"))
+        if old.size >= 0 and new.size >= 0 and old.state is None and new.state is None:
+            parts.append(Word(f" ({_change(old.size, new.size)})"))
+    if isinstance(old.state, Absent) or isinstance(new.state, Absent):
+        added = isinstance(old.state, Absent)
+        parts.append(Word("  added" if added else "  removed", "added" if added else "removed"))
+    return Line(tuple(parts))
+
+
+def _dtypes(side: Side) -> str:
+    names = [name for name, _ in side.dtypes]
+    return "/".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _change(old: int, new: int) -> str:
+    return "=" if old == new else change_percent(old, new).removesuffix(" change")
+
+
+def _sizes(diff: ModelDiff) -> Iterable[Block]:
+    """``128 changed, 8 identical   update 0.183   cosine 0.984``."""
+    totals, found = diff.totals, update_size(diff)
+    words = []
+    if totals.changed:
+        words.append(Word(f"{totals.changed:,} changed, {totals.unchanged:,} identical"))
+    if found.update and found.relative_l2 is not None:
+        words.append(Word(f"   update {short(found.relative_l2)}", "changed"))
+        if found.cosine is not None:
+            words.append(Word(f"   cosine {cosine(found.cosine)}"))
+    elif totals.changed and totals.changed_relative_l2 is not None:
+        words.append(Word(f"   relative L2 of the changed tensors {short(totals.changed_relative_l2)}", "changed"))
+    if words:
+        yield Line(tuple(words), indent=1)
+
+
+def _problems(diff: ModelDiff) -> Iterable[Block]:
+    seen = set()
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        for problem in side.problems:
+            if problem.severity == "error" and problem.message not in seen:
+                seen.add(problem.message)
+                both = problem in diff.old.problems and problem in diff.new.problems
+                where = "both sides" if both else which
+                yield line(Word(f"! {where}: {problem.message} ({problem.code})", "problem"), indent=1, wraps=True)
+
+
+# ---------------------------------------------------------------- structure
+
+
+def _structure(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
+    totals = diff.totals
+    weights = [change for change in diff.tensors if change.role == "weight" and change.differs]
+    alone = isinstance(diff.old.state, Absent) or isinstance(diff.new.state, Absent)
+    moved = [] if alone else [c for c in weights if not {"added", "removed", "reshaped"}.isdisjoint(c.status)]
+    if moved:
+        counts = ((totals.added, "+"), (totals.removed, "-"), (totals.reshaped, "~"))
+        words = [Word(f"{sign}{count:,} ", _SIGNS[sign]) for count, sign in counts if count]
+        yield Line((Word("STRUCTURE  ", "strong"), *words), indent=1)
+        yield _structure_table(moved, options)
+    rules = rename_rules(weights)
+    if rules:
+        shown = [f"{plural(count, 'tensor')}: {text}" for text, count in rules[:_MOST_STRUCTURE]]
+        yield Labelled("RENAMED", tuple((Word(text, "renamed"),) for text in shown))
+    training = training_state(diff)
+    if training is not None:
+        yield Labelled("TRAINING STATE", ((Word(training.text),),))
+
+
+def _structure_table(moved: Sequence[TensorChange], options: TableOptions) -> Table:
+    """Structural changes by pattern, shapes in columns."""
+    folds = fold(moved)
+    most = len(folds) if options.details or options.verbose else _MOST_STRUCTURE
+    rows = []
+    for group in folds[:most]:
+        first = group.changes[0]
+        sign = group.kind[0] if group.kind[0] in _SIGNS else "~"
+        tone = _SIGNS[sign]
+        count = f"x{len(group.changes):,}" if len(group.changes) > 1 else ""
+        shapes = {(c.old.shape if c.old else None, c.new.shape if c.new else None) for c in group.changes}
+        rows.append(
+            (Word(sign, tone), Word(pattern_text(group), tone), Word(count), Word(_shapes(first, len(shapes))))
+        )
+    hidden = ""
+    if len(folds) > most:
+        tensors = sum(len(group.changes) for group in folds[most:])
+        hidden = f"{len(folds) - most:,} more rows ({plural(tensors, 'tensor')}): -v shows them"
+    columns = (Column(""), Column("", shrinks=True), Column("", "right"), Column("", rank=1))
+    return Table(columns, tuple(rows), hidden, indent=2)
+
+
+def _shapes(change: TensorChange, different: int) -> str:
+    if different > 1:
+        return f"{different} shapes"
+    if change.old is not None and change.new is not None:
+        return f"{shape(change.old.shape)} -> {shape(change.new.shape)}"
+    return shape(change.spec.shape)
+
+
+# ---------------------------------------------------------------- values, by layer pattern
+
+
+@slotted
+class Group:
+    """Tensors of one part of the model."""
+
+    path: tuple[str, ...]
+    changes: list[TensorChange]
+
+    def name(self) -> str:
+        """The part as a pattern; the whole model is called so."""
+        return ".".join(self.path) or "(all)"
+
+
+def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
+    """One aligned table of all parts of the model in which values can have changed, the greatest share first."""
+    rows = [c for c in diff.tensors if c.role == "weight" and c.old and c.new and "reshaped" not in c.status]
+    moved = [change for change in rows if "changed" in change.status or "cast" in change.status]
+    if not moved:
+        return None
+    share_of = {id(change): share for change, share in shares(diff)}
+    one_each = options.details or len(moved) <= _FEW_ROWS
+    groups = [Group((c.name,), [c]) for c in moved] if one_each else grouped(rows, share_of)
+    lines = [(_row(group, share_of, options, one=one_each), _order(group, share_of)) for group in groups]
+    lines.sort(key=lambda item: item[1])
+    most = len(lines) if options.verbose or options.details else _MOST_GROUPS
+    hidden = ""
+    if len(lines) > most:
+        hidden = f"{len(lines) - most:,} more below: -v shows all groups, --tensor-details all tensors"
+    same = sum(1 for change in rows if not change.differs)
+    if one_each and same:
+        hidden = f"{plural(same, 'tensor')} unchanged" + (f"; {hidden}" if hidden else "")
+    columns = [
+        Column("tensor" if one_each else "layer", shrinks=True), Column("" if one_each else "changed", "right", rank=4),
+        Column("parameters", "right", rank=5), Column("rel L2", "right"), Column("1e-4 … 1", rank=3),
+        Column("" if one_each else "by layer", rank=2), Column("share", "right", rank=1),
+    ]  # fmt: skip
+    if options.verbose or options.details:
+        columns += [Column(title, "right", rank) for title, rank in (("cosine", 6), ("changed %", 7), ("max |d|", 8))]
+    used = [n for n, column in enumerate(columns) if column.title]
+    shown = tuple(tuple(row[n] for n in used) for row, _ in lines[:most])
+    return Table(tuple(columns[n] for n in used), shown, hidden)
+
+
+def _order(group: Group, share_of: dict[int, float]) -> tuple[float, float]:
+    share = sum(share_of.get(id(change), 0.0) for change in group.changes)
+    return -share, -(_relative(group.changes) or 0.0)
+
+
+def _row(group: Group, share_of: dict[int, float], options: TableOptions, *, one: bool) -> tuple[Cell, ...]:
+    changes = group.changes
+    changed = sum(1 for change in changes if change.differs)
+    parameters = sum(element_count(c.spec.shape) for c in changes if c.is_parameter)
+    relative = _relative(changes)
+    share = sum(share_of.get(id(change), 0.0) for change in changes)
+    name = group.name() if not one else _one_name(changes[0])
+    cells: list[Cell] = [
+        Word(name, "changed" if changed else "faint"), Word(f"{changed:,}/{len(changes):,}"), Word(f"{parameters:,}"),
+        Word(short(relative) if relative is not None else ("=" if not changed else "n/a")), Bar(relative),
+        Spark(_by_index(group)), Word(_share(share)),
+    ]  # fmt: skip
+    if options.verbose or options.details:
+        cells += _more(changes)
+    return tuple(cells)
+
+
+def _one_name(change: TensorChange) -> str:
+    if "cast" in change.status and change.old is not None and change.new is not None:
+        return f"{change.name} ({change.old.dtype} -> {change.new.dtype})"
+    return change.name
+
+
+def _more(changes: Sequence[TensorChange]) -> list[Cell]:
+    """Cosine, share of changed values, greatest distance."""
+    deltas = [c.figures.delta for c in changes if c.figures is not None and c.figures.delta is not None]
+    old = math.hypot(*(d.old_l2 for d in deltas)) if deltas else 0.0
+    new = math.hypot(*(d.new_l2 for d in deltas)) if deltas else 0.0
+    apart = math.hypot(*(d.l2 for d in deltas)) if deltas else 0.0
+    angle = (old * old + new * new - apart * apart) / (2 * old * new) if old and new else None
+    count, whole = sum(d.changed_count for d in deltas), sum(element_count(c.spec.shape) for c in changes)
+    largest = max((d.max_abs for d in deltas), default=0.0)
+    return [
+        Word("n/a" if angle is None else cosine(max(-1.0, min(1.0, angle)))),
+        Word(_share(count / whole) if whole else ""), Word(short(largest)),
+    ]  # fmt: skip
+
+
+def _relative(changes: Sequence[TensorChange]) -> float | None:
+    """Relative L2 of some tensors together; None where a norm is not known, or is zero."""
+    apart = near = 0.0
+    for change in changes:
+        figures = change.figures
+        if figures is None or figures.as_bytes:
+            return None
+        if figures.delta is not None:
+            apart, near = math.hypot(apart, figures.delta.l2), math.hypot(near, figures.delta.old_l2)
+        elif figures.norm is not None:
+            near = math.hypot(near, figures.norm)
+    if not apart:
+        return None
+    return apart / near if near else math.inf
+
+
+def _by_index(group: Group) -> tuple[float | None, ...]:
+    """Relative L2 by layer index, where the group runs over one."""
+    place = next((n for n, part in enumerate(group.path) if "[" in part), -1)
+    if place < 0:
+        return ()
+    layers: dict[int, list[TensorChange]] = {}
+    for change in group.changes:
+        numbers = _NUMBER.findall(change.name.split(".")[place])
+        if numbers:
+            layers.setdefault(int(numbers[0][:18]), []).append(change)
+    if len(layers) < 2 or max(layers) - min(layers) > 4096:
+        return ()
+    return tuple(
+        (_relative(layers[n]) or 0.0) if n in layers else None for n in range(min(layers), max(layers) + 1)
+    )
+
+
+def grouped(changes: Sequence[TensorChange], share_of: dict[int, float]) -> list[Group]:
+    """Parts of the model: the part with the most to say is divided further for as long as a screen holds them."""
+    groups = [Group((), list(changes))]
+    while len(groups) < _MOST_GROUPS:
+        best: tuple[float, int, list[Group]] | None = None
+        for place, group in enumerate(groups):
+            parts = _divided(group)
+            if len(parts) > 1 and len(groups) - 1 + len(parts) <= _MOST_GROUPS + 2:
+                weight = sum(share_of.get(id(c), 0.0) for c in group.changes) + len(group.changes) / len(changes) / 10
+                if best is None or weight > best[0]:
+                    best = weight, place, parts
+        if best is None:
+            break
+        groups[best[1] : best[1] + 1] = best[2]
+    return [_deepened(group) for group in groups]
+
+
+def _divided(group: Group) -> list[Group]:
+    """A part by the next piece of its tensors' names; numbers are one piece, and pieces all share are walked past."""
+    depth = len(group.path)
+    while True:
+        pieces: dict[str, list[TensorChange]] = {}
+        for change in group.changes:
+            names = change.name.split(".")
+            piece = _NUMBER.sub("\0", names[depth]) if depth < len(names) - 1 else ""
+            pieces.setdefault(piece, []).append(change)
+        if len(pieces) != 1:
+            break
+        (only,) = pieces
+        if not only:
+            return [group]
+        group = Group((*group.path, _numbered(only, pieces[only], depth)), group.changes)
+        depth += 1
+    return [
+        Group((*group.path, _numbered(piece, rows, depth) if piece else "*"), rows) for piece, rows in pieces.items()
+    ]
+
+
+def _deepened(group: Group) -> Group:
+    """A part whose tensors share more pieces is called by all of them; one tensor by its name."""
+    if len(group.changes) == 1:
+        return Group(tuple(group.changes[0].name.split(".")), group.changes)
+    return group
+
+
+def _numbered(pattern: str, changes: Sequence[TensorChange], depth: int) -> str:
+    """A piece with the numbers that it runs over: ``[0-31]``, ``conv1d_[1-12]``."""
+    found = [_NUMBER.findall(change.name.split(".")[depth]) for change in changes]
+    for place in range(pattern.count("\0")):
+        pattern = pattern.replace("\0", _range({int(numbers[place][:18]) for numbers in found}), 1)
+    return pattern
+
+
+def _range(values: set[int]) -> str:
+    numbers = sorted(values)
+    if len(numbers) == 1:
+        return str(numbers[0])
+    whole = numbers[-1] - numbers[0] + 1 == len(numbers)
+    return f"[{numbers[0]}-{numbers[-1]}]" if whole else f"[{numbers[0]}..{numbers[-1]}]"
+
+
+# ---------------------------------------------------------------- what is not tensors
+
+
+def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
+    """Classes, graph, facts, metadata and training values: some lines each, the rest counted."""
+    facets = (
+        ("CLASSES", [value_line(v) for v in diff.classes]), ("GRAPH", [value_line(v) for v in diff.graph]),
+        ("PARTS", [f"~ {p.kind}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]),
+        ("FACTS", [value_line(v) for v in diff.facts]), ("METADATA", [value_line(v) for v in diff.metadata]),
+        ("TRAINING", [value_line(v) for v in diff.training]),
+    )  # fmt: skip
+    for label, lines in facets:
+        if not lines:
+            continue
+        most = len(lines) if options.verbose or options.details else _MOST_VALUES
+        rows = [(Word(text, _SIGNS.get(text[0], "plain")),) for text in lines[:most]]
+        if len(lines) > most:
+            rows.append((Word(f"{len(lines) - most:,} more: -v shows them", "faint"),))
+        yield Labelled(label, tuple(rows))
+
+
+def notes(left_out: Iterable[LeftOut]) -> list[str]:
+    """What was not compared, one sentence each."""
+    return [f"{note.count:,} {note.what} {note.reason}" for note in left_out]
+
+
+# ---------------------------------------------------------------- numbers in one style
+
+
+def short(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "n/a"
+    if math.isinf(value):
+        return "from 0"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1000:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}"
+    return f"{value:.2e}"
+
+
+def cosine(value: float) -> str:
+    """Digits enough to tell it from 1."""
+    if value < 0.9995:
+        return f"{value:.3f}"
+    return "1" if value == 1 else f"1-{1 - value:.1e}"
+
+
+def _share(share: float) -> str:
+    if not share:
+        return ""
+    if share < 0.001:
+        return "<.1%"
+    return f"{100 * share:.1f}%" if share < 0.1 else f"{100 * share:.0f}%"
