@@ -75,9 +75,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
             code = EXIT_TROUBLE
         elif result.errors and code == EXIT_OK:
             code = EXIT_DIFFERENT
-        if kind == "text" and not given["quiet"]:
+        if kind in ("text", "table") and not given["quiet"]:
             write_lines(check_text(result, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
-    if kind != "text" and not given["quiet"]:
+    if kind not in ("text", "table") and not given["quiet"]:
         from diffai.views.values import dump
 
         write(dump(check_report(results), encoding))

@@ -12,6 +12,7 @@ from diffai.cli.options import (
     limits_for,
     output_options,
     resolve_output,
+    screen_for,
     settings_for,
     value_options,
     wants_color,
@@ -77,8 +78,8 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     kind, encoding, input_format = resolve_output(
         given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
-    sizes = kind in ("report", "markdown")
-    compare_options = _compare_options(settings, given, machine=kind != "text", sizes=sizes)
+    sizes = kind in ("report", "markdown", "table")
+    compare_options = _compare_options(settings, given, machine=kind not in ("text", "table"), sizes=sizes)
 
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
         return _compare(words, split, settings, options, input_format, staged=given["staged"])
@@ -230,6 +231,7 @@ def _write(
         fold_above=settings.fold_above,
         max_lines=settings.max_tensor_display,
         threshold=settings.threshold if settings.filter_small_changes else 0.0,
+        screen=screen_for(kind, color=wants_color(settings, given["no_color"])),
     )
     write_lines(render_text(diff, options) if isinstance(diff, ModelDiff) else render_directory(diff, options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from diffai.config import Settings, load_settings, read_git_config
 from diffai.config.keys import FORMAT_ALIASES, PLANNED_FORMATS
 from diffai.errors import UsageError
 from diffai.formats.base import Limits, limits_of
+
+if TYPE_CHECKING:
+    from diffai.views.terminal import Screen
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,7 +71,9 @@ def value_options(function: F) -> F:
 def resolve_output(
     output: str | None, format_: str | None, input_format: str, settings_format: str, *, markdown: bool = False
 ) -> tuple[str, str, str]:
-    """(kind, encoding, input format): kind is ``text``, ``changes`` or ``report``; encoding ``json`` or ``yaml``.
+    """(kind, encoding, input format): kind is ``text``, ``table``, ``changes`` or ``report``, encoding json or yaml.
+
+    Where nobody says otherwise it is a table on a terminal, and text in pipes and files.
 
     With ``markdown`` the command can write that too, and it is a kind of its own.
 
@@ -89,12 +94,14 @@ def resolve_output(
         return "changes", output, input_format
     if format_ is None:  # what a file says is for every command, also for one that cannot write it
         word = settings_format if settings_format in known else "text"
+        if settings_format == "auto" and sys.stdout.isatty():
+            word = "table"
     else:
         word = FORMAT_ALIASES.get(format_, format_)
     if word in MACHINE_FORMATS:
         return "report", word, input_format
     if word in known:
-        return "text" if word == "table" else word, "", input_format
+        return word, "", input_format
     aliases = {"pytorch": "torch"}
     if aliases.get(word, word) in input_formats():  # older recipes: --format names the input
         return "text", "", aliases.get(word, word)
@@ -131,6 +138,15 @@ def wants_color(settings: Settings, no_color: bool) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return sys.stdout.isatty()
+
+
+def screen_for(kind: str, *, color: bool) -> Screen | None:
+    """The screen that a table is shown on; None for any other kind of output."""
+    if kind != "table":
+        return None
+    from diffai.views.terminal import screen_of
+
+    return screen_of(os.environ, color=color)
 
 
 def write(text: str) -> None:

@@ -66,7 +66,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
             click.echo(f"diffai: {escape(str(error), longest=2000)}", err=True)
             code = error.exit_code
             continue
-        if kind == "text":
+        if kind in ("text", "table"):
             write_lines([""] if position else [])
             write_lines(show_text(model, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
         else:

@@ -12,13 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Format = Literal["text", "table", "markdown", "json", "yaml"]
+    Format = Literal["auto", "text", "table", "markdown", "json", "yaml"]
     Color = Literal["auto", "always", "never"]
     Remote = Literal["never", "header", "full"]
 else:
     Format = Color = Remote = str
 
-FORMATS: tuple[Format, ...] = ("text", "table", "markdown", "json", "yaml")
+FORMATS: tuple[Format, ...] = ("auto", "text", "table", "markdown", "json", "yaml")
 FORMAT_ALIASES: Mapping[str, Format] = MappingProxyType({"enhanced": "table", "unified": "text", "cli": "text"})
 """What older guides call them."""
 PLANNED_FORMATS = ("html",)
@@ -76,7 +76,7 @@ class Settings:
     tensor_details: bool = False
     filter_small_changes: bool = False
     threshold: float = 1e-3
-    format: Format = "text"
+    format: Format = "auto"
     color: Color = "auto"
     max_tensor_display: int = 0
     epsilon: float = 0.0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diffai.comparison.result import CompareOptions
     from diffai.config.quick_git import Question
     from diffai.formats.base import Limits
+    from diffai.views.terminal import Screen
     from diffai.views.text import TextOptions
 
 _PATTERN = r"^(diffai\..*|color\.(ui|diff|pager)|color\.diff\.meta|core\.quotepath|diff\.noprefix)$"
@@ -55,6 +56,7 @@ class GitEnvironment:
             few_limit=max(s.fold_above, 1) if not s.tensor_details else 1 << 30,
             threads=s.threads,
             max_bytes=s.max_bytes,
+            update_size=self.table,
         )
 
     def text_options(self) -> TextOptions:
@@ -69,7 +71,23 @@ class GitEnvironment:
             fold_above=s.fold_above,
             max_lines=s.max_tensor_display,
             threshold=s.threshold if s.filter_small_changes else 0.0,
+            screen=self._screen(),
         )
+
+    @property
+    def table(self) -> bool:
+        """Whether comparisons are shown as tables: asked for, or to people (a pager, a terminal, colour)."""
+        if self.settings.format != "auto":
+            return self.settings.format == "table"
+        paged = os.environ.get("GIT_PAGER_IN_USE") in ("true", "1")
+        return self.color or paged or (sys.stdout is not None and sys.stdout.isatty())
+
+    def _screen(self) -> Screen | None:
+        if not self.table:
+            return None
+        from diffai.views.terminal import screen_of
+
+        return screen_of(os.environ, color=self.color)
 
     def limits(self) -> Limits:
         """Reading limits; torch is never used under git."""

@@ -33,6 +33,8 @@ def _file(file: FileChange, options: TextOptions) -> list[str]:
     if file.status == "unreadable" and file.diff is None:
         return [paint(f"! {name}: {escape(file.reason, longest=500)}", "!", options.color)]
     assert file.diff is not None
+    if options.screen is not None:
+        return [paint(f"{name}", "#", options.color), *render_text(file.diff, options), ""]
     return [paint(f"{name}", "#", options.color), *(f"  {line}" for line in render_text(file.diff, options)), ""]
 
 

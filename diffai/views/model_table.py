@@ -69,7 +69,7 @@ def _headline(diff: ModelDiff) -> Line:
     new, old = diff.new, diff.old
     side = old if isinstance(new.state, Absent) else new
     parts = [Word(side.label or "model", "strong"), Word("   "), Word(_dtypes(side))]
-    parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {side.parameters:,} parameters"))
+    parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {side.parameters:,} params"))
     if old.state is None and new.state is None:
         parts.append(Word(f" ({_change(old.parameters, new.parameters)})"))
     if side.size >= 0:
@@ -230,7 +230,7 @@ def _row(group: Group, share_of: dict[int, float], options: TableOptions, *, one
     cells: list[Cell] = [
         Word(name, "changed" if changed else "faint"), Word(f"{changed:,}/{len(changes):,}"), Word(f"{parameters:,}"),
         Word(short(relative) if relative is not None else ("=" if not changed else "n/a")), Bar(relative),
-        Spark(_by_index(group)), Word(_share(share)),
+        _small_multiples(group), Word(_share(share)),
     ]  # fmt: skip
     if options.verbose or options.details:
         cells += _more(changes)
@@ -272,6 +272,13 @@ def _relative(changes: Sequence[TensorChange]) -> float | None:
     if not apart:
         return None
     return apart / near if near else math.inf
+
+
+def _small_multiples(group: Group) -> Spark:
+    """Layers beside each other, on two decades below the largest, so that one that stands out is seen."""
+    values = _by_index(group)
+    most = max((value for value in values if value is not None and math.isfinite(value)), default=0.0)
+    return Spark(values, most / 100, most) if most else Spark(values)
 
 
 def _by_index(group: Group) -> tuple[float | None, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diffai.frozen import frozen
 from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word
@@ -36,6 +37,27 @@ class Screen:
     width: int = 80
     color: bool = False
     unicode: bool = True
+
+
+def screen_of(environment: Mapping[str, str], *, color: bool) -> Screen:
+    """The screen that a program's environment describes: its width, and whether it shows more than ASCII.
+
+    Git and pagers hand the width on in ``COLUMNS``; else the terminal is asked, standard error's where output is piped
+    to a pager.
+    """
+    width = 0
+    if environment.get("COLUMNS", "").isdecimal():
+        width = int(environment["COLUMNS"])
+    else:
+        for descriptor in (1, 2):
+            try:
+                width = os.get_terminal_size(descriptor).columns
+            except OSError:
+                continue
+            break
+    locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
+    unicode = "utf-8" in locale.lower() or "utf8" in locale.lower()
+    return Screen(min(240, max(40, width or 80)), color, unicode)
 
 
 def present(view: View, screen: Screen) -> list[str]:

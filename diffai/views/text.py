@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from diffai.analyses.casts import CastGroup
     from diffai.comparison.result import LeftOut
     from diffai.views.fold import Fold
+    from diffai.views.terminal import Screen
 
 _MOST_VALUES = 40
 _FEWEST_FOLDED = 40
@@ -30,6 +31,7 @@ class TextOptions:
         fold_above: tensor lines above which names are folded by pattern; 0 = always (``tensor_details`` = never).
         max_lines: most tensor lines printed, 0 = all; what is hidden is counted.
         threshold: relative L2 below which a changed tensor's line is hidden (and counted); 0 = none hidden.
+        screen: show a comparison as a table on this screen; None = the plain text of pipes and files.
 
     """
 
@@ -43,6 +45,7 @@ class TextOptions:
     fold_above: int = 40
     max_lines: int = 0
     threshold: float = 0.0
+    screen: Screen | None = None
 
 
 def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[str]:
@@ -53,6 +56,8 @@ def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[s
     lines = _problems(diff, options) + hidden_lines(diff.hidden, color=options.color)
     if not diff.differs:
         return [*lines, *_no_differences(diff, options)]
+    if options.screen is not None and not (options.stats or options.show_structure or options.diff_only):
+        return [*hidden_lines(diff.hidden, color=options.color), *_table(diff, options, options.screen)]
     body = _Body(diff, options)
     if options.stats:  # tensor lines only
         return [*lines, *body.tensor_lines(), *body.notes()]
@@ -60,8 +65,31 @@ def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[s
     lines += body.block()
     lines += body.tensor_lines()
     lines += body.values()
+    if not (options.show_structure or options.diff_only):
+        lines += _judgement(diff, options)
     lines += body.notes()
     return lines
+
+
+def _table(diff: ModelDiff, options: TextOptions, screen: Screen) -> list[str]:
+    """The comparison as a reader at a terminal wants it."""
+    from diffai.views.model_table import TableOptions, model_view
+    from diffai.views.terminal import present
+
+    return present(model_view(diff, TableOptions(options.verbose, options.tensor_details)), screen)
+
+
+def _judgement(diff: ModelDiff, options: TextOptions) -> list[str]:
+    """What kind of change it is, and what to look at first, where there is something to say."""
+    from diffai.analyses.change_kind import change_kind
+    from diffai.analyses.look_first import look_first
+
+    kind = change_kind(diff)
+    lines = [f"  Kind: {escape(kind.phrase, longest=400)}"] if kind is not None else []
+    looks = look_first(diff)
+    lines += [f"  Look at {escape(look.name)}: {escape(look.text, longest=400)}" for look in looks]
+    tones = ["#"] * len(lines[: 1 if kind else 0]) + ["!" if look.severity == "critical" else "#" for look in looks]
+    return [paint(text, tone, options.color) for text, tone in zip(lines, tones, strict=True)]
 
 
 def _states(diff: ModelDiff, options: TextOptions) -> list[str]:
