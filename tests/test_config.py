@@ -168,7 +168,7 @@ def test_named_file(tmp_path: Path) -> None:
         ("[compare]\nrtol = true\n", "not true"),
         ("[compare]\nignore = 'x'\n", "compare.ignore must be a list of strings, not 'x'"),
         ("[compare]\nignore = [1]\n", "list of strings"),
-        ("[output]\nformat = 'xml'\n", "output.format must be one of text, table, markdown, json, yaml, enhanced, unified, cli, not 'xml'"),
+        ("[output]\nformat = 'xml'\n", "output.format must be one of auto, text, table, markdown, json, yaml, enhanced, unified, cli, not 'xml'"),
         ("[output]\ncolor = 'red'\n", "one of auto, always, never"),
         ("[output]\nmax_tensor_display = 1.5\n", "whole number"),
         ("[pytorch]\nshow_structure = 1\n", "true or false, not 1"),

@@ -292,7 +292,9 @@ def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
     same = sum(1 for c in changes if c.is_parameter and not c.differs and c.figures and not _all_zero(c))
     if same > len(factors):  # one tensor that was scaled is a changed tensor
         return None
-    return ChangeKind(("scaled",), f"scaled by {median(factors):.6g}", tuple(change.name for change in moved))
+    still = [c.name for c in changes if c.is_parameter and not c.differs and not _all_zero(c)]
+    left = f" (all but {_named(still, 'tensor')})" if still else ""
+    return ChangeKind(("scaled",), f"scaled by {median(factors):.6g}{left}", tuple(change.name for change in moved))
 
 
 def _all_zero(change: TensorChange) -> bool:

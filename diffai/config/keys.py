@@ -136,7 +136,7 @@ KEYS: tuple[Key, ...] = (
     Key("tensor_details", "bool", "pytorch.tensor_details", "tensorDetails"),
     Key("filter_small_changes", "bool", "pytorch.filter_small_changes"),
     Key("threshold", "number", "pytorch.threshold"),
-    Key("format", "format", "output.format"),
+    Key("format", "format", "output.format", "format"),
     Key("color", "color", "output.color", "color"),
     Key("max_tensor_display", "count", "output.max_tensor_display", "maxTensorDisplay"),
     Key("epsilon", "number", "compare.epsilon", "epsilon"),

@@ -210,9 +210,10 @@ def test_the_configuration_of_older_guides_changes_what_is_shown_and_nothing_els
         assert done.returncode == 0 and done.stderr == ""
 
 
-@pytest.mark.parametrize("word", ["table", "enhanced", "text"])
-def test_the_words_for_text(repo: Repo, word: str) -> None:
-    assert diffai(*PAIR, "--format", word, cwd=repo.top).stdout == diffai(*PAIR, cwd=repo.top).stdout
+def test_the_words_for_text_and_for_the_table(repo: Repo) -> None:
+    text, table, enhanced = (diffai(*PAIR, "--format", w, cwd=repo.top).stdout for w in ("text", "table", "enhanced"))
+    assert text == diffai(*PAIR, cwd=repo.top).stdout and text.startswith("Model Changes:")
+    assert table == enhanced and "rel L2" in table and "Model Changes:" not in table
 
 
 def test_a_planned_output_says_so(repo: Repo) -> None:

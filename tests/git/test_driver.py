@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -165,12 +166,25 @@ def test_files_that_are_no_models_look_as_git_shows_them(repo: Repo) -> None:
 def test_colour_as_git_decides(repo: Repo) -> None:
     repo.write({"m.safetensors": TWO})
     assert "\x1b" not in repo.git("diff")
-    coloured = repo.git("-c", "color.ui=always", "diff")
+    coloured = repo.git("-c", "color.ui=always", "-c", "diffai.format=text", "diff")
     assert "\x1b[33m  ~ a.weight" in coloured
     assert coloured.startswith("\x1b[1mdiff --git")
     assert "\x1b" not in repo.git("-c", "color.ui=always", "diff", env={"NO_COLOR": "1"})
     assert "\x1b" not in repo.git("-c", "color.ui=always", "-c", "color.diff=false", "diff")
     assert all(line.endswith("\x1b[m") for line in coloured.splitlines() if "\x1b" in line)
+
+
+def test_people_see_a_table_and_pipes_see_text(repo: Repo) -> None:
+    repo.write({"m.safetensors": TWO})
+    wide = {"COLUMNS": "100", "LC_ALL": "C.UTF-8"}
+    assert "Model Changes:" in repo.git("diff", env=wide)
+    for arguments, environment in ((("-c", "color.ui=always"), {}), (("-c", "diffai.format=table"), {}),
+                                   ((), {"GIT_PAGER_IN_USE": "1"})):  # fmt: skip
+        table = re.sub("\x1b\\[[0-9;]*m", "", repo.git(*arguments, "diff", env={**wide, **environment}))
+        assert "rel L2" in table and "█" in table and "Model Changes:" not in table
+        assert max(map(len, table.splitlines())) <= 100
+    ascii_only = repo.git("-c", "diffai.format=table", "diff", env={"COLUMNS": "100", "LC_ALL": "C"})
+    assert ascii_only.isascii() and "rel L2" in ascii_only
 
 
 def test_settings_come_from_git_config_and_the_file(repo: Repo) -> None:

@@ -45,6 +45,7 @@ def test_the_documented_block() -> None:
         "  ~ fc1.bias: mean=0.5000->0.7500, std=0.5000->0.2500",
         "  ~ head.weight: shape=[10, 4] -> [12, 4]",
         "  + proj.weight: shape=[5], dtype=F32",
+        "  Kind: renamed ('w' -> 'weight') and resized (head.weight 10 -> 12 rows, proj.weight added, aux.weight removed) and fc1.bias changed",
     ]
 
 
@@ -61,6 +62,7 @@ def test_a_large_model_folds_by_layer() -> None:
         "  Weight updates: 98.7% of parameters modified (128 of 129 tensors, relative L2 of the changed tensors 0.01)",
         "  ~ model.layers.[0-31].self_attn.{k,o,q,v}_proj.weight  x128  relative L2 0.01",
         "  = model.embed_tokens.weight unchanged",
+        "  Kind: scaled by 1.01 (all but model.embed_tokens.weight)",
     ]
 
 
@@ -69,13 +71,13 @@ def test_details_unfold_and_list_what_is_unchanged() -> None:
     new = {name: value + np.float32(1) if "layers" in name else value for name, value in old.items()}
     lines = lines_of(old, new, tensor_details=True)
     assert sum(line.startswith("  ~ ") for line in lines) == 128
-    assert lines[-1] == "  = model.embed_tokens.weight: identical"
+    assert "  = model.embed_tokens.weight: identical" in lines
 
 
 def test_a_cap_counts_what_it_hides() -> None:
     lines = lines_of(base(), changed(noise(0.1)), max_lines=5)
     assert sum(line.startswith("  ~ ") for line in lines) == 5
-    assert lines[-1] == "  … 16 more lines hidden (16 changed tensors; [output] max_tensor_display lifts the limit)"
+    assert lines[-2] == "  … 16 more lines hidden (16 changed tensors; [output] max_tensor_display lifts the limit)"
 
 
 def test_small_changes_are_hidden_only_with_a_count() -> None:
@@ -129,14 +131,14 @@ def test_ignored_tensors_are_counted_and_named() -> None:
 def test_a_hostile_name_stays_on_its_line_and_sends_no_escape() -> None:
     hostile = "x\n+ forged.weight\x1b[2J"
     lines = lines_of({"a": np.ones(2, "f4")}, {"a": np.ones(2, "f4"), hostile: np.ones(2, "f4")})
-    assert lines[-1] == "  + x\\n+ forged.weight\\x1b[2J: shape=[2], dtype=F32"
+    assert lines[-2] == "  + x\\n+ forged.weight\\x1b[2J: shape=[2], dtype=F32"
 
 
 def test_new_nan_is_loud() -> None:
     lines = lines_of({"w": np.ones(2, "f4")}, {"w": np.array([1, np.nan], "f4")})
     assert "  ! NaN or Inf appeared in 1 tensor: w" in lines
     assert (
-        lines[-1] == "  ~ w: mean=1.0000->1.0000, std=0.0000->0.0000, NaN 0->1, 1 of 2 values changed, max |d|=0.0000"
+        lines[-3] == "  ~ w: mean=1.0000->1.0000, std=0.0000->0.0000, NaN 0->1, 1 of 2 values changed, max |d|=0.0000"
     )
 
 
@@ -185,7 +187,7 @@ def test_training_tensors_fold_into_one_line() -> None:
     assert "  Parameters: 2 -> 2 (0% change)" in lines
     assert "  Weight updates: 0% of parameters modified" in lines
     assert "  Training state: changed (1 tensor, 1 value)" in lines
-    assert lines[-1] == "  ~ epoch: 3 -> 4"
+    assert lines[-2:] == ["  ~ epoch: 3 -> 4", "  Kind: training state only"]
 
 
 def test_a_healed_nan_is_not_said_to_have_appeared_and_a_change_of_kind_is_loud() -> None:
