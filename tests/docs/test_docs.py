@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from program import DIFFAI, diffai
+from program import diffai
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-_TRANSCRIPT = re.compile(r"<!-- transcript: demo -->\n```console\n(.*?)```", re.DOTALL)
+_SPEC = importlib.util.spec_from_file_location("demo_transcripts", ROOT / "docs" / "demo_transcripts.py")
+assert _SPEC is not None and _SPEC.loader is not None
+DEMO = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(DEMO)
 _NUMBER = re.compile(r"\b[0-9a-f]{7}\b|[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -45,15 +48,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def transcripts() -> list[tuple[str, str, str]]:
-    """(page, command, what it prints) of every checked transcript."""
-    found = []
-    for page in PAGES:
-        for block in _TRANSCRIPT.findall(page.read_text("utf-8")):
-            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-                command, _, output = part.partition("\n")
-                found.append((page.name, command, output))
-    return found
+def transcripts() -> list[tuple[str, bool, str, str]]:
+    """(page, whether on a terminal, command, what it prints) of every checked transcript."""
+    return [
+        (page.name, bool(found[2]), command, output)
+        for page in PAGES
+        for found in DEMO.BLOCK.finditer(page.read_text("utf-8"))
+        for command, output in DEMO.commands(found[3])
+    ]
 
 
 def shape_of(text: str) -> str:
@@ -62,18 +64,10 @@ def shape_of(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("page", "command", "output"), transcripts(), ids=lambda value: str(value)[:40].replace("/", "_")
+    ("page", "terminal", "command", "output"), transcripts(), ids=lambda value: str(value)[:40].replace("/", "_")
 )
-def test_transcripts_are_what_prints(demo: Path, page: str, command: str, output: str) -> None:
-    environment = {
-        **os.environ,
-        "PATH": f"{DIFFAI.parent}{os.pathsep}{os.environ['PATH']}",
-        "NO_COLOR": "1",
-        "COLUMNS": "200",
-    }
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=demo, env=environment, capture_output=True, text=True, check=False
-    )
+def test_transcripts_are_what_prints(demo: Path, page: str, terminal: bool, command: str, output: str) -> None:
+    done = DEMO.printed(command, demo, terminal=terminal)
     assert done.stderr == ""
     assert shape_of(done.stdout) == shape_of(output), done.stdout
 
