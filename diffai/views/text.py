@@ -85,10 +85,11 @@ def _judgement(diff: ModelDiff, options: TextOptions) -> list[str]:
     from diffai.analyses.look_first import look_first
 
     kind = change_kind(diff)
-    lines = [f"  Kind: {escape(kind.phrase, longest=400)}"] if kind is not None else []
+    known = kind is not None and kind.kinds != ("changed",)  # "changed" alone says nothing that stands not above
+    lines = [f"  Kind: {escape(kind.phrase, longest=400)}"] if kind is not None and known else []
     looks = look_first(diff)
     lines += [f"  Look at {escape(look.name)}: {escape(look.text, longest=400)}" for look in looks]
-    tones = ["#"] * len(lines[: 1 if kind else 0]) + ["!" if look.severity == "critical" else "#" for look in looks]
+    tones = ["#"] * known + ["!" if look.severity == "critical" else "#" for look in looks]
     return [paint(text, tone, options.color) for text, tone in zip(lines, tones, strict=True)]
 
 
