@@ -7,11 +7,13 @@ what a kind needs (statistics are left out where very many tensors differ under 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts
+from diffai.analyses.renames import rename_rules
+from diffai.analyses.resizes import is_factor, resized
 from diffai.analyses.update import update_size
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -30,7 +32,6 @@ OTHER_WEIGHTS_COSINE = 0.3
 STEP_UPDATE = 0.5
 NEARLY_ALL = 0.9
 _SHOWN = 3
-_ADAPTER = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 _UNIT_ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}
 
 
@@ -142,33 +143,6 @@ def _renamed(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | N
     return ChangeKind(("renamed",), f"renamed ({rule.removesuffix(' (identical)')}{more})", names)
 
 
-def rename_rules(changes: Iterable[TensorChange]) -> list[tuple[str, int]]:
-    """How names changed, and how many tensors each rule explains, most first; whether they are the same otherwise."""
-    rules: dict[str, list[bool]] = {}
-    for change in changes:
-        if "renamed" in change.status and change.old is not None and change.new is not None:
-            rule = _rule(change.old.name, change.new.name)
-            rules.setdefault(rule, []).append(change.figures is not None and change.figures.identical)
-    found = [(f"{rule} (identical)" if all(same) else rule, len(same)) for rule, same in rules.items()]
-    return sorted(found, key=lambda item: -item[1])
-
-
-def _rule(old: str, new: str) -> str:
-    """How one name became another: ``prefix 'model.' added``."""
-    if new.endswith(f".{old}"):
-        return f"prefix {new[: -len(old)]!r} added"
-    if old.endswith(f".{new}"):
-        return f"prefix {old[: -len(new)]!r} dropped"
-    before, after = old.split("."), new.split(".")
-    while before and after and before[-1] == after[-1]:
-        before.pop()
-        after.pop()
-    while before and after and before[0] == after[0]:
-        before.pop(0)
-        after.pop(0)
-    return f"{'.'.join(before)!r} -> {'.'.join(after)!r}"
-
-
 def _classes(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
     """Classes of modules, or entries of a graph, that are others."""
     words = []
@@ -184,70 +158,17 @@ def _classes(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | N
 def _adapter(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
     """Nothing but low-rank factors came, went or changed."""
     moved = [change for change in changes if change.differs]
-    if not moved or not all(_is_factor(change.name) for change in moved):
+    if not moved or not all(is_factor(change.name) for change in moved):
         return None
     came = sum(change.status == ("added",) for change in moved)
     what = "added" if came == len(moved) else "changed"
     return ChangeKind(("adapter",), f"adapter {what} ({len(moved):,} low-rank factors)", (moved[0].name,))
 
 
-def _is_factor(name: str) -> bool:
-    return any(part in _ADAPTER for part in name.split("."))
-
-
 def _resized(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
-    """Rows of a head or vocabulary, layers of a stack, or the width of tensors."""
-    words: list[str] = []
-    names: list[str] = []
-    rows = [change for change in changes if "reshaped" in change.status]
-    longer = [change for change in rows if _rows_changed(change)]
-    if longer:
-        first = longer[0]
-        assert first.old is not None and first.new is not None
-        words.append(f"{first.name} {first.old.shape[0]:,} -> {first.new.shape[0]:,} rows")
-        names += [change.name for change in longer]
-    if len(rows) > len(longer):
-        wider = [change.name for change in rows if change not in longer]
-        words.append(f"{_named(wider, 'tensor')} reshaped")
-        names += wider
-    words += _depth(changes, names)
+    """Rows, layers or width."""
+    words, names = resized(changes, _named)
     return ChangeKind(("resized",), f"resized ({', '.join(words)})", tuple(names)) if words else None
-
-
-def _rows_changed(change: TensorChange) -> bool:
-    old, new = change.old, change.new
-    matrices = old is not None and new is not None and len(old.shape) == len(new.shape) >= 2
-    return bool(matrices and old and new and old.shape[1:] == new.shape[1:])
-
-
-def _depth(changes: Sequence[TensorChange], names: list[str]) -> list[str]:
-    """Layers of one pattern that came or went, and other tensors that did."""
-    words = []
-    for status, word in (("added", "added"), ("removed", "removed")):
-        alone = [change.name for change in changes if change.status == (status,) and not _is_factor(change.name)]
-        if not alone:
-            continue
-        stacks: dict[str, set[int]] = {}
-        kept: dict[str, set[int]] = {}
-        for change in changes:
-            for stack, number in _layers(change.name):
-                (stacks if change.status == (status,) else kept).setdefault(stack, set()).add(number)
-        whole = {stack: numbers - kept[stack] for stack, numbers in stacks.items() if stack in kept}
-        layers = max(whole.items(), key=lambda item: len(item[1]), default=("", set()))
-        if layers[1]:
-            words.append(f"{len(layers[1]):,} layer{'' if len(layers[1]) == 1 else 's'} of {layers[0]} {word}")
-        else:
-            words.append(f"{_named(alone, 'tensor')} {word}")
-        names += alone
-    return words
-
-
-def _layers(name: str) -> Iterable[tuple[str, int]]:
-    """(stack, index) of every number in a name: ``("layers", 3)``."""
-    parts = name.split(".")
-    for place, part in enumerate(parts):
-        if part.isdigit() and place:
-            yield ".".join(parts[:place]), int(part)
 
 
 _INDEPENDENT: tuple[Callable[[ModelDiff, Sequence[TensorChange]], ChangeKind | None], ...] = (

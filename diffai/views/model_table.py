@@ -8,8 +8,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from diffai.analyses.change_kind import change_kind, rename_rules
+from diffai.analyses.change_kind import change_kind
 from diffai.analyses.look_first import look_first
+from diffai.analyses.renames import rename_rules
 from diffai.analyses.training import training_state
 from diffai.analyses.update import shares, update_size
 from diffai.comparison.result import LeftOut, ModelDiff, Side, TensorChange

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-from hashlib import blake2b
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
+from diffai.formats.onnx.attributes import Attributes, Scope
 from diffai.formats.onnx.tensors import (
-    DTYPES,
     SMALL,
     STRING,
     ExternalFiles,
@@ -20,15 +19,14 @@ from diffai.formats.onnx.tensors import (
     strings_of,
     values_of,
 )
-from diffai.formats.protobuf import FIXED32, LENGTH, VARINT, Message, signed, varints
+from diffai.formats.onnx.types import digest_of, unknown, value_info
+from diffai.formats.protobuf import LENGTH, VARINT, Message, signed, varints
 from diffai.formats.regions import BytesRegion, FileRegion, LazyRegion
 from diffai.formats.stored import StoredCheckpoint
 from diffai.model import Scalar, byte_count, element_count
 from diffai.sources.base import Source
 
 _DEPTH = 64
-_SHORT = 16  # lists up to this many numbers are attributes, longer ones are weights
-_LINE = 400
 _AUTOMATIC = ("onnx::", "const_fold_opt__", "Constant_", "_v_")
 _ML = "ai.onnx.ml"
 
@@ -73,15 +71,6 @@ def read_model(checkpoint: OnnxCheckpoint, limits: Limits) -> None:
     _Reader(checkpoint, limits).model(Message(source, 0, source.size))
 
 
-class _Scope:
-    """What a graph sees: digests of values by name, those of the graph around it included."""
-
-    def __init__(self, prefix: str, outer: _Scope | None) -> None:
-        self.prefix = prefix
-        self.exact: dict[str, bytes] = dict(outer.exact) if outer else {}
-        self.loose: dict[str, bytes] = dict(outer.loose) if outer else {}
-
-
 class _Reader:
     """One walk over a model."""
 
@@ -119,7 +108,7 @@ class _Reader:
             lines["producer"] = " ".join(filter(None, producer))
         if len(graphs) != 1:
             raise FormatError(f"has {len(graphs)} graphs" if graphs else "has no graph", code="ON02", offset=0)
-        exact, loose = self.graph_of(graphs[0], _Scope("", None), 0)
+        exact, loose = self.graph_of(graphs[0], Scope("", None), 0)
         for function in functions:
             self._function(function)
         for index, part in enumerate(training):
@@ -155,23 +144,23 @@ class _Reader:
             elif number == 7:
                 nodes.append(message.within(a, b))
         title = f"{domain}.{name}" if domain else name
-        scope = _Scope(f"{title}/", None)
+        scope = Scope(f"{title}/", None)
         for text in signature:
-            scope.exact[text[1:]] = scope.loose[text[1:]] = _hash("argument", text[1:])
+            scope.exact[text[1:]] = scope.loose[text[1:]] = digest_of("argument", text[1:])
         bodies = [self.node(node, scope, 1)[0] for node in nodes]
-        self._checkpoint.lines[f"function {title}"] = _hash("function", *signature, *sorted(bodies)).hex()
+        self._checkpoint.lines[f"function {title}"] = digest_of("function", *signature, *sorted(bodies)).hex()
 
     def _training(self, message: Message, index: int) -> None:
         for number, kind, a, b in message.fields():
             if number in (1, 2) and kind == LENGTH:
                 what = "initialization" if number == 1 else "algorithm"
                 prefix = f"training{index}.{what}/"
-                exact, _ = self.graph_of(message.within(a, b), _Scope(prefix, None), 1)
+                exact, _ = self.graph_of(message.within(a, b), Scope(prefix, None), 1)
                 self._checkpoint.lines[f"training {what} {index}"] = exact.hex()
 
     # -- graphs and nodes
 
-    def graph_of(self, message: Message, scope: _Scope, depth: int) -> tuple[bytes, bytes]:
+    def graph_of(self, message: Message, scope: Scope, depth: int) -> tuple[bytes, bytes]:
         """Walk a graph; digests of what it computes, with the names of its constants and without automatic ones."""
         if depth > _DEPTH:
             raise FormatError(f"has graphs nested deeper than {_DEPTH}", code="ON08", offset=message.start)
@@ -188,10 +177,10 @@ class _Reader:
             elif number == 15:
                 initialized.add(self.sparse(message.within(a, b), scope, ""))
             elif number in (11, 12):
-                ends[number].append(_value_info(message.within(a, b)))
+                ends[number].append(value_info(message.within(a, b)))
         for name, described in ends[11]:
             if name not in initialized:
-                scope.exact[name] = scope.loose[name] = _hash("input", name)
+                scope.exact[name] = scope.loose[name] = digest_of("input", name)
             if depth == 0:
                 self._checkpoint.lines[f"input {name}"] = described
         made = [self.node(node, scope, depth) for node in nodes]
@@ -199,11 +188,11 @@ class _Reader:
             self._checkpoint.lines.update((f"output {name}", described) for name, described in ends[12])
         outputs = [name for name, _ in ends[12]]
         return (
-            _hash("graph", *sorted(exact for exact, _ in made), *(scope.exact.get(name, b"") for name in outputs)),
-            _hash("graph", *sorted(loose for _, loose in made), *(scope.loose.get(name, b"") for name in outputs)),
+            digest_of("graph", *sorted(exact for exact, _ in made), *(scope.exact.get(name, b"") for name in outputs)),
+            digest_of("graph", *sorted(loose for _, loose in made), *(scope.loose.get(name, b"") for name in outputs)),
         )
 
-    def node(self, message: Message, scope: _Scope, depth: int) -> tuple[bytes, bytes]:
+    def node(self, message: Message, scope: Scope, depth: int) -> tuple[bytes, bytes]:
         """One node: its constants, its line, and the digests of the values that it makes."""
         self._budget -= message.stop - message.start
         inputs: list[str] = []
@@ -225,17 +214,17 @@ class _Reader:
         title = operator if domain in ("", "ai.onnx") else f"{domain}.{operator}"
         self._operators[title] = self._operators.get(title, 0) + 1
         own = scope.prefix + (name or next(filter(None, outputs), operator))
-        parts = _Attributes(self, scope, depth, own, outputs if operator == "Constant" else [], domain == _ML)
+        parts = Attributes(self, scope, depth, own, outputs if operator == "Constant" else [], domain == _ML)
         for attribute in attributes:
             parts.add(attribute)
         if name and operator != "Constant":
             texts = ", ".join(sorted(parts.texts))
             self._checkpoint.lines[f"node {scope.prefix}{name}"] = f"{title}({texts})" if texts else title
-        exact = _hash(title, *sorted(parts.exact), *(scope.exact.get(i, _unknown(i)) for i in inputs))
-        loose = _hash(title, *sorted(parts.loose), *(scope.loose.get(i, _unknown(i)) for i in inputs))
+        exact = digest_of(title, *sorted(parts.exact), *(scope.exact.get(i, unknown(i)) for i in inputs))
+        loose = digest_of(title, *sorted(parts.loose), *(scope.loose.get(i, unknown(i)) for i in inputs))
         for index, output in enumerate(outputs):
             if output:
-                scope.exact[output], scope.loose[output] = _hash(exact, str(index)), _hash(loose, str(index))
+                scope.exact[output], scope.loose[output] = digest_of(exact, str(index)), digest_of(loose, str(index))
         if self._budget < 0:
             reason = "has a graph that is longer than the limit (diffai.maxHeader lifts it)"
             raise LimitError(reason, code="ON09", offset=message.start)
@@ -243,21 +232,21 @@ class _Reader:
 
     # -- constants
 
-    def _initializer(self, message: Message, scope: _Scope) -> str:
+    def _initializer(self, message: Message, scope: Scope) -> str:
         tensor = parse(message)
         self.add(tensor, message, scope.prefix + tensor.name)
         self._know(scope, tensor.name, tensor)
         return tensor.name
 
-    def _know(self, scope: _Scope, name: str, tensor: TensorProto) -> None:
+    def _know(self, scope: Scope, name: str, tensor: TensorProto) -> None:
         """Digests of a constant as a value: by its name, and without it where every export gives a new one."""
         kind = (tensor.dtype, repr(tensor.dims))
-        scope.exact[name] = _hash("constant", name, *kind)
+        scope.exact[name] = digest_of("constant", name, *kind)
         automatic = name.isdigit() or name.startswith(_AUTOMATIC)
         self._automatic = self._automatic or automatic
-        scope.loose[name] = _hash("constant", *kind) if automatic else scope.exact[name]
+        scope.loose[name] = digest_of("constant", *kind) if automatic else scope.exact[name]
 
-    def sparse(self, message: Message, scope: _Scope, name: str) -> str:
+    def sparse(self, message: Message, scope: Scope, name: str) -> str:
         """A ``SparseTensorProto``: its values and its indices are two tensors; returns its name."""
         parts: dict[int, Message] = {}
         dims: list[int] = []
@@ -323,174 +312,4 @@ class _Reader:
             count = len(numbers)
             region = BytesRegion(struct.pack(f"<{count}Q", *numbers))
         self._checkpoint.place(name, dtype, (count,), region if count else None)
-        return _hash("list", dtype, str(count))
-
-
-class _Attributes:
-    """The attributes of one node: short ones as text, tensors and long lists as weights, graphs walked."""
-
-    def __init__(
-        self, reader: _Reader, scope: _Scope, depth: int, node: str, outputs: list[str], learned: bool
-    ) -> None:
-        self._reader, self._scope, self._depth, self._node = reader, scope, depth, node
-        self._outputs, self._learned = outputs, learned
-        self.texts: list[str] = []
-        self.exact: list[bytes] = []
-        self.loose: list[bytes] = []
-
-    def add(self, message: Message) -> None:
-        """Take in one ``AttributeProto``."""
-        name = ""
-        texts: list[str] = []
-        lists: dict[int, list[tuple[int, int, int]]] = {}
-        parts: list[tuple[int, Message]] = []
-        for number, kind, a, b in message.fields():
-            if number == 1 and kind == LENGTH:
-                name = message.text(a, b)
-            elif number == 2 and kind == FIXED32:
-                texts.append(repr(struct.unpack("<f", message.content(a, b))[0]))
-            elif number == 3 and kind == VARINT:
-                texts.append(str(signed(a)))
-            elif number == 4 and kind == LENGTH:
-                texts.append(_quoted(message, a, b))
-            elif number in (5, 6, 10, 11, 22, 23) and kind == LENGTH:
-                parts.append((number, message.within(a, b)))
-            elif number in (7, 8, 9):
-                lists.setdefault(number, []).append((kind, a, b))
-            elif number in (14, 15) and kind == LENGTH:
-                texts.append(_digest(message, a, b))
-            elif number == 21 and kind == LENGTH:
-                texts.append("@" + message.text(a, b))
-        for number, places in lists.items():
-            text = self._list(name, number, message, places)
-            if text:
-                texts.append(text)
-        for index, (number, part) in enumerate(parts):
-            self._part(name if len(parts) == 1 else f"{name}.{index}", number, part)
-        if texts:
-            self.texts.append(f"{name}={', '.join(texts)}")
-            self.exact.append(_hash(self.texts[-1]))
-            self.loose.append(self.exact[-1])
-
-    def _list(self, name: str, number: int, message: Message, places: list[tuple[int, int, int]]) -> str:
-        """A short list as text; a long one becomes a tensor."""
-        if number == 9:
-            shown = [_quoted(message, a, b) for _, a, b in places[:_SHORT]]
-            if len(places) > _SHORT:
-                shown.append(f"... {len(places):,} strings, {_digest(message, places[0][1], places[-1][2])}")
-            return f"[{', '.join(shown)}]"
-        if number == 7:
-            count = sum(b - a for _, a, b in places) // 4
-            if count > _SHORT or self._learned:
-                return self._weights(name, "F32", message, places)
-            floats = [value for _, a, b in places for (value,) in struct.iter_unpack("<f", message.content(a, b))]
-            return f"[{', '.join(map(repr, floats))}]"
-        if sum(1 if kind == VARINT else b - a for kind, a, b in places) > 10 * _SHORT:
-            return self._weights(name, "I64", message, places)
-        numbers = [n for kind, a, b in places for n in ([a] if kind == VARINT else varints(message.content(a, b)))]
-        if len(numbers) > _SHORT:
-            return self._weights(name, "I64", message, places)
-        return f"[{', '.join(str(signed(n)) for n in numbers)}]"
-
-    def _weights(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> str:
-        title = next(filter(None, self._outputs), "")
-        full = self._scope.prefix + title if title else f"{self._node}.{name}"
-        digest = self._reader.add_list(full, dtype, message, places)
-        self.exact.append(digest)
-        self.loose.append(digest)
-        return ""
-
-    def _part(self, name: str, number: int, part: Message) -> None:
-        """A tensor, a sparse tensor or a graph."""
-        title = next(filter(None, self._outputs), "")
-        full = self._scope.prefix + title if title else f"{self._node}.{name}"
-        if number in (5, 10):
-            tensor = parse(part)
-            self._reader.add(tensor, part, full)
-            digests = (_hash("tensor", name, tensor.dtype, repr(tensor.dims)),) * 2
-        elif number in (22, 23):
-            inner = _Scope("", None)
-            self._reader.sparse(part, inner, full)
-            digests = (_hash("sparse", name),) * 2
-        else:
-            digests = self._reader.graph_of(part, _Scope(f"{self._node}.{name}/", self._scope), self._depth + 1)
-            digests = (_hash(name, digests[0]), _hash(name, digests[1]))
-        self.exact.append(digests[0])
-        self.loose.append(digests[1])
-
-
-def _hash(*parts: str | bytes) -> bytes:
-    """A digest of parts, each with its length, so that none runs into the next."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(4, "little") + data)
-    return digest.digest()
-
-
-def _unknown(name: str) -> bytes:
-    return b"?" + name.encode("utf-8", "surrogatepass") if name else b""
-
-
-def _quoted(message: Message, a: int, b: int) -> str:
-    """A string attribute: itself when short, else its beginning and a digest."""
-    if b - a <= _LINE:
-        return repr(message.text(a, b))
-    return f"{message.text(a, a + 60)!r}... {b - a:,} bytes, {_digest(message, a, b)}"
-
-
-def _digest(message: Message, a: int, b: int) -> str:
-    digest = blake2b(digest_size=8)
-    for at in range(a, b, 1 << 20):
-        digest.update(message.source.read(at, min(1 << 20, b - at)))
-    return digest.hexdigest()
-
-
-def _value_info(message: Message) -> tuple[str, str]:
-    """Name and type of an input or output: ``F32 [1, "batch", 224]``."""
-    name, described = "", "unknown"
-    for number, kind, a, b in message.fields():
-        if number == 1 and kind == LENGTH:
-            name = message.text(a, b)
-        elif number == 2 and kind == LENGTH:
-            described = _type(message.within(a, b), 0)
-    return name, described
-
-
-def _type(message: Message, depth: int) -> str:
-    if depth > 8:
-        return "..."
-    for number, kind, a, b in message.fields():
-        if kind != LENGTH:
-            continue
-        inner = message.within(a, b)
-        if number in (1, 8):
-            return ("sparse " if number == 8 else "") + _tensor_type(inner)
-        if number in (4, 9):
-            element = next((f for f in inner.fields() if f[0] == 1 and f[1] == LENGTH), None)
-            held = _type(message.within(element[2], element[3]), depth + 1) if element else "unknown"
-            return f"{'sequence' if number == 4 else 'optional'} of {held}"
-        if number == 5:
-            return f"map {_digest(message, a, b)}"
-    return "unknown"
-
-
-def _tensor_type(message: Message) -> str:
-    dtype, dims, ranked = "unknown", [], False
-    for number, kind, a, b in message.fields():
-        if number == 1 and kind == VARINT:
-            dtype = DTYPES.get(a) or SMALL.get(a, ("STRING" if a == STRING else f"type {a}",))[0]
-        elif number == 2 and kind == LENGTH:
-            ranked = True
-            shape = message.within(a, b)
-            dims = [_dimension(shape.within(c, d)) for n, k, c, d in shape.fields() if n == 1 and k == LENGTH]
-    return f"{dtype} [{', '.join(dims)}]" if ranked else dtype
-
-
-def _dimension(message: Message) -> str:
-    for number, kind, a, b in message.fields():
-        if number == 1 and kind == VARINT:
-            return str(signed(a))
-        if number == 2 and kind == LENGTH:
-            return repr(message.text(a, b))
-    return "?"
+        return digest_of("list", dtype, str(count))
