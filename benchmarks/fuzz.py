@@ -111,6 +111,11 @@ def _write_samples(folder: Path) -> None:
             file["layer/w"] = array
             file.create_dataset("layer/packed", data=array, compression="gzip", chunks=(1, 4))
     with contextlib.suppress(ImportError):
+        import scipy.io
+
+        net = {"w": array, "name": "net", "layers": np.array([array, 1j * array], dtype=object)}
+        scipy.io.savemat(folder / "m.mat", {"net": net}, do_compression=False)
+    with contextlib.suppress(ImportError):
         import onnx
 
         node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])

@@ -15,6 +15,7 @@ import click
 
 from diffai.cli.main import COMMANDS, program
 from diffai.config.keys import KEYS, Settings
+from diffai.formats.table import FORMATS
 
 PAGE = Path(__file__).with_name("reference.md")
 _WIDTH = 110
@@ -85,8 +86,7 @@ def _meanings(docstring: str) -> dict[str, str]:
 def reasons() -> list[str]:
     """The tables of reason codes out of the readers' docstrings."""
     lines = ["| code | reason |", "|---|---|"]
-    for module in ("diffai.formats.safetensors", "diffai.models.sharded", "diffai.formats.torch",
-                   "diffai.formats.zip"):  # fmt: skip
+    for module in (*(row.module for row in FORMATS), "diffai.formats.zip"):
         lines += _codes(importlib.import_module(module).__doc__ or "")
     lines += ["| VAL01 | values are NaN |", "| VAL02 | values are infinite |"]
     return lines

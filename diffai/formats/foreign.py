@@ -39,8 +39,6 @@ _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
     (b"GGUF", 0, Kind("GGUF")),
     (b"lmgg", 0, Kind("GGML")), (b"fmgg", 0, Kind("GGML")), (b"tjgg", 0, Kind("GGML")),
     (b"TFL3", 4, Kind("TensorFlow Lite")),
-    (b"MATLAB 7.3 MAT-file", 0, Kind("MATLAB 7.3 (HDF5)")),
-    (b"MATLAB 5.0 MAT-file", 0, Kind("MATLAB (.mat)")),
     (b"\x0c\xdb\x3a\x2a", 0, Kind("Orbax (OCDBT)")),
     (b"\x89PNG\r\n\x1a\n", 0, Kind("a PNG image", False)),
     (b"\xff\xd8\xff", 0, Kind("a JPEG image", False)),

@@ -16,7 +16,9 @@ from diffai.sources.base import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, Protocol
+    from typing import Protocol
+
+    from diffai.model import Role
 else:
     Protocol = object
 
@@ -62,7 +64,7 @@ class StoredCheckpoint(Checkpoint):
         *,
         fortran: bool = False,
         swap: bool = False,
-        role: Literal["weight", "training"] = "weight",
+        role: Role = "weight",
         alias_of: str = "",
         elsewhere: bool = False,
     ) -> None:
@@ -106,7 +108,7 @@ class StoredCheckpoint(Checkpoint):
         start: int = 0,
         values: str = "F32",
         encoding: str = "",
-        role: Literal["weight", "training"] = "weight",
+        role: Role = "weight",
     ) -> None:
         """Add a tensor whose elements are coded in blocks from byte ``start`` of ``region``; it is compared decoded.
 

@@ -50,6 +50,12 @@ class Row:
         return not self.firsts or head[:1] in self.firsts
 
 
+#: The first four bytes that a file of MATLAB 4 can have: a number that says of what kind its first matrix is.
+_MATLAB_4 = tuple(
+    (big + 10 * dtype + kind).to_bytes(4, "big" if big else "little")
+    for big in (0, 1000) for dtype in range(6) for kind in range(3)
+)  # fmt: skip
+
 #: Asked in this order whether content is theirs.
 FORMATS = (
     Row("safetensors", "safetensors", "diffai.formats.safetensors", magics=((5, b"\0\0\0"),),
@@ -63,6 +69,9 @@ FORMATS = (
     Row("hdf5", "HDF5 (Keras, MATLAB 7.3)", "diffai.formats.hdf5",
         magics=tuple((at, b"\x89HDF\r\n\x1a\n") for at in (0, 512, 1024, 2048)), suffixes=(".h5", ".hdf5"),
         globs=("*.h5", "*.hdf5")),
+    Row("matlab", "MATLAB 4 to 7", "diffai.formats.matlab",
+        magics=((126, b"IM"), (126, b"MI"), *((0, start) for start in _MATLAB_4)), suffixes=(".mat",),
+        globs=("*.mat",)),
     Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",)),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
@@ -78,7 +87,6 @@ NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".tflite",), "TensorFlow Lite"),
     ((".msgpack",), "Flax (msgpack)"),
     ((".joblib",), "joblib"),
-    ((".mat",), "MATLAB"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
     ((".pdparams",), "PaddlePaddle"),
 )

@@ -60,8 +60,6 @@ MODELS: dict[str, tuple[bytes, str, str]] = {
     "flax": (b"\x81\xa6params\x81\xa5Dense\xc7\x40\x01" + bytes(20), "m", "Flax (msgpack)"),
     "orbax": (b"\x0c\xdb\x3a\x2a" + bytes(20), "manifest.ocdbt", "Orbax (OCDBT)"),
     "joblib, compressed": (b"ZF0x\xff" + bytes(20), "m.joblib", "joblib"),
-    "matlab 5": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + b" " * 90, "m.mat", "MATLAB (.mat)"),
-    "matlab 7.3": (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + b" " * 90, "m.mat", "MATLAB 7.3 (HDF5)"),
     "core ml": (b"\x08\x04\x12\x8f\x02\x0a\x10" + bytes(20), "m.mlmodel", "Core ML"),
     "core ml package": (zipped("Data/com.apple.CoreML/model.mlmodel"), "m", "Core ML (.mlpackage)"),
     "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.tflite", "TensorFlow Lite"),

@@ -73,7 +73,7 @@ def _enumeration(data: bytes, count: int, depth: int) -> Datatype:
 
 
 def _compound(data: bytes, count: int, size: int, depth: int) -> Datatype:
-    """A record; one of two equal floats called r and i is a complex number."""
+    """A record; one of two equal floats called r and i, or real and imag, is a complex number."""
     found = Datatype(_COMPOUND, size, title="compound")
     version, at, members = data[0] >> 4, 8, []
     if count != 2:
@@ -90,7 +90,8 @@ def _compound(data: bytes, count: int, size: int, depth: int) -> Datatype:
         members.append((name, member))
         at += 8 + (12 if member.kind == _FLOAT else 4)
     (first, one), (second, other) = members
-    if (first, second) == (b"r", b"i") and one == other and one.dtype in _COMPLEX and size == 2 * one.size:
+    is_complex = (first, second) in ((b"r", b"i"), (b"real", b"imag"))
+    if is_complex and one == other and one.dtype in _COMPLEX and size == 2 * one.size:
         return Datatype(_COMPOUND, size, _COMPLEX[one.dtype], one.swap, title="complex")
     return found
 

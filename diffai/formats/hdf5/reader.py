@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
-from diffai.formats.hdf5 import keras
+from diffai.formats.hdf5 import keras, matlab
 from diffai.formats.hdf5.datasets import Dataset, dataset_of, region_of
 from diffai.formats.hdf5.file import FORMAT, File
 from diffai.formats.hdf5.groups import Value, attributes, is_group, links, plain_values
@@ -43,6 +43,9 @@ def read_datasets(checkpoint: Hdf5Checkpoint, budget: Budget, config: object = N
         file = File(checkpoint.source, budget)
         walk = _Walk(file, checkpoint)
         walk.group(file.root, (), ())
+        if matlab.is_matlab(walk.attributes):
+            walk.place_variables()
+            return
         layout = keras.Layout.of(walk.attributes, config)
         walk.place(layout)
     except (IndexError, struct.error, OverflowError, RecursionError) as error:  # a message shorter than its kind needs
@@ -59,6 +62,7 @@ class _Walk:
     def __init__(self, file: File, checkpoint: Hdf5Checkpoint) -> None:
         self._file, self._checkpoint = file, checkpoint
         self._found: list[tuple[tuple[str, ...], int, Dataset]] = []
+        self._paths: dict[int, tuple[str, ...]] = {}
         self.attributes: dict[tuple[str, ...], dict[str, Value]] = {}
         self.graph: dict[str, str] = {}
         self.problems: list[Problem] = []
@@ -75,6 +79,7 @@ class _Walk:
         except FormatError as error:
             error.tensor = error.tensor or "/".join(path)
             raise
+        self._paths.setdefault(address, path)
         if dataset is not None:
             self._found.append((path, address, dataset))
             return
@@ -110,6 +115,20 @@ class _Walk:
             tied = first.setdefault(address, name)
             alias = tied if tied != name else ""
             self._checkpoint.place(name, dtype, dataset.shape, region, swap=swap, role=role, alias_of=alias)
+
+    def place_variables(self) -> None:
+        """Add the variables of a MATLAB file, and what it says beside them."""
+        tree = matlab.Tree(self.attributes, {path: dataset for path, _, dataset in self._found}, self._paths)
+        variables = matlab.Variables(self._file, self._checkpoint, tree)
+        variables.add()
+        notes = {path: {k: v for k, v in named.items() if not matlab.is_note(path, k)}
+                 for path, named in self.attributes.items()}  # fmt: skip
+        self._checkpoint.texts.update(
+            {"/".join((*path, key)): _scalar(value) for path, named in notes.items() for key, value in named.items()}
+        )
+        self._checkpoint.texts.update(variables.texts)
+        self._checkpoint.classes, self._checkpoint.asides = variables.classes, variables.asides
+        self._checkpoint.graph, self._checkpoint.problems = self.graph, tuple(self.problems)
 
     def _dtype(self, path: tuple[str, ...], dataset: Dataset) -> str:
         """The dtype; Keras keeps bfloat16 as two opaque bytes and says so beside them."""
