@@ -129,8 +129,8 @@ def _structure(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
     moved = [] if alone else [c for c in weights if not {"added", "removed", "reshaped"}.isdisjoint(c.status)]
     if moved:
         counts = ((totals.added, "+"), (totals.removed, "-"), (totals.reshaped, "~"))
-        words = [Word(f"{sign}{count:,} ", _SIGNS[sign]) for count, sign in counts if count]
-        yield Line((Word("STRUCTURE  ", "strong"), *words), indent=1)
+        words = [Word(f" {sign}{count:,}", _SIGNS[sign]) for count, sign in counts if count]
+        yield Line((Word("STRUCTURE ", "strong"), *words), indent=1)
         yield _structure_table(moved, options)
     rules = rename_rules(weights)
     if rules:
