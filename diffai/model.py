@@ -72,6 +72,8 @@ class TensorSpec:
         values: dtype of what ``read_into`` yields where that is not ``dtype`` (quantized kinds); "" = same.
         alias_of: name of an earlier tensor that is the same storage, offset, shape and strides (tied); "" = none.
         encoding: how the stored form maps to values, for people: ``scale=0.1, zero_point=3``; "" = plain.
+        lacking: why the values are not at hand, though all else about the tensor is: they lie in a file that is not
+            here. Such a tensor is never read; it is paired by its name and listed as not compared. "" = they are.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TensorSpec:
     values: str = ""
     alias_of: str = ""
     encoding: str = ""
+    lacking: str = ""
 
     @property
     def elements(self) -> int:

@@ -153,6 +153,7 @@ class _Comparison:
         self._progress = progress
         self._values = values
         self._done = self._total = 0
+        self._lacking: dict[str, int] = {}
         self.left_out: list[LeftOut] = []
 
     def run(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[TensorChange, ...]:
@@ -165,6 +166,7 @@ class _Comparison:
             if count:
                 self.left_out.append(LeftOut("tensor pairs", count, reason))
         changes = self._pairs(pairing, reason)
+        self.left_out += (LeftOut("tensor pairs", number, why) for why, number in self._lacking.items())
         changes += self._alone(pairing.added, self._new.checkpoint, "added", reason)
         changes += self._alone(pairing.removed, self._old.checkpoint, "removed", reason)
         # Keys of 100,000 names take 10 MB: none are kept of names that are in order.
@@ -219,13 +221,24 @@ class _Comparison:
 
     def _batch(self, pairs: Sequence[_Pair], statistics: bool) -> list[TensorChange]:
         """Compare the values of some pairs: those of equal shape whose bytes are not known to be equal."""
+        pairs, lacking = self._apart(pairs)
         unknown = [a.shape == b.shape and how != "digest" and not self._same_bytes for a, b, how in pairs]
         figures = iter(self._figures([(a, b) for a, b, _ in compress(pairs, unknown)], statistics))
         changes = []
         for (a, b, how), to_compare in zip(pairs, unknown, strict=True):
             known = _IDENTICAL if a.shape == b.shape else None
             changes.append(classify(a, b, next(figures) if to_compare else known, evidence=how))
-        return changes
+        return changes + lacking
+
+    def _apart(self, pairs: Sequence[_Pair]) -> tuple[Sequence[_Pair], list[TensorChange]]:
+        """The pairs whose values are at hand; the others, as not compared."""
+        if self._same_bytes or not any(a.lacking or b.lacking for a, b, _ in pairs):
+            return pairs, []
+        apart = [(a, b, how, a.lacking or b.lacking) for a, b, how in pairs if a.lacking or b.lacking]
+        for *_, why in apart:
+            self._lacking[why] = self._lacking.get(why, 0) + 1
+        changes = [classify(a, b, None, evidence=how, reason=why) for a, b, how, why in apart]
+        return [pair for pair in pairs if not pair[0].lacking and not pair[1].lacking], changes
 
     def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:

@@ -82,8 +82,8 @@ def _by_values(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], alike: 
 def _by_digest(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests: Digests) -> list[Renamed]:
     """Pair by equal dtype, shape, role and digest, one to one; takes the paired ones out of ``gone`` and ``come``."""
     kinds = {_kind(s) for s in gone.values()} & {_kind(s) for s in come.values()}
-    left = [s for s in gone.values() if _kind(s) in kinds and s.nbytes]
-    right = [s for s in come.values() if _kind(s) in kinds and s.nbytes]
+    left = [s for s in gone.values() if _kind(s) in kinds and s.nbytes and not s.lacking]
+    right = [s for s in come.values() if _kind(s) in kinds and s.nbytes and not s.lacking]
     if not left or not right:
         return []
     left_summaries, right_summaries = digests(left, right)

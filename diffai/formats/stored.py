@@ -7,7 +7,7 @@ value themselves.
 
 from __future__ import annotations
 
-from diffai.errors import FormatError
+from diffai.errors import FormatError, SourceError
 from diffai.formats.gather import Gatherer
 from diffai.formats.layout import DType, View, is_contiguous, row_major
 from diffai.formats.regions import Region, Spool
@@ -134,6 +134,17 @@ class StoredCheckpoint(Checkpoint):
         nbytes = byte_count(values, count)
         self._specs[name] = TensorSpec(name, dtype, shape, nbytes, -1, 0, role, values, "", encoding)
 
+    def place_absent(self, name: str, dtype: str, shape: tuple[int, ...], reason: str, *, values: str = "") -> None:
+        """Add a tensor whose values are not at hand, for ``reason``; only its header is compared.
+
+        Raises:
+            FormatError: as :meth:`place`.
+
+        """
+        self._checked(name, shape)
+        nbytes = byte_count(values or dtype, element_count(shape))
+        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, values=values, lacking=reason)
+
     def place_bytes(self, name: str, dtype: str, shape: tuple[int, ...], region: Region, nbytes: int) -> None:
         """Add a tensor whose values the format does not define: ``nbytes`` bytes of ``region``, compared as bytes.
 
@@ -164,6 +175,8 @@ class StoredCheckpoint(Checkpoint):
 
     def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` with the tensor's logical bytes from byte ``offset`` on."""
+        if spec.lacking:
+            raise SourceError(f"{spec.name}: {spec.lacking}")
         if offset < 0 or offset + len(buffer) > spec.nbytes:
             raise FormatError("read beyond the end of a tensor", tensor=spec.name, format=self.format)
         if not len(buffer):

@@ -28,6 +28,8 @@ class Row:
         extra: the extra that some files of it need, "" = none.
         folder: whether a folder (not a file) is the model.
         arrays: whether it holds plain arrays, which are data unless somebody says that they are a model.
+        companions: files that hold values of a model beside them: (pattern of the file's whole name, glob of the
+            model's name, in which ``{0}`` is the pattern's first group).
 
     """
 
@@ -42,6 +44,7 @@ class Row:
     extra: str = ""
     folder: bool = False
     arrays: bool = False
+    companions: tuple[tuple[str, str], ...] = ()
 
     def may_be(self, head: bytes) -> bool:
         """Whether content that begins like this is worth loading the reader for, which then decides."""
@@ -72,7 +75,9 @@ FORMATS = (
     Row("matlab", "MATLAB 4 to 7", "diffai.formats.matlab",
         magics=((126, b"IM"), (126, b"MI"), *((0, start) for start in _MATLAB_4)), suffixes=(".mat",),
         globs=("*.mat",)),
-    Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",)),
+    Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",),
+        companions=((r"(.+\.onnx)[._](?:data|weights)(?:_\d+)?", "{0}"), (r"(.+)\.data", "{0}.onnx"),
+                    (r"weights\.pb", "*.onnx"))),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
         globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle")),

@@ -205,7 +205,7 @@ def _compared_body(change: Change, environment: GitEnvironment, call: Remembered
             _plain(change, environment)
             return []
         diff = _compared(old, new, environment)
-        lines = _rendered(diff, environment)
+        lines = _rendered(diff, environment) + _elsewhere(diff, change)
         _print(lines)
         if any(side.state is not None and not isinstance(side.state, Absent) for side in (old, new)):
             _print(_sizes(change))
@@ -254,6 +254,13 @@ def _open(file: str, path: str, absent: bool, limits: Limits) -> Input:
 
 def _is_model(side: Input) -> bool:
     return side.checkpoint is not None or not isinstance(side.state, (Absent, NotAModel))
+
+
+def _elsewhere(diff: ModelDiff, change: Change) -> list[str]:
+    """What can compare values that lie beside the file that git handed over."""
+    if not any(spec is not None and spec.lacking for tensor in diff.tensors for spec in (tensor.old, tensor.new)):
+        return []
+    return [f"  (the whole model: diffai A..B -- {escape(change.new_path or change.old_path)})"]
 
 
 def _sizes(change: Change) -> list[str]:

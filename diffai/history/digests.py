@@ -75,7 +75,9 @@ def pair_digested(old: Digested, new: Digested, alike: Alike) -> Pairing:
 
 
 def same_tensor(old: TensorSpec, new: TensorSpec, before: TensorSummary, after: TensorSummary) -> bool:
-    """Whether dtype, shape and bytes are equal."""
+    """Whether dtype, shape and bytes are equal; of values that are not at hand it is not known."""
+    if old.lacking or new.lacking:
+        return False
     return (old.dtype, old.shape, before.digest) == (new.dtype, new.shape, after.digest)
 
 
@@ -101,8 +103,9 @@ def digest_diff(
         if b.name not in wanted:
             continue
         same = same_tensor(a, b, before.summaries[a.name], after.summaries[b.name])
-        change = classify(a, b, _IDENTICAL if same else None, evidence=evidence)
-        if not same and a.shape == b.shape and a.dtype == b.dtype:
+        reason = a.lacking or b.lacking
+        change = classify(a, b, _IDENTICAL if same else None, evidence=evidence, reason=reason)
+        if not same and not reason and a.shape == b.shape and a.dtype == b.dtype:
             status = tuple(s for s in change.status if s != "uncompared")
             change = replace(change, status=(*status, "changed"))
         changes.append(change)

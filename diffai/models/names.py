@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from diffai.formats.table import named_like_a_model
+from diffai.formats.table import FORMATS, named_like_a_model
 from diffai.frozen import frozen
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(?P<suffix>safetensors|bin|pt|pth)")
@@ -90,6 +90,17 @@ def single_model(names: Iterable[str]) -> str:
     safetensors = [name for name in models if name.endswith(".safetensors")]
     alone = next((some[0] for some in (safetensors, models) if len(some) == 1), "")
     return known or ("" if len(safetensors) > 1 else alone)
+
+
+def owners(name: str) -> tuple[str, ...]:
+    """Globs of the models in the same folder to which a file belongs that is called ``name``; most belong to none."""
+    found = []
+    for row in FORMATS:
+        for pattern, owner in row.companions:
+            match = re.fullmatch(pattern, name)
+            if match:
+                found.append(owner.format(*(re.sub(r"([*?[])", r"[\1]", group) for group in match.groups())))
+    return tuple(found)
 
 
 def is_shard(path: str) -> bool:

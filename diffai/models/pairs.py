@@ -7,13 +7,14 @@ that DVC keeps stand beside those of git by their paths, so that a model is one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from diffai.frozen import frozen, slotted
 from diffai.model import natural_key
 from diffai.models.moves import joined
-from diffai.models.names import is_model_name, model_key
-from diffai.models.reference import File, ModelRef, group
+from diffai.models.names import is_model_name, model_key, owners
+from diffai.models.reference import File, ModelRef, companions, group
 from diffai.models.rule import EVERY, ModelRule, attributed
 from diffai.repository.objects import reader_of
 from diffai.repository.trees import Changed
@@ -60,7 +61,8 @@ class ModelPair:
 
     def touches(self, wanted: str) -> bool:
         """Whether a path of the user (from the top, "." for all) means this model, a file of it, or a folder above."""
-        files = [file for side in (self.old, self.new) if side is not None for file in side.files]
+        sides = [side for side in (self.old, self.new) if side is not None]
+        files = [file for side in sides for file in (*side.files, *side.companions)]
         own = wanted in (self.old_path, self.new_path)
         return own or any(_touched((file, None), wanted) for file in files)
 
@@ -88,7 +90,7 @@ class Pairs:
         """Say to the object reader which blobs will be read, in the order in which the pairs are opened."""
         sides = [side for pair in self.changed for side in (pair.old, pair.new) if side is not None]
         if sides and sides[-1].snapshot.tree.repository is not None:
-            files = [file for side in sides for file in side.files]
+            files = [file for side in sides for file in (*side.files, *side.companions)]
             oids = [f.entry.oid for f in files if f.entry is not None and f.entry.is_file and f.entry.oid]
             reader_of(sides[-1].snapshot.repository).announce(oids)
 
@@ -123,6 +125,8 @@ def pairs(
         renamed, unmerged = _gather(changed, left, right)
         if not new.tree.revision and new.tree.repository is not None:
             _gather_pointers(left, right)
+        for side in (left, right):
+            _add_owners(side, {**left.files, **right.files})
         return _paired(left, right, rule, paths, (renamed, unmerged), moves=moves)
     finally:
         left.outputs.close()
@@ -216,6 +220,23 @@ def _gather_pointers(left: _Side, right: _Side) -> None:
                 _add_outputs(side, pointer)
 
 
+def _add_owners(side: _Side, changed: Collection[str]) -> None:
+    """Models that are as they were and hold values in a file that is not: external data is part of its model."""
+    for path in changed:
+        folder, slash, name = path.rpartition("/")
+        globs = owners(name)
+        for other in side.snapshot.tree.children(folder) if globs else ():
+            model = f"{folder}{slash}{other.removesuffix('.dvc')}"
+            if model in side.files or not any(fnmatchcase(model.rpartition("/")[2], glob) for glob in globs):
+                continue
+            if other.endswith(".dvc"):
+                _add_outputs(side, f"{folder}{slash}{other}")
+            else:
+                entry = side.snapshot.tree.entry(model)
+                if entry is not None and not entry.is_directory:
+                    side.files[model] = File(model, entry)
+
+
 def _hide_unlisted(left: _Side, right: _Side) -> None:
     """Of a folder whose list of files is missing on one side, nothing is said of single files on the other."""
     for one, other in ((left, right), (right, left)):
@@ -238,7 +259,11 @@ def _sorted_out(left: _Side, right: _Side, rule: ModelRule, found: Pairs) -> tup
         rest = [path for path in every if not is_model_name(path)]
         rule = ModelRule(rule.include, rule.exclude, rule.only, rule.attributed | attributed(repository, rest))
     models = set[str]()
-    for path in every:
+    beside = companions(every)
+    for path in sorted(every, key=beside.__contains__):  # models before what may belong to them
+        if any(owner in models for owner in beside.get(path, ())):
+            models.add(path)
+            continue
         sides = [(side, side.files[path]) for side in (left, right) if path in side.files]
         if not rule.wants(path):
             found.excluded += len(sides)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.model import Absent, State, Unreadable
 from diffai.models.inputs import Input, as_input, unreadable
-from diffai.models.names import is_index, is_shard, model_key
+from diffai.models.names import is_index, is_shard, model_key, owners
 from diffai.models.rule import HEAD_BYTES
 from diffai.repository.trees import Entry
 from diffai.snapshots.files import expect_source
@@ -18,7 +19,7 @@ from diffai.snapshots.snapshot import Snapshot
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, checked_name
 from diffai.stores.dvc.items import DvcItem, open_item
-from diffai.stores.store import Opened
+from diffai.stores.store import Opened, StoredObject
 from diffai.stores.table import recognise
 
 _OTHER_UNLISTED = "which of its files changed is not known: the other side's list of them is not here"
@@ -63,7 +64,10 @@ class File:
     def open(self, snapshot: Snapshot) -> Opened:
         """Its bytes, or the state in which they are."""
         if self.item is not None:
-            return open_item(self.item).opened
+            found = open_item(self.item).opened
+            if isinstance(found, StoredObject):
+                found.lies_beside(lambda name: snapshot.sibling(self.path, name))
+            return found
         if self.entry is not None and self.entry.oid and self.entry.is_file:
             return snapshot.open_blob(self.entry.oid, self.path, snapshot.name(self.path))
         return snapshot.open(self.path)
@@ -94,12 +98,15 @@ class ModelRef:
         snapshot: the moment.
         path: what to call it; of a sharded model the name that its single file would have.
         files: all its files, in order: one, or an index and shards.
+        companions: files beside a single file that hold values of it (external data), by their names; which of them
+            it really names, opening it says.
 
     """
 
     snapshot: Snapshot
     path: str
     files: tuple[File, ...]
+    companions: tuple[File, ...] = ()
 
     @property
     def sharded(self) -> bool:
@@ -109,15 +116,16 @@ class ModelRef:
     @property
     def identity(self) -> str:
         """Of all its files: equal identities mean equal content; "" where a file's is not known."""
-        if not self.sharded:
+        if not self.sharded and not self.companions:
             return self.files[0].identity
-        names = [f"{posixpath.basename(file.path)}={file.identity}" for file in self.files if file.identity]
-        return " ".join(names) if len(names) == len(self.files) else ""
+        files = (*self.files, *self.companions)
+        names = [f"{posixpath.basename(file.path)}={file.identity}" for file in files if file.identity]
+        return " ".join(names) if len(names) == len(files) else ""
 
     @property
     def held_by(self) -> tuple[str, ...]:
         """The files of the tree that take part: its own, or the pointers that speak of them."""
-        return tuple(dict.fromkeys(file.held_by for file in self.files))
+        return tuple(dict.fromkeys(file.held_by for file in (*self.files, *self.companions)))
 
     def open(self, limits: Limits = Limits()) -> Input:
         """The model, or the state in which it is; never raises for what is wrong with it."""
@@ -179,18 +187,39 @@ def group(snapshot: Snapshot, files: Iterable[File]) -> dict[str, ModelRef]:
 
     A single file beside shards of the same name is a model of its own, and keeps the name.
     """
+    by_path = {file.path: file for file in files}
+    beside = companions(by_path)
     together: dict[str, list[File]] = {}
-    for file in files:
-        together.setdefault(model_key(file.path), []).append(file)
+    for path, file in by_path.items():
+        if path not in beside:
+            together.setdefault(model_key(path), []).append(file)
     found: dict[str, ModelRef] = {}
     for key, members in together.items():
         alone = [file for file in members if file.path == key]
         parts = sorted((file for file in members if file.path != key), key=_index_first)
         if alone:
-            found[key] = ModelRef(snapshot, key, (alone[0],))
+            held = sorted(path for path, models in beside.items() if key in models)
+            found[key] = ModelRef(snapshot, key, (alone[0],), tuple(by_path[path] for path in held))
         if parts:
             name = parts[0].path if alone else key
             found[name] = ModelRef(snapshot, key if not alone else name, tuple(parts))
+    return found
+
+
+def companions(paths: Collection[str]) -> dict[str, list[str]]:
+    """Files that by their names belong to models beside them, with these models, of which all are among ``paths``."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        for glob in owners(name):
+            if not {"*", "?", "["}.intersection(glob):
+                models = [f"{folder}{slash}{glob}"] if f"{folder}{slash}{glob}" in paths else []
+            else:
+                models = [
+                    p for p in paths if p.rpartition("/")[0] == folder and fnmatchcase(p.rpartition("/")[2], glob)
+                ]
+            if models:
+                found.setdefault(path, []).extend(models)
     return found
 
 

@@ -14,7 +14,7 @@ from diffai.errors import SourceError
 from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
 from diffai.repository.place import GitPlace, find_repository
 from diffai.sources.base import Source
-from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError, checked_name
+from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError
 from diffai.sources.local import LocalFile
 from diffai.stores.annex import not_here, parse_annex
 from diffai.stores.store import Opened, PointerAt, command_line
@@ -98,10 +98,14 @@ class WorkFile(LocalFile):
     """A file of the work tree; the files beside it are opened with pointers followed."""
 
     def sibling(self, name: str) -> LocalFile:
-        """A shard beside this file; UnresolvedError when it is a pointer to bytes that are not here."""
-        beside = os.path.join(os.path.dirname(self.path), checked_name(self.label, name))
+        """A file beside this one or below; UnresolvedError when it is a pointer to bytes that are not here."""
+        beside = self.beside(name)
         found: LocalFile = expect_source(open_path(beside), beside)  # type: ignore[assignment]
         return found
+
+    def _roots(self) -> tuple[str, ...]:
+        place = find_repository(os.path.dirname(self.path) or os.curdir)
+        return () if place is None else tuple(map(os.path.realpath, filter(None, (place.top, place.common_dir))))
 
 
 def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Opened:

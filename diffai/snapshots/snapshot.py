@@ -16,8 +16,9 @@ from diffai.repository.runner import Repository
 from diffai.repository.trees import MOST_LINKS, CommitTree, Entry, IndexTree, Tree
 from diffai.snapshots.files import expect_source, joined, open_path
 from diffai.sources.base import Source
-from diffai.sources.directory import Directory, checked_name
-from diffai.stores.store import Opened, PointerAt
+from diffai.sources.directory import Directory
+from diffai.sources.local import checked_place
+from diffai.stores.store import Opened, PointerAt, StoredObject
 from diffai.stores.table import HEAD_BYTES, follow, pointer_limit, recognise
 
 
@@ -69,14 +70,14 @@ class Snapshot:
         return self._open_entry(entry, path, label)
 
     def sibling(self, path: str, name: str) -> Source:
-        """The file ``name`` in the folder of ``path``, at the same moment.
+        """The file ``name`` in the folder of ``path`` or below it, at the same moment.
 
         Raises:
             UnresolvedError: a pointer to bytes that are not here.
             SourceError: there is none, or the name leads elsewhere.
 
         """
-        beside = posixpath.join(posixpath.dirname(path), checked_name(path, name))
+        beside = posixpath.join(posixpath.dirname(path), checked_place(path, name))
         return expect_source(self.open(beside), self.name(beside))
 
     def read(self, path: str) -> bytes | None:
@@ -88,6 +89,8 @@ class Snapshot:
         from diffai.stores.dvc.tracked import behind
 
         found = behind(path, label, self.tree, self.repository)
+        if isinstance(found, StoredObject):
+            found.lies_beside(lambda name: self.sibling(path, name))
         return found if found is not None else Absent()
 
     def _open_entry(self, entry: Entry, path: str, label: str) -> Opened:
@@ -172,7 +175,7 @@ class TreeDirectory(Directory):
 
     def open(self, name: str) -> Source:
         """The file ``name``; names that lead elsewhere are refused."""
-        inside = posixpath.join(self._inside, checked_name(self.label, name))
+        inside = posixpath.join(self._inside, checked_place(self.label, name))
         label = f"{self.label.rstrip('/')}{'' if self.label.endswith(':') else '/'}{name}"
         return expect_source(self._snapshot.open(inside, label), label)
 

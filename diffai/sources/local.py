@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 
 from diffai.errors import SourceError
@@ -11,6 +12,16 @@ from diffai.errors import SourceError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+
+_ADDRESS = re.compile(r"[0-9a-f]{30,64}")
+
+
+def checked_place(label: str, place: str) -> str:
+    """``place`` itself when it is a file of the folder or of one below it, with ``/``; else SourceError."""
+    if place.startswith("/") or "\\" in place or "\0" in place or not {"", ".", ".."}.isdisjoint(place.split("/")):
+        raise SourceError(f"{label}: names a file outside its own directory: {place!r}")
+    return place
 
 
 class LocalFile:
@@ -77,11 +88,33 @@ class LocalFile:
             raise SourceError(f"{self.label}: {_because(error)}") from error
 
     def sibling(self, name: str) -> LocalFile:
-        """A shard beside this file; names that lead elsewhere are refused."""
-        if not name or "/" in name or "\\" in name or name in (".", ".."):
-            raise SourceError(f"{self.label}: names a file outside its own directory: {name!r}")
-        return LocalFile(os.path.join(os.path.dirname(self.path), name),
-                         label=os.path.join(os.path.dirname(self.label), name))  # fmt: skip
+        """A shard or a file of weights beside this file or below its folder; what leads elsewhere is refused."""
+        beside = self.beside(name)
+        return LocalFile(beside, label=os.path.join(os.path.dirname(self.label), name))
+
+    def beside(self, name: str) -> str:
+        """The path of a file beside this one or below its folder, whose name came out of a file's content.
+
+        A link is followed where it ends in the folder, beside what this file is a link to (a hub's cache), in the
+        repository, or at the address of a content (``blobs/3fa9...``, ``files/md5/ab/cd12...``).
+
+        Raises:
+            SourceError: the name, or the link, leads elsewhere.
+
+        """
+        folder = os.path.dirname(self.path)
+        path = os.path.join(folder, checked_place(self.label, name))
+        real = os.path.realpath(path)
+        if real == os.path.join(os.path.realpath(folder), name) or _ADDRESS.fullmatch(os.path.basename(real)):
+            return path
+        roots = [os.path.realpath(folder), os.path.dirname(os.path.realpath(self.path)), *self._roots()]
+        if not any(real.startswith(os.path.join(root, "")) for root in roots if root):
+            raise SourceError(f"{path}: is a link out of its folder, to {real}")
+        return path
+
+    def _roots(self) -> tuple[str, ...]:
+        """Further folders, without links, that files beside this one may be links into."""
+        return ()
 
     def verify_unchanged(self) -> None:
         """Compare size and modification time with those at opening."""

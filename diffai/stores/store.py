@@ -62,6 +62,10 @@ class StoredObject(LocalFile):
         self._name = identity
         self._beside = sibling
 
+    def lies_beside(self, sibling: Callable[[str], Source]) -> None:
+        """What opens the files beside what this stands for, where nobody nearer to it does."""
+        self._beside = self._beside or sibling
+
     @property
     def identity(self) -> str:
         """The content's own name, else that of the file as it is now."""

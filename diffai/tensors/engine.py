@@ -155,11 +155,16 @@ def summarise(
         progress: called on the calling thread with further bytes done.
 
     Returns:
-        One summary a tensor, in the order of ``specs``.
+        One summary a tensor, in the order of ``specs``; an empty one of values that are not at hand.
 
     Raises:
         SourceError: bytes are gone.
     """
+    if any(spec.lacking for spec in specs):
+        held = [spec for spec in specs if not spec.lacking]
+        rest = iter(summarise(checkpoint, held, statistics=statistics, digest=digest, threads=threads,
+                              progress=progress))  # fmt: skip
+        return [TensorSummary() if spec.lacking else next(rest) for spec in specs]
     sizes = blocks.SIZES
     rows = [(spec,) for spec in specs]
     counts = [spec.elements if has_values(spec.values_dtype) else spec.nbytes for spec in specs]

@@ -36,7 +36,7 @@ def alike(
     groups: dict[tuple[int, ...], tuple[list[TensorSpec], list[TensorSpec]]] = {}
     for side, specs in enumerate((olds, news)):
         for spec in specs:
-            if spec.elements >= FEWEST and has_values(spec.values_dtype):
+            if spec.elements >= FEWEST and has_values(spec.values_dtype) and not spec.lacking:
                 groups.setdefault(spec.shape, ([], []))[side].append(spec)
     pairs = []
     for left, right in groups.values():

@@ -13,7 +13,7 @@ def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) 
     lines: list[str] = []
     same = diff.same_models
     for file in diff.files:
-        if file.status == "compared" and file.diff is not None and not file.diff.differs:
+        if file.status == "compared" and file.diff is not None and not file.diff.differs and not file.diff.unread:
             same += 1
             if not (options.verbose or options.tensor_details or file.diff.hidden):
                 continue
@@ -50,13 +50,16 @@ def _described(file: FileChange, *, new: bool) -> str:
 def _summary(diff: DirectoryDiff, same: int) -> str:
     counts = {status: sum(1 for f in diff.files if f.status == status) for status in
               ("added", "removed", "compared", "unreadable")}  # fmt: skip
-    changed = counts["compared"] - (same - diff.same_models)
+    unread = sum(1 for f in diff.files if f.status == "compared" and f.diff and not f.diff.differs and f.diff.unread)
+    changed = counts["compared"] - unread - (same - diff.same_models)
     alike = sum(1 for f in diff.files if f.status == "compared" and f.diff and _only_headers(f.diff))
-    hidden = sum(1 for f in diff.files if f.diff and f.diff.hidden and not f.diff.differs and not _only_headers(f.diff))
+    alone = [f.diff for f in diff.files if f.diff and not f.diff.differs and not f.diff.unread]
+    hidden = sum(1 for found in alone if found.hidden and not _only_headers(found))
     parts = [
         f"{count:,} {word}"
         for count, word in (
-            (changed, "changed"), (counts["added"], "added"), (counts["removed"], "removed"),
+            (changed, "changed"), (unread, "not fully compared"),
+            (counts["added"], "added"), (counts["removed"], "removed"),
             (same - alike - hidden, "unchanged"), (alike, "alike in names, shapes and dtypes"),
             (hidden, "unchanged but for what settings hide"),
             (counts["unreadable"], "not readable"),

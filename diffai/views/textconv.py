@@ -67,6 +67,8 @@ def tensor_text(spec: TensorSpec, summary: TensorSummary) -> str:
     parts = [escape(spec.name, longest=0), escape(spec.dtype), shape(spec.shape)]
     if summary.statistics is not None:
         parts.append(_figures(summary.statistics, spec.values_dtype))
+    if spec.lacking:
+        parts.append(escape(spec.lacking))
     if spec.encoding:
         parts.append(escape(spec.encoding, longest=0))
     if spec.alias_of:

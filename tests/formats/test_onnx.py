@@ -13,10 +13,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from diffai.comparison.models import Input, compare_models
-from diffai.errors import DiffaiError, FormatError, LimitError
+from diffai.errors import DiffaiError, FormatError, LimitError, SourceError
 from diffai.formats import registry
 from diffai.formats.base import Limits
 from diffai.model import Checkpoint, TensorSpec
+from diffai.models.inputs import open_input
+from diffai.snapshots.files import WorkFile
 from diffai.sources.local import LocalFile, MemoryBytes
 
 _SPEC = importlib.util.find_spec("onnx")
@@ -224,3 +226,55 @@ def test_damaged_models_give_our_errors_and_no_others() -> None:
                     values(checkpoint, spec)
         except DiffaiError:
             pass
+
+
+def test_an_unchanged_graph_over_changed_external_data_has_another_identity(tmp_path: Path) -> None:
+    seen = []
+    for step in (0.0, 1.0):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        path = external("m.onnx.data", folder)
+        (folder / "m.onnx.data").write_bytes((np.arange(64, dtype=np.float32) + step).tobytes())
+        seen.append(open_input(path))
+    assert all(side.identity for side in seen) and seen[0].identity != seen[1].identity
+    assert [change.name for change in compare_models(*seen).changes] == ["w"]
+
+
+def test_values_in_a_file_that_is_not_here_are_not_compared_and_everything_else_is(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    old, new = open_input(external("gone.data", tmp_path / "old")), open_input(external("gone.data", tmp_path))
+    assert old.identity == new.identity == ""
+    diff = compare_models(old, new)
+    assert [change.status for change in diff.tensors] == [("uncompared",)]
+    assert diff.tensors[0].reason == "the values are in 'gone.data', which is not here"
+    assert diff.equal is None and diff.left_out[0].count == 1
+    problems = registry.check(LocalFile(tmp_path / "m.onnx"), Limits())
+    assert [problem.code for problem in problems] == ["ON06"]
+
+
+def test_external_data_below_the_folder_and_in_a_hub_s_cache_is_read(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    (snapshot / "sub").mkdir(parents=True)
+    external("sub/w.bin", blobs).rename(blobs / ("a" * 40))
+    (blobs / ("b" * 64)).write_bytes(np.arange(64, dtype=np.float32).tobytes())
+    (snapshot / "m.onnx").symlink_to(blobs / ("a" * 40))
+    (snapshot / "sub" / "w.bin").symlink_to(blobs / ("b" * 64))
+    for source in (LocalFile(snapshot / "m.onnx"), WorkFile(str(snapshot / "m.onnx"))):
+        checkpoint = registry.open_checkpoint(source, Limits())
+        assert values(checkpoint, checkpoint.tensors["w"]) == np.arange(64, dtype=np.float32).tobytes()
+        checkpoint.close()
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(256))
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    path = external("w.bin", inside)
+    (inside / "w.bin").symlink_to(tmp_path / "secret")
+    for source in (LocalFile(path), WorkFile(str(path))):
+        checkpoint = registry.open_checkpoint(source, Limits())
+        assert checkpoint.tensors["w"].lacking
+        with pytest.raises(SourceError):
+            values(checkpoint, checkpoint.tensors["w"])
+        checkpoint.close()

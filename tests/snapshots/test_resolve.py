@@ -178,7 +178,7 @@ def test_resolve_at(here: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert isinstance(folder, Directory)
     assert folder.names() == ("n.safetensors", "odd [name]*.pt")
     assert folder.open("n.safetensors").read(0, 999) == ONE
-    for name in ("../m.safetensors", "", "..", "a/b"):
+    for name in ("../m.safetensors", "", "..", "sub/../b"):
         with pytest.raises(SourceError, match="outside its own directory"):
             folder.open(name)
         with pytest.raises(SourceError, match="outside its own directory"):

@@ -27,7 +27,7 @@ def test_reading(tmp_path: Path) -> None:
     source.close()
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "a\\b"])
 def test_siblings_stay_in_the_directory(tmp_path: Path, name: str) -> None:
     (tmp_path / "m.pt").write_bytes(b"x")
     with pytest.raises(SourceError, match="outside its own directory"):

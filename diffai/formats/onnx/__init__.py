@@ -11,7 +11,7 @@ ON02 the file holds no graph
 ON03 a tensor has no element type, or one that is not known
 ON04 a tensor's values are in no field, in several, or are of another number than its shape needs
 ON05 a tensor's name stands twice
-ON06 external data: the place is missing, leads out of the model's folder, or is no regular file
+ON06 external data: the place leads out of the model's folder, or the file is not here (``check`` only)
 ON07 external data: offset or length lie outside the file
 ON08 graphs are nested too deeply
 ON09 the graph (without tensors) is longer than ``diffai.maxHeader``
@@ -20,7 +20,7 @@ ON09 the graph (without tensors) is longer than ``diffai.maxHeader``
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError, SourceError
+from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
 from diffai.formats.onnx.model import OnnxCheckpoint, read_model
 from diffai.model import Checkpoint, Problem
@@ -91,6 +91,5 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
         raise
     except FormatError as error:
         return (Problem(error.code or "ON01", "error", error.reason, error.tensor, error.offset),)
-    except SourceError as error:
-        return (Problem("ON06", "error", str(error)),)
-    return checkpoint.problems
+    missing = checkpoint.external.missing.items()
+    return tuple(Problem("ON06", "error", f"external data {name!r} cannot be opened: {why}") for name, why in missing)

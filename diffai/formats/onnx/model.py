@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from diffai.errors import FormatError, LimitError
+from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Limits
 from diffai.formats.onnx.attributes import Attributes, Scope
 from diffai.formats.onnx.tensors import (
@@ -67,8 +67,11 @@ def read_model(checkpoint: OnnxCheckpoint, limits: Limits) -> None:
         FormatError: see the table of the package.
 
     """
-    source = checkpoint.source
+    source, external = checkpoint.source, checkpoint.external
     _Reader(checkpoint, limits).model(Message(source, 0, source.size))
+    if external.opened or external.missing:
+        rest = external.identity()
+        checkpoint.identity = f"{source.identity} {rest}" if source.identity and rest else ""
 
 
 class _Reader:
@@ -284,9 +287,18 @@ class _Reader:
         count = element_count(tensor.dims)
         wanted = (count * small[1] + 7) // 8 if small else byte_count(tensor.dtype, count)
         external = tensor.is_external and wanted > 0
-        region = (
-            external_region(tensor, name, checkpoint.external, wanted) if external else values_of(tensor, message, name)
-        )
+        try:
+            region = (
+                external_region(tensor, name, checkpoint.external, wanted)
+                if external
+                else values_of(tensor, message, name)
+            )
+        except SourceError as error:
+            if not external:
+                raise
+            values = ("I8" if small[2] else "U8") if small else ""
+            checkpoint.place_absent(name, tensor.dtype, tensor.dims, str(error), values=values)
+            return
         if small:
             coder = SmallCoder(small[1], small[2])
             values = "I8" if small[2] else "U8"

@@ -184,7 +184,7 @@ def external_region(tensor: TensorProto, name: str, open_file: ExternalFiles, wa
 
     Raises:
         FormatError: ON06, ON07.
-        SourceError: the file is not here.
+        SourceError: the file is not here; its text says which.
 
     """
     location = tensor.external.get("location", "")
@@ -200,18 +200,31 @@ def external_region(tensor: TensorProto, name: str, open_file: ExternalFiles, wa
     return FileRegion(source, offset, wanted)
 
 
+def _lies_elsewhere(location: str) -> str:
+    return f"the values are in {location[:200]!r}, which is not here"
+
+
 class ExternalFiles:
-    """Files beside a model that hold tensor data, each opened once; never one outside the model's folder."""
+    """Files beside a model that hold tensor data, each opened once; never one outside the model's folder.
+
+    Attributes:
+        opened: by their place as the model names it.
+        missing: why the others could not be opened.
+
+    """
 
     def __init__(self, source: Source, max_spool: int) -> None:
         self._source, self._max_spool = source, max_spool
         self.opened: dict[str, Source] = {}
+        self.missing: dict[str, str] = {}
 
     def open(self, location: str, tensor: str) -> Source:
-        """The file; FormatError where the name is none, SourceError where it is not here."""
+        """The file; FormatError where the name leads elsewhere, SourceError where the file is not here."""
         found = self.opened.get(location)
         if found is not None:
             return found
+        if location in self.missing:
+            raise SourceError(_lies_elsewhere(location))
         parts = location.replace("\\", "/").split("/")
         if not location or location.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in location:
             reason = f"has external data outside the model's folder: {location[:200]!r}"
@@ -220,10 +233,15 @@ class ExternalFiles:
             beside = self._source.sibling("/".join(part for part in parts if part not in ("", ".")))
             found = spool(beside, self._max_spool)
         except SourceError as error:
-            reason = f"has external data that cannot be opened: {error}"
-            raise FormatError(reason, code="ON06", tensor=tensor) from error
+            self.missing[location] = str(error)
+            raise SourceError(_lies_elsewhere(location)) from error
         self.opened[location] = found
         return found
+
+    def identity(self) -> str:
+        """Of all files together; "" where one is not here, or nothing names its content."""
+        names = [f"{location}={source.identity}" for location, source in sorted(self.opened.items()) if source.identity]
+        return "" if self.missing or len(names) < len(self.opened) else " ".join(names)
 
     def close(self) -> None:
         """Close all."""

@@ -1,0 +1,92 @@
+"""A model whose values lie in a file beside it is both files: in pairs of trees, the gate, and under git."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gitrepo import Repo
+from onnx_models import data, with_external_data
+from program import DIFFAI, diffai
+
+NAMES = ["m.onnx.data", "m.onnx_data", "m.data", "weights.pb", "m.onnx_data_1"]
+
+
+def changes(repo: Repo, *words: str) -> list[str]:
+    done = diffai("--output", "json", *words, cwd=repo.top)
+    assert done.returncode == 0, done.stderr
+    return [record["TensorStatsChanged"][0].rpartition(":")[2] for record in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_of_the_data_alone_is_a_change_of_the_model(repo: Repo, name: str) -> None:
+    repo.commit({"a/m.onnx": with_external_data(name), f"a/{name}": data()})
+    repo.commit({f"a/{name}": data(1)})
+    assert changes(repo, "HEAD~1..HEAD") == ["w"]
+    assert changes(repo, "HEAD~1..HEAD", "--", f"a/{name}") == ["w"]
+    assert changes(repo, "HEAD~1..HEAD", "--include", "*.onnx") == ["w"]
+
+
+def test_two_folders_tell_the_same(tmp_path: Path, repo: Repo) -> None:
+    for number, folder in enumerate(("old", "new")):
+        (repo.top / folder).mkdir()
+        (repo.top / folder / "m.onnx").write_bytes(with_external_data("m.onnx.data"))
+        (repo.top / folder / "m.onnx.data").write_bytes(data(number))
+    assert changes(repo, "old", "new", "-r") == ["w"]
+
+
+def test_the_gate_judges_a_change_of_the_data_alone(repo: Repo) -> None:
+    repo.commit({
+        "m.onnx": with_external_data("m.onnx.data"), "m.onnx.data": data(), ".diffai.toml": "[gate]\nfrozen = ['w']\n"
+    })  # fmt: skip
+    repo.write({"m.onnx.data": data(1)})
+    repo.git("add", "m.onnx.data")
+    done = diffai("gate", cwd=repo.top)
+    assert done.returncode == 1 and "frozen" in done.stdout
+
+
+def test_data_beside_no_model_stays_what_it_is(repo: Repo) -> None:
+    repo.commit({"m.data": data(), "x/m.onnx": with_external_data("m.data"), "x/m.data": data()})
+    repo.commit({"m.data": data(1)})
+    assert changes(repo, "HEAD~1..HEAD") == []
+
+
+def test_git_diff_says_what_it_cannot_see_and_who_can(repo: Repo) -> None:
+    repo.config("diff.diffai.command", f"{DIFFAI} git-driver")
+    repo.commit({
+        ".gitattributes": "*.onnx diff=diffai\n", "m.onnx": with_external_data("m.onnx.data"), "m.onnx.data": data(),
+    })  # fmt: skip
+    repo.commit({"m.onnx": with_external_data("m.onnx.data") + b"\x32\x04more", "m.onnx.data": data(1)})
+    shown = repo.git("diff", "HEAD~1", "HEAD", "--", "m.onnx")
+    assert "the values are in 'm.onnx.data', which is not here" in shown
+    assert "diffai A..B -- m.onnx" in shown and "doc_string" in shown
+    assert "No differences" not in shown
+
+
+def test_data_in_lfs_is_followed_and_said_when_it_was_not_pulled(repo: Repo, tmp_path: Path) -> None:
+    repo.lfs_track("*.data")
+    repo.commit({"m.onnx": with_external_data("m.onnx.data"), "m.onnx.data": data()})
+    repo.commit({"m.onnx.data": data(1)})
+    assert changes(repo, "HEAD~1..HEAD") == ["w"]
+    clone = repo.clone_without_lfs_objects(tmp_path / "clone")
+    done = diffai("HEAD~1..HEAD", cwd=clone.top)
+    assert "the values are in 'm.onnx.data', which is not here" in done.stdout, done.stdout + done.stderr
+    assert diffai("HEAD~1..HEAD", "--exit-code", cwd=clone.top).returncode == 2
+
+
+def test_both_files_in_dvc_are_one_model(repo: Repo) -> None:
+    import hashlib
+
+    def track(name: str, content: bytes) -> dict[str, str]:
+        md5 = hashlib.md5(content).hexdigest()
+        place = repo.top / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        return {f"{name}.dvc": f"outs:\n- md5: {md5}\n  size: {len(content)}\n  hash: md5\n  path: {name}\n"}
+
+    model = with_external_data("m.onnx.data")
+    repo.commit({".dvc/config": "", ".dvc/.gitignore": "/cache\n", **track("m.onnx", model),
+                 **track("m.onnx.data", data())})  # fmt: skip
+    repo.commit(track("m.onnx.data", data(1)))
+    assert changes(repo, "HEAD~1..HEAD") == ["w"]
