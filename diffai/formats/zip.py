@@ -29,7 +29,7 @@ from collections.abc import Iterator
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget
-from diffai.formats.regions import COPY_BLOCK, BytesRegion, FileRegion, LazyRegion, Region, Spool
+from diffai.formats.regions import COPY_BLOCK, BytesRegion, FileRegion, LazyRegion, Region, Spool, read
 from diffai.frozen import frozen
 from diffai.sources.base import Source
 
@@ -44,6 +44,7 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _DESCRIPTORS = {12: "<III", 16: "<4xIII", 20: "<IQQ", 24: "<4xIQQ"}  # by their length
 _MAX_INFLATION = 1032  # deflate cannot expand more than this (zlib technical details)
 _IN_MEMORY = 1 << 20
+_ALL_IN_MEMORY = 32 << 20
 _WINDOW = 16384
 _LONGEST_TAIL = 65535 + _END.size  # a comment can stand behind the end record; torch writes none
 _ALL_ONES = 0xFFFFFFFF
@@ -109,6 +110,7 @@ class Archive:
         self._folded: dict[str, Member] = {}
         self._window_bytes = b""
         self._window_start = 0
+        self._held = 0
         start, size, count = self._end_of_directory()
         if size > budget.limits.max_header:
             raise LimitError(
@@ -300,6 +302,13 @@ class Archive:
             raise self._bad(member, f"claims {member.size:,} bytes, more than deflate can hold", self._codes.member)
         return LazyRegion(member.size, lambda: self._unpack(member))
 
+    def head(self, member: Member, count: int) -> bytes:
+        """The first bytes of a member, up to ``count`` (at most 1 MiB); no more of it is unpacked than that."""
+        region = self.open(member)
+        if member.method == STORED:
+            return read(region, 0, min(count, region.size))
+        return next(self._inflate(member), b"")[:count]
+
     def open_later(self, member: Member) -> Region:
         """The same, but its header is looked at only when the bytes are read."""
         if member.method != STORED or member.size != member.compressed:
@@ -354,7 +363,10 @@ class Archive:
 
     def _unpack(self, member: Member) -> Region:
         chunks = self._inflate(member)
-        return BytesRegion(b"".join(chunks)) if member.size <= _IN_MEMORY else self._spool.append(chunks)
+        if member.size > min(_IN_MEMORY, _ALL_IN_MEMORY - self._held):
+            return self._spool.append(chunks)
+        self._held += member.size
+        return BytesRegion(b"".join(chunks))
 
     def _inflate(self, member: Member) -> Iterator[bytes]:
         """Decompressed pieces, never more than the declared size."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zipfile
 
@@ -11,7 +12,10 @@ from torch_files import checked, everything, opened
 from zip_files import MEMBERS, ONE, ambiguous, honest_zip64, lying_zip64, model, with_gap
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget, Limits
+from diffai.formats.regions import Spool, read
+from diffai.formats.zip import Archive
+from diffai.sources.local import MemoryBytes
 
 FAR = Limits(allow_torch=False, values=False)
 
@@ -79,3 +83,18 @@ def test_more_compressed_data_than_the_budget_is_refused_at_once() -> None:
         opened(out.getvalue())
     with pytest.raises(LimitError, match=r"diffai\.maxMembers"):
         opened(model(), Limits(allow_torch=False, max_members=3))
+
+
+def test_many_small_members_are_not_all_held_in_memory() -> None:
+    file, part = io.BytesIO(), 1 << 20
+    noise = random.Random(0).randbytes(part // 16)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(40):
+            archive.writestr(f"m{number}", noise * 16)
+    spool = Spool(1 << 30)
+    found = Archive(MemoryBytes(file.getvalue()), Budget(Limits()), spool)
+    for member in found.members.values():
+        assert found.head(member, 12) == noise[:12] and spool.size <= 8 * part
+        assert read(found.open(member), part - 5, 5) == noise[-5:]
+    assert spool.size == 8 * part
+    spool.close()
