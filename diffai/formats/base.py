@@ -141,6 +141,14 @@ class Format(Protocol):
         """All structural problems, not only the first. FormatError only when it is not this format at all."""
 
 
+class ArraysFormat(Format, Protocol):
+    """A format of plain arrays, which are data unless their names are those of parameters; its row says so."""
+
+    @staticmethod
+    def holds_parameters(head: bytes, size: int) -> bool:
+        """Whether ``head``, the first 4 KiB of a file of ``size`` bytes, shows a model: several named parameters."""
+
+
 class FolderFormat(Format, Protocol):
     """A format whose model can be a whole folder; its row says so."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 
 from diffai.errors import FormatError, UnsupportedFormatError, UsageError
-from diffai.formats.base import FolderFormat, Format, Limits
+from diffai.formats.base import ArraysFormat, FolderFormat, Format, Limits
 from diffai.formats.table import FORMATS, Row, not_read_by_name
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
@@ -75,14 +75,14 @@ def recognise(source: Source) -> Format:
     for row in FORMATS:
         if name.lower().endswith(row.suffixes):
             return _load(row)
-    by_name = not_read_by_name(name) or ("NumPy" if name.lower().endswith((".npy", ".npz")) else "")
+    by_name = not_read_by_name(name)
     if by_name:
         raise UnsupportedFormatError(f"is called {by_name}, which diffai does not read yet; it reads {reads()}")
     raise UnsupportedFormatError(f"is of no format that diffai knows; it reads {reads()}")
 
 
 def recognised(head: bytes, size: int, name: str) -> bool:
-    """Whether the first bytes of a file are those of a model, plain arrays left aside.
+    """Whether the first bytes of a file are those of a model; plain arrays are, where their names are parameters'.
 
     Args:
         head: the first 4 KiB (all, when shorter).
@@ -91,8 +91,8 @@ def recognised(head: bytes, size: int, name: str) -> bool:
 
     """
     for row in FORMATS:
-        if not row.arrays and row.may_be(head) and _load(row).recognise(head, size, name):
-            return True
+        if row.may_be(head) and _load(row).recognise(head, size, name):
+            return not row.arrays or _arrays_format(row).holds_parameters(head, size)
     from diffai.formats import foreign
 
     kind = foreign.identify(head, size, name)
@@ -137,6 +137,13 @@ def _folder_format() -> FolderFormat:
     """What reads a folder: the row that says so."""
     module: Any = _load(next(row for row in FORMATS if row.folder))
     found: FolderFormat = module
+    return found
+
+
+def _arrays_format(row: Row) -> ArraysFormat:
+    """What reads a row of plain arrays."""
+    module: Any = _load(row)
+    found: ArraysFormat = module
     return found
 
 

@@ -160,6 +160,17 @@ class StoredCheckpoint(Checkpoint):
         self._views[name] = view
         self._specs[name] = TensorSpec(name, dtype, shape, nbytes, view.file_offset)
 
+    def place_view(self, name: str, view: View, role: Role = "weight") -> None:
+        """Add a tensor that somebody else laid out and checked: an array in a pickle.
+
+        Raises:
+            FormatError: as :meth:`place`.
+
+        """
+        self._checked(name, view.shape)
+        self._views[name] = view
+        self._specs[name] = TensorSpec(name, view.dtype.name, view.shape, view.nbytes, view.file_offset, 0, role)
+
     def _checked(self, name: str, shape: tuple[int, ...]) -> None:
         if name in self._specs:
             raise FormatError("stands twice", tensor=name, format=self.format)

@@ -7,7 +7,6 @@ import re
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors_writer as writer
 from hypothesis import given, settings
@@ -36,22 +35,8 @@ def zipped(*members: str) -> bytes:
     return file.getvalue()
 
 
-def npz() -> bytes:
-    file = io.BytesIO()
-    np.savez(file, a=np.zeros(3))
-    return file.getvalue()
-
-
-def npy() -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.zeros(3))
-    return file.getvalue()
-
-
 # what it is: (content, name, what the message calls it)
 MODELS: dict[str, tuple[bytes, str, str]] = {
-    "npz": (npz(), "m.bin", "NumPy (.npz)"),
-    "npy": (npy(), "m", "NumPy (.npy)"),
     "ggml": (b"lmgg" + bytes(20), "m.bin", "GGML"),
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
     "saved model": (b"\x08\x01\x12\xb2\x80\x04\x0a\x1f" + bytes(20), "saved_model.pb", "TensorFlow SavedModel"),
@@ -222,12 +207,6 @@ def test_an_ordinary_pickle_is_not_loaded() -> None:
 
 
 def test_corpus_singles(corpus: Path) -> None:
-    expected = {
-        "npz/mel_filters.npz": "NumPy (.npz)",
-    }  # fmt: skip
-    for name, title in expected.items():
-        with pytest.raises(UnsupportedFormatError, match=title.replace("(", r"\(").replace(")", r"\)")):
-            registry.recognise(open_source(str(corpus / "singles" / name)))  # type: ignore[arg-type]
     readers = {"safetensors/silero_vad_16k.safetensors": "safetensors", "pt/facenet_pnet.pt": "torch"}
     for name, module in readers.items():
         assert module == registry.recognise(open_source(str(corpus / "singles" / name))).NAME  # type: ignore[arg-type]
