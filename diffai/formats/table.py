@@ -81,6 +81,8 @@ FORMATS = (
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
         globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle")),
+    Row("numpy", "NumPy", "diffai.formats.npz", suffixes=(".npy", ".npz"), globs=("*.npy", "*.npz"), arrays=True,
+        magics=((0, b"\x93NUMPY"), (0, b"PK\x03\x04"), (0, b"PK\x05\x06"))),
 )  # fmt: skip
 
 
