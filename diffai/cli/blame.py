@@ -23,7 +23,8 @@ Examples:
 @click.option("--depth", type=click.IntRange(min=1), default=None, metavar="N",
               help="One line a module of N name parts, and commit.")  # fmt: skip
 @click.option("--first-parent", is_flag=True, help="See merges from their first parent only.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="How to write it.")
+@click.option("--format", "format_", type=click.Choice(["text", "table", "json"]),
+              help="How to write it; on a terminal a table, else text.")  # fmt: skip
 @click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
 @click.option("--no-color", is_flag=True, help="No colour, even on a terminal.")

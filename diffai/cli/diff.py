@@ -46,6 +46,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("words", nargs=-1, metavar="OLD NEW")
+@click.option("--stat", is_flag=True, help="One line a model: kind, structure, parameters, update size, look at.")
 @click.option("--stats", is_flag=True, help="Tensor lines only.")
 @click.option("--show-structure", is_flag=True, help="The summary and structural changes only.")
 @click.option("--tensor-details", is_flag=True, help="One line a tensor, unchanged ones too; never folded.")
@@ -78,7 +79,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     kind, encoding, input_format = resolve_output(
         given["output"], given["format_"], given["input_format"], settings.format, markdown=True
     )
-    sizes = kind in ("report", "markdown", "table")
+    sizes = kind in ("report", "markdown", "table") or given["stat"]
     compare_options = _compare_options(settings, given, machine=kind not in ("text", "table"), sizes=sizes)
 
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
@@ -217,23 +218,49 @@ def _write(
 
         write_lines(render_markdown(diff))
         return
+    color = wants_color(settings, given["no_color"])
+    lines = _stat(diff, kind, color=color) if given["stat"] else _people(diff, kind, settings, given, color=color)
+    from diffai.cli.pager import paged
+
+    with paged():
+        write_lines(lines)
+
+
+def _stat(diff: ModelDiff | DirectoryDiff, kind: str, *, color: bool) -> list[str]:
+    """One line a model that differs, and of directories the counts."""
+    from diffai.views.directories import summary_lines
+    from diffai.views.overview import differing, stat_line, stat_table
+    from diffai.views.terminal import present
+
+    if isinstance(diff, ModelDiff):
+        rows, counts = [(diff.new.label or diff.old.label or "model", diff)], []
+    else:
+        rows, counts = differing(diff.files), summary_lines(diff, color=color)
+    screen = screen_for(kind, color=color)
+    lines = present((stat_table(rows),), screen) if screen and rows else [stat_line(*row) for row in rows]
+    return [*lines, *counts]
+
+
+def _people(
+    diff: ModelDiff | DirectoryDiff, kind: str, settings: Settings, given: dict[str, Any], *, color: bool
+) -> list[str]:
     from diffai.views.directories import render_directory
     from diffai.views.text import TextOptions, render_text
 
     options = TextOptions(
-        color=wants_color(settings, given["no_color"]),
+        color=color,
         verbose=given["verbose"],
         diff_only=given["diff_only"],
         show_structure=settings.show_structure,
         stats=given["stats"],
         tensor_details=settings.tensor_details,
-        sort_by_magnitude=by_magnitude,
+        sort_by_magnitude=given["sort_by_change_magnitude"],
         fold_above=settings.fold_above,
         max_lines=settings.max_tensor_display,
         threshold=settings.threshold if settings.filter_small_changes else 0.0,
-        screen=screen_for(kind, color=wants_color(settings, given["no_color"])),
+        screen=screen_for(kind, color=color),
     )
-    write_lines(render_text(diff, options) if isinstance(diff, ModelDiff) else render_directory(diff, options))
+    return render_text(diff, options) if isinstance(diff, ModelDiff) else render_directory(diff, options)
 
 
 def _exit_code(diff: ModelDiff | DirectoryDiff, *, asked: bool) -> int:

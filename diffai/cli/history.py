@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from diffai.cache.places import open_store
 from diffai.cache.store import Store
-from diffai.cli.options import limits_for, settings_for, wants_color, write, write_lines
+from diffai.cli.options import (
+    limits_for,
+    people_kind,
+    screen_for,
+    settings_for,
+    wants_color,
+    write,
+    write_lines,
+)
 from diffai.cli.pager import paged
 from diffai.cli.progress import CountBar
+from diffai.config import Settings
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.frozen import frozen
 from diffai.history.entries import Level, LogOptions, ModelLog
@@ -19,6 +29,9 @@ from diffai.history.log import log_model
 from diffai.history.model_path import ModelPath, all_models, model_path
 from diffai.history.walk import Range
 from diffai.repository.runner import Repository
+
+if TYPE_CHECKING:
+    from diffai.views.terminal import Screen
 
 _MOST_NAMED = 3  # models in a hint
 
@@ -32,6 +45,7 @@ class Request:
     options: LogOptions
     store: Store
     color: bool
+    settings: Settings
 
 
 def history_request(ctx: click.Context, words: tuple[str, ...], given: dict[str, Any]) -> Request:
@@ -64,8 +78,9 @@ def history_request(ctx: click.Context, words: tuple[str, ...], given: dict[str,
         fetch_models(repository, models, options)
     limit = 0 if given["no_cache"] else settings.cache_size
     return Request(
-        repository, models, options, open_store(repository.place(), limit), wants_color(settings, given["no_color"])
-    )
+        repository, models, options, open_store(repository.place(), limit),
+        wants_color(settings, given["no_color"]), settings,
+    )  # fmt: skip
 
 
 def split_words(ctx: click.Context, words: tuple[str, ...], *, wanted: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -100,13 +115,15 @@ def _some_models() -> str:
     return " or ".join(shlex.quote(model.path) for model in models) if len(models) <= _MOST_NAMED else ""
 
 
-def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> None:
+def print_logs(request: Request, format_: str | None, plot: str, *, stat: bool, verbose: bool) -> None:
     """The histories of all models asked for, in one format."""
     logs: list[ModelLog] = []
     many = len(request.models) > 1
+    kind = format_ or people_kind(request.settings.format)
     width = shutil.get_terminal_size().columns  # before a pager takes the terminal over
-    with paged():
-        for position, model in enumerate(request.models):
+    screen = screen_for(kind, color=request.color)
+    with ExitStack() as pager:
+        for model in request.models:
             try:
                 with CountBar(f"reading {model.path}") as progress:
                     log = log_model(request.repository, model, request.options, request.store, progress)
@@ -115,22 +132,37 @@ def print_logs(request: Request, format_: str, plot: str, *, verbose: bool) -> N
                     raise
                 click.echo(f"diffai: {error}", err=True)
                 continue
+            if not logs:
+                pager.enter_context(paged())  # when there is something to show, so that it never covers the progress
             logs.append(log)
-            if format_ == "text":
-                from diffai.history.log_text import log_lines
+            if kind in ("text", "table"):
                 from diffai.views.style import escape, paint
 
                 heading = [paint(escape(log.path), "#", request.color), ""] if many else []
-                lines = log_lines(
-                    log, color=request.color, detail=request.options.detail, verbose=verbose, width=width
-                )
-                write_lines([*([""] if position and many else []), *heading, *lines])
-        if format_ != "text":
-            write(_written(logs, format_))
+                lines = _for_people(log, request, screen, width, stat=stat, verbose=verbose)
+                write_lines([*([""] if len(logs) > 1 else []), *heading, *lines])
+        if kind not in ("text", "table"):
+            write(_written(logs, kind))
     if plot:
         from diffai.history.plot import plot_log
 
         plot_log(logs[0], plot)
+
+
+def _for_people(
+    log: ModelLog, request: Request, screen: Screen | None, width: int, *, stat: bool, verbose: bool
+) -> list[str]:
+    """A row a commit on a screen, and where asked for; entries where more is to be said of each."""
+    detail = request.options.detail
+    if stat or (screen is not None and not detail and not verbose):
+        from diffai.history.log_table import log_view
+        from diffai.views.terminal import present, present_plain
+
+        view = log_view(log)
+        return present(view, screen) if screen is not None else present_plain(view, color=request.color)
+    from diffai.history.log_text import log_lines
+
+    return log_lines(log, color=request.color, detail=detail, verbose=verbose, width=width, screen=screen)
 
 
 def _written(logs: list[ModelLog], format_: str) -> str:
@@ -170,7 +202,7 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
     """
     from diffai.comparison.summary import NotOpenedError
     from diffai.history.blame import blame_model
-    from diffai.history.blame_text import blame_lines, blame_report
+    from diffai.history.blame_text import blame_lines, blame_report, blame_view
 
     settings = settings_for({"threads": given["threads"]}, given["config_file"])
     repository = Repository()
@@ -182,20 +214,26 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
         fetch_models(repository, (model,), LogOptions(chosen, follow=True, limits=limits_for(settings)))
     store = open_store(repository.place(), 0 if given["no_cache"] else settings.cache_size)
     color = wants_color(settings, given["no_color"])
-    with paged():
-        with CountBar(f"blaming {model.path}") as progress:
-            try:
-                blame = blame_model(
-                    repository, model, rev, store, globs=paths[1:], limits=limits_for(settings),
-                    first_parent=given["first_parent"], threads=settings.threads, progress=progress,
-                )  # fmt: skip
-            except NotOpenedError as error:
-                from diffai.views.state import describe_state
+    kind = given["format_"] or people_kind(settings.format)
+    screen = screen_for(kind, color=color)
+    with CountBar(f"blaming {model.path}") as progress:
+        try:
+            blame = blame_model(
+                repository, model, rev, store, globs=paths[1:], limits=limits_for(settings),
+                first_parent=given["first_parent"], threads=settings.threads, progress=progress,
+            )  # fmt: skip
+        except NotOpenedError as error:
+            from diffai.views.state import describe_state
 
-                raise SourceError(f"{error.label}: {describe_state(error.state)}") from error
-        if given["format_"] == "json":
+            raise SourceError(f"{error.label}: {describe_state(error.state)}") from error
+    with paged():
+        if kind == "json":
             from diffai.views.values import dump
 
             write(dump(blame_report([blame]), "json"))
+        elif screen is not None:
+            from diffai.views.terminal import present
+
+            write_lines(present(blame_view(blame, depth=given["depth"] or 0), screen))
         else:
             write_lines(blame_lines(blame, depth=given["depth"] or 0, color=color))

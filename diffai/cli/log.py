@@ -45,8 +45,9 @@ Figures, over all parameters that two versions have in the same shape; n/c where
 @click.option("--since", "--after", default="", metavar="DATE", help="Commits after a date, as git understands dates.")
 @click.option("--until", "--before", default="", metavar="DATE", help="Commits before a date.")
 @click.option("--author", default="", metavar="PATTERN", help="Commits whose author matches.")
-@click.option("--format", "format_", type=click.Choice(["text", "json", "csv", "markdown", "html"]), default="text",
-              help="How to write it.")  # fmt: skip
+@click.option("--format", "format_", type=click.Choice(["text", "table", "json", "csv", "markdown", "html"]),
+              help="How to write it; on a terminal a table, else text.")  # fmt: skip
+@click.option("--stat", is_flag=True, help="One line a commit, in pipes and files too.")
 @click.option("--plot", default="", metavar="FILE.png|svg|html", help="Draw updates, drift and norms into a file.")
 @click.option("--first-bad", default="", metavar="CHECK", help="The first commit at which CHECK holds: nonfinite, "
               "structure, drift>X, update>X, changed:GLOB.")  # fmt: skip
@@ -55,10 +56,10 @@ Figures, over all parameters that two versions have in the same shape; n/c where
 @click.option("--no-color", is_flag=True, help="No colour, even on a terminal.")
 @click.option("--no-cache", is_flag=True, help="Compute everything again, remember nothing.")
 @click.option("--config", "config_file", metavar="FILE", help="Read this file instead of .diffai.toml.")
-@click.option("-v", "--verbose", is_flag=True, help="Format, dtypes, parameters and size on every commit.")
+@click.option("-v", "--verbose", is_flag=True, help="An entry a commit, with format, dtypes, parameters and size.")
 @click.pass_context
 def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
-    """Say what each commit did to a model: one entry a commit, newest first.
+    """Say what each commit did to a model, newest first: a row a commit on a terminal, else an entry a commit.
 
     PATH is a file (in git, git-LFS, git-annex or DVC), a shard index, or a folder of shards; it need not exist any
     more. A version whose object is not here is an entry that says so; nothing is downloaded without --fetch.
@@ -69,7 +70,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     if given["first_bad"]:
         from diffai.cli.history import print_first_bad
 
-        if given["format_"] not in ("text", "json") or given["plot"]:
+        if given["format_"] not in (None, "text", "table", "json") or given["plot"]:
             raise UsageError("--first-bad answers with one commit: as --format text or json, without --plot")
         return print_first_bad(request, given["first_bad"], given["format_"])
     if given["plot"]:
@@ -80,5 +81,5 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
             raise UsageError("--plot draws one model; name one PATH")
     from diffai.cli.history import print_logs
 
-    print_logs(request, given["format_"], given["plot"], verbose=given["verbose"])
+    print_logs(request, given["format_"], given["plot"], stat=given["stat"], verbose=given["verbose"])
     return EXIT_OK

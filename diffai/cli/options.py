@@ -93,9 +93,7 @@ def resolve_output(
             raise UsageError(f"--output {output}: expected json or yaml (for text leave it out)")
         return "changes", output, input_format
     if format_ is None:  # what a file says is for every command, also for one that cannot write it
-        word = settings_format if settings_format in known else "text"
-        if settings_format == "auto" and sys.stdout.isatty():
-            word = "table"
+        word = settings_format if settings_format in known else people_kind(settings_format)
     else:
         word = FORMAT_ALIASES.get(format_, format_)
     if word in MACHINE_FORMATS:
@@ -115,6 +113,13 @@ def resolve_output(
     raise UsageError(
         f"--format {word}: not known{hint} (known: {', '.join(known)}; input formats: {', '.join(input_formats())})"
     )
+
+
+def people_kind(settings_format: str) -> str:
+    """``table`` on a terminal and ``text`` elsewhere, unless settings name one of both."""
+    if settings_format in ("text", "table"):
+        return settings_format
+    return "table" if settings_format == "auto" and sys.stdout.isatty() else "text"
 
 
 def settings_for(options: dict[str, object], config_file: str | None) -> Settings:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-
-from diffai.repository.runner import GitError, Repository
 
 
 @contextmanager
@@ -22,6 +19,8 @@ def paged() -> Iterator[None]:
     if program in ("", "cat"):
         yield
         return
+    import subprocess
+
     environment = {"LESS": "FRX", "LV": "-c"} | dict(os.environ)
     sys.stdout.flush()
     process = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE, env=environment)  # as git: a shell command
@@ -49,6 +48,8 @@ def paged() -> Iterator[None]:
 
 def _pager() -> str:
     """What git would start; the user's own configuration and environment decide, never the repository's content."""
+    from diffai.repository.runner import GitError, Repository
+
     try:
         return os.fsdecode(Repository().ask("var", "GIT_PAGER").removesuffix(b"\n"))
     except GitError:

@@ -38,11 +38,18 @@ class ProgressBar:
             return
         if self._bar is None:
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                MofNCompleteColumn,
+                Progress,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
 
+            counted = (MofNCompleteColumn(), self.unit) if self.unit else (DownloadColumn(), TransferSpeedColumn())
             self._bar = Progress(
-                "{task.description}", BarColumn(), MofNCompleteColumn() if self.unit else DownloadColumn(), self.unit,
-                TimeRemainingColumn(),
+                "{task.description}", BarColumn(), *counted, TimeRemainingColumn(),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()

@@ -9,6 +9,7 @@ from diffai.history.figures import group_of
 from diffai.history.uncommitted import STAGED, WORK_TREE
 from diffai.history.walk import Commit
 from diffai.views import values
+from diffai.views.blocks import Cell, Column, Table, View, Word, line
 from diffai.views.style import escape, paint, plural, shape
 from diffai.views.values import Json
 
@@ -23,24 +24,50 @@ def blame_lines(blame: ModelBlame, *, depth: int = 0, color: bool = False) -> li
     width = min(_WIDEST_AUTHOR, max((len(_author(row[0])) for row in rows), default=0))
     names = min(_WIDEST_NAME, max((len(row[1]) for row in rows), default=0))
     lines = []
-    for origin, name, rest in rows:
+    for origin, name, facts, older in rows:
+        rest = f"{facts}  ({older})" if older else facts
         head = f"{_COLOR}{_hash(origin)}{_OFF}" if color else _hash(origin)
         lines.append(f"{head} {_day(origin.commit)} {_author(origin):{width}}  {name:{names}}  {rest}".rstrip())
     lines += _notes(blame, color)
     return lines
 
 
-def _tensor_rows(blame: ModelBlame) -> list[tuple[Origin, str, str]]:
+def blame_view(blame: ModelBlame, *, depth: int = 0) -> View:
+    """The same as blocks: a row a tensor, or a commit of a module; what is newest stands out."""
+    newest = max((tensor.values.commit.date for tensor in blame.tensors), default="")
+    rows: list[tuple[Cell, ...]] = []
+    last = ""
+    for origin, name, facts, older in _module_rows(blame, depth) if depth else _tensor_rows(blame):
+        fresh = origin.commit in (STAGED, WORK_TREE) or origin.commit.date == newest
+        same = _hash(origin) == last
+        last = _hash(origin)
+        rows.append((
+            Word(last, "changed"), Word(_day(origin.commit), "faint" if same else "plain"),
+            Word(_author(origin), "faint" if same else "plain"), Word(name, "strong" if fresh else "plain"),
+            Word(facts), Word(older, "faint"),
+        ))  # fmt: skip
+    what = "module" if depth else "tensor"
+    columns: tuple[Column, ...] = (
+        Column("commit"), Column("date", rank=2), Column("author", rank=3), Column(what, shrinks=True),
+        Column("", rank=1), Column("older", rank=4),
+    )  # fmt: skip
+    if not any(row[-1] != Word("", "faint") for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return (Table(columns, tuple(rows), indent=0), *(line(Word(note, "faint")) for note in _notes(blame, False)))
+
+
+def _tensor_rows(blame: ModelBlame) -> list[tuple[Origin, str, str, str]]:
+    """Where values come from, the name, dtype and shape, and what is older."""
     rows = []
     for tensor in blame.tensors:
         spec = tensor.spec
         facts = f"{escape(spec.dtype)} {shape(spec.shape)}"
-        rows.append((tensor.values, escape(spec.name), facts + _older(tensor)))
+        rows.append((tensor.values, escape(spec.name), facts, _older(tensor)))
     return rows
 
 
 def _older(tensor: TensorBlame) -> str:
-    """What is older than the last change of values, in brackets."""
+    """What is older than the last change of values."""
     words = []
     if tensor.structure.commit not in (tensor.values.commit, tensor.introduced.commit):
         words.append(f"shape/dtype {_place(tensor.structure)}")
@@ -48,14 +75,14 @@ def _older(tensor: TensorBlame) -> str:
         words.append(f"introduced {_place(tensor.introduced)}")
     if tensor.introduced.name != tensor.spec.name:
         words.append(f"as {escape(tensor.introduced.name)}")
-    return f"  ({', '.join(words)})" if words else ""
+    return ", ".join(words)
 
 
 def _place(origin: Origin) -> str:
     return f"{_hash(origin)} {_day(origin.commit)}"
 
 
-def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str]]:
+def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str, str]]:
     """The commits that a module's tensors were last changed by, most tensors first."""
     groups: dict[str, dict[Commit, list[TensorBlame]]] = {}
     for tensor in blame.tensors:
@@ -68,7 +95,7 @@ def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str]]
             share = (
                 plural(total, "tensor") if len(tensors) == total else f"{len(tensors):,} of {plural(total, 'tensor')}"
             )
-            rows.append((tensors[0].values, escape(name), share))
+            rows.append((tensors[0].values, escape(name), share, ""))
     return rows
 
 

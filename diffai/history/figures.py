@@ -96,6 +96,7 @@ class CommitFigures:
         modified, compared: parameters whose values differ, of those compared.
         casts: (old dtype, new dtype, tensors).
         reshapes: (name, old shape, new shape), the first few.
+        kinds: of the change, the leading one first (see :mod:`diffai.analyses.change_kind`).
         metadata: keys whose values differ; classes, graph: the same of these facets, which are structure.
         training: what happened to training state; None for nothing.
         renames: (name before, name now).
@@ -125,6 +126,7 @@ class CommitFigures:
     metadata: int = 0
     classes: int = 0
     graph: int = 0
+    kinds: tuple[str, ...] = ()
     training: TrainingState | None = None
     renames: tuple[tuple[str, str], ...] = ()
     movement: Movement | None = None
@@ -143,6 +145,8 @@ class CommitFigures:
 
 def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> CommitFigures:
     """The figures of a comparison."""
+    from diffai.analyses.change_kind import change_kind
+
     side = diff.old if isinstance(diff.new.state, Absent) else diff.new
     reshapes = [
         (change.name, change.old.shape, change.new.shape)
@@ -150,6 +154,7 @@ def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> Commit
         if "reshaped" in change.status and change.role != "training" and change.old and change.new
     ]
     found, totals = structure(diff), diff.totals
+    kinds = change_kind(diff) if level == "values" else None
     renamed = tuple((c.old.name, c.name) for c in diff.tensors if c.old is not None and c.status[0] == "renamed")
     return CommitFigures(
         level, side.format, side.size, side.tensors, side.parameters, side.dtypes,
@@ -157,7 +162,7 @@ def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> Commit
         totals.changed, found.renamed, found.reshaped, totals.cast, totals.unchanged,
         totals.modified, totals.comparable, tuple((c.old, c.new, c.tensors) for c in casts(diff)),
         tuple(reshapes[:_MOST_NAMED]), len(diff.metadata), found.classes, found.graph,
-        training_state(diff), renamed, movement,
+        kinds.kinds if kinds is not None else (), training_state(diff), renamed, movement,
     )  # fmt: skip
 
 

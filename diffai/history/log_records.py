@@ -82,6 +82,7 @@ def _figures(figures: CommitFigures | None) -> dict[str, Json]:
     return {
         "figures": {
             "level": figures.level,
+            "kinds": list(figures.kinds),
             "format": figures.format,
             "size": figures.size if figures.size >= 0 else None,
             "tensors": figures.tensors,

@@ -15,6 +15,7 @@ from diffai.history.walk import Commit
 from diffai.views.lines import cosine
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
+from diffai.views.terminal import Screen
 from diffai.views.text import TextOptions, render_text
 
 _HASH = "\x1b[33m"  # as git colours commits
@@ -28,14 +29,23 @@ _ALIKE = "by the names and shapes of its tensors"
 
 
 def log_lines(
-    log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False, width: int = 0
-) -> list[str]:
+    log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False, width: int = 0,
+    screen: Screen | None = None,
+) -> list[str]:  # fmt: skip
     """All lines of one model's history, without newline; the drawings keep to ``width`` characters (0 = any)."""
     lines: list[str] = []
     for entry in log.entries:
-        lines += entry_lines(entry, color=color, detail=detail, verbose=verbose)
+        lines += entry_lines(entry, color=color, detail=detail, verbose=verbose, screen=screen)
         lines.append("")
-    lines += _trend(log, width)
+    lines += [*_trend(log, width), *log_notes(log, color=color)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def log_notes(log: ModelLog, *, color: bool = False) -> list[str]:
+    """What was not looked at, left out, or came before."""
+    lines: list[str] = []
     if log.level == "header":
         lines.append(paint("(only headers were read: whether values changed was not looked at)", "…", color))
     if log.level == "digest":
@@ -47,18 +57,20 @@ def log_lines(
         why = "" if log.earlier_exactly else f", {_ALIKE}"
         text = f"(renamed from {escape(log.earlier_path)}{why}: --follow goes on there)"
         lines.append(paint(text, "…", color))
-    while lines and not lines[-1]:
-        lines.pop()
     return lines
 
 
-def entry_lines(entry: LogEntry, *, color: bool, detail: bool, verbose: bool) -> list[str]:
-    """The block of one commit."""
+def entry_lines(
+    entry: LogEntry, *, color: bool, detail: bool, verbose: bool, screen: Screen | None = None
+) -> list[str]:
+    """The block of one commit; what changed in detail is a table on a screen, else text."""
     lines = [commit_line(entry.commit, color=color)]
     body = _body(entry, verbose=verbose)
     lines += [paint(f"    {line}", line[0] if line[0] in "+-~>!" else "", color) for line in body]
     if detail and entry.diff is not None and entry.kind in ("changed", "removed"):
-        lines += [f"      {line}" for line in render_text(entry.diff, TextOptions(color=color, verbose=verbose))]
+        inner = Screen(max(40, screen.width - 6), screen.color, screen.unicode) if screen is not None else None
+        shown = render_text(entry.diff, TextOptions(color=color, verbose=verbose, screen=inner))
+        lines += [f"      {line}" for line in shown]
     return lines
 
 
@@ -243,11 +255,11 @@ def _trend(log: ModelLog, width: int) -> list[str]:
         lines.append(f"{word:6}  {sparkline(values, bars)}{tail}")
     if lines:
         each = f"; a bar is the largest of {most:,} commits" if most > 1 else ""
-        lines.append(f"        (from the oldest to the newest commit shown{each}{_course(moves)})")
+        lines.append(f"        (from the oldest to the newest commit shown{each}{course(moves)})")
     return lines
 
 
-def _course(moves: Sequence[Movement | None]) -> str:
+def course(moves: Sequence[Movement | None]) -> str:
     """What the successive updates say together: settling, oscillating."""
     turns = [m.turn.value for m in moves if m is not None and m.turn.value is not None]
     sizes = [m.update.value for m in moves if m is not None and m.update.value is not None]

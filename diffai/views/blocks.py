@@ -53,12 +53,14 @@ class Column:
     Attributes:
         rank: how soon it goes where there is little room, the greatest first; 0 = never.
         shrinks: whether it is the one whose texts are cut.
+        least: how narrow it may become before others go; 0 = two fifths of the screen.
     """
 
     title: str
     align: Align = "left"
     rank: int = 0
     shrinks: bool = False
+    least: int = 0
 
 
 @frozen

@@ -11,17 +11,21 @@ from diffai.views.text import TextOptions, describe_side, render_text
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:
     """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
     lines: list[str] = []
-    same = diff.same_models
     for file in diff.files:
-        if file.status == "compared" and file.diff is not None and not file.diff.differs and not file.diff.unread:
-            same += 1
-            if not (options.verbose or options.tensor_details or file.diff.hidden):
-                continue
+        if _is_same(file) and not (options.verbose or options.tensor_details or (file.diff and file.diff.hidden)):
+            continue
         lines += _file(file, options)
-    lines.append(_summary(diff, same))
-    for left in diff.left_out:
-        lines.append(paint(f"({left.count:,} {left.what} {left.reason})", "…", options.color))
-    return lines
+    return [*lines, *summary_lines(diff, color=options.color)]
+
+
+def _is_same(file: FileChange) -> bool:
+    return file.status == "compared" and file.diff is not None and not (file.diff.differs or file.diff.unread)
+
+
+def summary_lines(diff: DirectoryDiff, *, color: bool = False) -> list[str]:
+    """Counts of all files, and what was left out."""
+    lines = [_summary(diff, diff.same_models + sum(map(_is_same, diff.files)))]
+    return lines + [paint(f"({left.count:,} {left.what} {left.reason})", "…", color) for left in diff.left_out]
 
 
 def _file(file: FileChange, options: TextOptions) -> list[str]:

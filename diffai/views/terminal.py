@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from diffai.frozen import frozen
-from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word
+from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word
 from diffai.views.style import escape
 
 _RESET = "\x1b[m"
@@ -22,6 +22,7 @@ _ASCII_LEVELS = ".:-=+*#@"
 _BAR, _NARROW_BAR, _WIDE = 15, 8, 110
 _MOST_SPARK = 16
 _NARROWEST = 12
+_UNBOUNDED = 1 << 20
 
 
 @frozen
@@ -73,6 +74,22 @@ def present(view: View, screen: Screen) -> list[str]:
         else:
             lines += _table(block, screen)
     return lines
+
+
+def present_plain(view: View, *, color: bool = False) -> list[str]:
+    """The same for pipes and files: no bars, nothing cut or wrapped, characters as they are."""
+    return present(tuple(_without_bars(block) for block in view), Screen(_UNBOUNDED, color))
+
+
+def _without_bars(block: Block) -> Block:
+    if isinstance(block, Line):
+        return Line(block.words, block.indent)
+    if not isinstance(block, Table):
+        return block
+    drawn = [any(isinstance(row[n], Bar | Spark) for row in block.rows) for n in range(len(block.columns))]
+    kept = [n for n, bars in enumerate(drawn) if not bars]
+    columns = tuple(block.columns[n] for n in kept)
+    return Table(columns, tuple(tuple(row[n] for n in kept) for row in block.rows), block.hidden, block.indent)
 
 
 def _paint(text: str, tone: Tone, screen: Screen) -> str:
@@ -227,7 +244,7 @@ def _fitting(block: Table, room: int, screen: Screen) -> list[int]:
     }
     for n in kept:
         if block.columns[n].shrinks:
-            sizes[n] = min(sizes[n], max(24, room * 2 // 5))
+            sizes[n] = min(sizes[n], block.columns[n].least or max(24, room * 2 // 5))
     while sum(sizes[n] for n in kept) + 2 * (len(kept) - 1) > room:
         candidates = [n for n in kept if block.columns[n].rank]
         if not candidates:

@@ -144,7 +144,7 @@ def test_exit_codes(tmp_path: Path, options: tuple[str, ...], equal: int, differ
         (("a", "b", "--output", "json", "--format", "json"), "exclude each other"),
         (("a", "b", "--output", "xml"), "expected json or yaml"),
         (("a", "b", "--format", "jsn"), "did you mean json?"),
-        (("a", "b", "--statz"), "--stats"),
+        (("a", "b", "--diff-onyl"), "--diff-only"),
         (("a", "b", "--epsilon", "-1"), "--epsilon"),
         (("a", "b", "--filter", "("), "regular expression"),
         (("nowhere.pt", "b"), "no such file"),
