@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffai.cli.options import limits_for, output_options, resolve_output, settings_for, wants_color, write, write_lines
+from diffai.cli.options import (
+    limits_for,
+    output_options,
+    resolve_output,
+    screen_for,
+    settings_for,
+    wants_color,
+    write,
+    write_lines,
+)
 from diffai.errors import EXIT_OK, DiffaiError
+
+if TYPE_CHECKING:
+    from diffai.comparison.summary import ModelSummary
+    from diffai.views.terminal import Screen
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option("--shape-only", is_flag=True, help="Read headers only: names, dtypes and shapes.")
 @click.option("--staged", "--cached", is_flag=True, help="As it is staged to be committed.")
+@click.option("--tensors", is_flag=True, help="List every tensor (on a terminal a large model is shown by modules).")
 @click.option("--digests", is_flag=True, help="Add each tensor's xxh3-128.")
 @click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
@@ -38,7 +52,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
     from diffai.comparison.summary import NotOpenedError, show_model
     from diffai.errors import UsageError
     from diffai.models.behind import models_behind
-    from diffai.views.show import show_report, show_text
+    from diffai.views.show import show_report
     from diffai.views.state import describe_state
     from diffai.views.style import escape
 
@@ -51,7 +65,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
     kind, encoding, input_format = resolve_output(
         given["output"], given["format_"], given["input_format"], settings.format
     )
-    code = EXIT_OK
+    code, lines = EXIT_OK, []
+    color = wants_color(settings, given["no_color"])
+    screen = screen_for(kind, color=color)
     for position, word in enumerate(behind for given_word in words for behind in models_behind(given_word)):
         try:
             model = show_model(
@@ -67,10 +83,30 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
             code = error.exit_code
             continue
         if kind in ("text", "table"):
-            write_lines([""] if position else [])
-            write_lines(show_text(model, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
+            lines += [""] if position else []
+            lines += _lines(model, screen, given, color=color)
+            if screen is None:
+                write_lines(lines)
+                lines = []
         else:
             from diffai.views.values import dump
 
             write(dump(show_report(model), encoding))
+    from diffai.cli.pager import paged
+
+    with paged():
+        write_lines(lines)
     return code
+
+
+def _lines(model: ModelSummary, screen: Screen | None, given: dict[str, Any], *, color: bool) -> list[str]:
+    """For people: by modules on a screen, every tensor in pipes and files."""
+    if screen is None:
+        from diffai.views.show import show_text
+
+        return show_text(model, color=color, verbose=given["verbose"])
+    from diffai.views.show_table import show_view
+    from diffai.views.terminal import present
+
+    listed = given["tensors"] or given["digests"] or bool(given["filter_"])
+    return present(show_view(model, tensors=listed, verbose=given["verbose"]), screen)

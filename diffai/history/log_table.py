@@ -23,7 +23,8 @@ _MARKS = ("~", "+", "-", ">")
 _COLUMNS = (
     Column("commit"), Column("date", rank=2), Column("author", rank=4), Column("~", "right"), Column("+", "right"),
     Column("-", "right"), Column(">", "right"), Column("params", "right"), Column("update", "right"), Column(""),
-    Column("drift", "right", rank=3), Column("kind, most moved", shrinks=True, least=24), Column("subject", rank=5),
+    Column("drift", "right", rank=3), Column("kind, most moved", shrinks=True, least=34, sentence=True),
+    Column("subject", rank=5),
 )  # fmt: skip
 
 

@@ -27,11 +27,12 @@ class Word:
 
 @frozen
 class Bar:
-    """A size on a logarithmic scale from ``least`` to ``most``; None = there is no size."""
+    """A size on a logarithmic scale from ``least`` to ``most``, or a share of 1 that is ``linear``; None = no size."""
 
     value: float | None
     least: float = 1e-4
     most: float = 1.0
+    linear: bool = False
 
 
 @frozen
@@ -53,6 +54,7 @@ class Column:
     Attributes:
         rank: how soon it goes where there is little room, the greatest first; 0 = never.
         shrinks: whether it is the one whose texts are cut.
+        sentence: texts are cut at their end, not, as names are, in their middle.
         least: how narrow it may become before others go; 0 = two fifths of the screen.
     """
 
@@ -61,6 +63,7 @@ class Column:
     rank: int = 0
     shrinks: bool = False
     least: int = 0
+    sentence: bool = False
 
 
 @frozen

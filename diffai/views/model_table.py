@@ -5,8 +5,7 @@ what to look at first, where and how big, then the rest.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from diffai.analyses.change_kind import change_kind
 from diffai.analyses.look_first import look_first
@@ -14,16 +13,15 @@ from diffai.analyses.renames import rename_rules
 from diffai.analyses.training import training_state
 from diffai.analyses.update import shares, update_size
 from diffai.comparison.result import LeftOut, ModelDiff, Side, TensorChange
-from diffai.frozen import frozen, slotted
+from diffai.frozen import frozen
 from diffai.model import Absent, element_count
 from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, line
 from diffai.views.fold import fold, pattern_text
+from diffai.views.grouping import MOST, Group, grouped
 from diffai.views.lines import value_line
 from diffai.views.style import change_percent, plural, shape, size
 
-_NUMBER = re.compile(r"\d+")
 _FEW_ROWS = 12
-_MOST_GROUPS = 14
 _MOST_STRUCTURE = 12
 _MOST_VALUES = 6
 _SIGNS: dict[str, Tone] = {"+": "added", "-": "removed", "~": "changed", ">": "renamed"}
@@ -105,7 +103,7 @@ def _sizes(diff: ModelDiff) -> Iterable[Block]:
     elif totals.changed and totals.changed_relative_l2 is not None:
         words.append(Word(f"   relative L2 of the changed tensors {short(totals.changed_relative_l2)}", "changed"))
     if words:
-        yield Line(tuple(words), indent=1)
+        yield Line(tuple(words), indent=1, wraps=not found.update)
 
 
 def _problems(diff: ModelDiff) -> Iterable[Block]:
@@ -174,30 +172,19 @@ def _shapes(change: TensorChange, different: int) -> str:
 # ---------------------------------------------------------------- values, by layer pattern
 
 
-@slotted
-class Group:
-    """Tensors of one part of the model."""
-
-    path: tuple[str, ...]
-    changes: list[TensorChange]
-
-    def name(self) -> str:
-        """The part as a pattern; the whole model is called so."""
-        return ".".join(self.path) or "(all)"
-
-
 def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     """One aligned table of all parts of the model in which values can have changed, the greatest share first."""
     rows = [c for c in diff.tensors if c.role == "weight" and c.old and c.new and "reshaped" not in c.status]
     moved = [change for change in rows if "changed" in change.status or "cast" in change.status]
     if not moved:
         return None
-    share_of = {id(change): share for change, share in shares(diff)}
+    share_of = {change.name: share for change, share in shares(diff)}
+    by_name = {change.name: change for change in rows}
     one_each = options.details or len(moved) <= _FEW_ROWS
-    groups = [Group((c.name,), [c]) for c in moved] if one_each else grouped(rows, share_of)
-    lines = [(_row(group, share_of, options, one=one_each), _order(group, share_of)) for group in groups]
+    groups = [Group((c.name,), (c.name,)) for c in moved] if one_each else grouped(list(by_name), share_of)
+    lines = [(_row(group, by_name, share_of, options), _order(group, by_name, share_of)) for group in groups]
     lines.sort(key=lambda item: item[1])
-    most = len(lines) if options.verbose or options.details else _MOST_GROUPS
+    most = len(lines) if options.verbose or options.details else MOST
     hidden = ""
     if len(lines) > most:
         hidden = f"{len(lines) - most:,} more below: -v shows all groups, --tensor-details all tensors"
@@ -216,22 +203,24 @@ def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     return Table(tuple(columns[n] for n in used), shown, hidden)
 
 
-def _order(group: Group, share_of: dict[int, float]) -> tuple[float, float]:
-    share = sum(share_of.get(id(change), 0.0) for change in group.changes)
-    return -share, -(_relative(group.changes) or 0.0)
+def _order(group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float]) -> tuple[float, float]:
+    share = sum(share_of.get(name, 0.0) for name in group.names)
+    return -share, -(_relative([by_name[name] for name in group.names]) or 0.0)
 
 
-def _row(group: Group, share_of: dict[int, float], options: TableOptions, *, one: bool) -> tuple[Cell, ...]:
-    changes = group.changes
-    changed = sum(1 for change in changes if change.differs)
+def _row(
+    group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float], options: TableOptions
+) -> tuple[Cell, ...]:
+    changes = [by_name[name] for name in group.names]
+    changed = sum(1 for change in changes if "changed" in change.status or "cast" in change.status)
     parameters = sum(element_count(c.spec.shape) for c in changes if c.is_parameter)
     relative = _relative(changes)
-    share = sum(share_of.get(id(change), 0.0) for change in changes)
-    name = group.name() if not one else _one_name(changes[0])
+    share = sum(share_of.get(name, 0.0) for name in group.names)
+    name = group.title if len(changes) > 1 else _one_name(changes[0])
     cells: list[Cell] = [
         Word(name, "changed" if changed else "faint"), Word(f"{changed:,}/{len(changes):,}"), Word(f"{parameters:,}"),
         Word(short(relative) if relative is not None else ("=" if not changed else "n/a")), Bar(relative),
-        _small_multiples(group), Word(_share(share)),
+        _small_multiples(group, by_name), Word(share_text(share)),
     ]  # fmt: skip
     if options.verbose or options.details:
         cells += _more(changes)
@@ -255,7 +244,7 @@ def _more(changes: Sequence[TensorChange]) -> list[Cell]:
     largest = max((d.max_abs for d in deltas), default=0.0)
     return [
         Word("n/a" if angle is None else cosine(max(-1.0, min(1.0, angle)))),
-        Word(_share(count / whole) if whole else ""), Word(short(largest)),
+        Word(share_text(count / whole) if whole else ""), Word(short(largest)),
     ]  # fmt: skip
 
 
@@ -275,89 +264,12 @@ def _relative(changes: Sequence[TensorChange]) -> float | None:
     return apart / near if near else math.inf
 
 
-def _small_multiples(group: Group) -> Spark:
+def _small_multiples(group: Group, by_name: Mapping[str, TensorChange]) -> Spark:
     """Layers beside each other, on two decades below the largest, so that one that stands out is seen."""
-    values = _by_index(group)
+    layers = group.by_index()
+    values = tuple((_relative([by_name[name] for name in names]) or 0.0) if names else None for names in layers)
     most = max((value for value in values if value is not None and math.isfinite(value)), default=0.0)
     return Spark(values, most / 100, most) if most else Spark(values)
-
-
-def _by_index(group: Group) -> tuple[float | None, ...]:
-    """Relative L2 by layer index, where the group runs over one."""
-    place = next((n for n, part in enumerate(group.path) if "[" in part), -1)
-    if place < 0:
-        return ()
-    layers: dict[int, list[TensorChange]] = {}
-    for change in group.changes:
-        numbers = _NUMBER.findall(change.name.split(".")[place])
-        if numbers:
-            layers.setdefault(int(numbers[0][:18]), []).append(change)
-    if len(layers) < 2 or max(layers) - min(layers) > 4096:
-        return ()
-    return tuple(
-        (_relative(layers[n]) or 0.0) if n in layers else None for n in range(min(layers), max(layers) + 1)
-    )
-
-
-def grouped(changes: Sequence[TensorChange], share_of: dict[int, float]) -> list[Group]:
-    """Parts of the model: the part with the most to say is divided further for as long as a screen holds them."""
-    groups = [Group((), list(changes))]
-    while len(groups) < _MOST_GROUPS:
-        best: tuple[float, int, list[Group]] | None = None
-        for place, group in enumerate(groups):
-            parts = _divided(group)
-            if len(parts) > 1 and len(groups) - 1 + len(parts) <= _MOST_GROUPS + 2:
-                weight = sum(share_of.get(id(c), 0.0) for c in group.changes) + len(group.changes) / len(changes) / 10
-                if best is None or weight > best[0]:
-                    best = weight, place, parts
-        if best is None:
-            break
-        groups[best[1] : best[1] + 1] = best[2]
-    return [_deepened(group) for group in groups]
-
-
-def _divided(group: Group) -> list[Group]:
-    """A part by the next piece of its tensors' names; numbers are one piece, and pieces all share are walked past."""
-    depth = len(group.path)
-    while True:
-        pieces: dict[str, list[TensorChange]] = {}
-        for change in group.changes:
-            names = change.name.split(".")
-            piece = _NUMBER.sub("\0", names[depth]) if depth < len(names) - 1 else ""
-            pieces.setdefault(piece, []).append(change)
-        if len(pieces) != 1:
-            break
-        (only,) = pieces
-        if not only:
-            return [group]
-        group = Group((*group.path, _numbered(only, pieces[only], depth)), group.changes)
-        depth += 1
-    return [
-        Group((*group.path, _numbered(piece, rows, depth) if piece else "*"), rows) for piece, rows in pieces.items()
-    ]
-
-
-def _deepened(group: Group) -> Group:
-    """A part whose tensors share more pieces is called by all of them; one tensor by its name."""
-    if len(group.changes) == 1:
-        return Group(tuple(group.changes[0].name.split(".")), group.changes)
-    return group
-
-
-def _numbered(pattern: str, changes: Sequence[TensorChange], depth: int) -> str:
-    """A piece with the numbers that it runs over: ``[0-31]``, ``conv1d_[1-12]``."""
-    found = [_NUMBER.findall(change.name.split(".")[depth]) for change in changes]
-    for place in range(pattern.count("\0")):
-        pattern = pattern.replace("\0", _range({int(numbers[place][:18]) for numbers in found}), 1)
-    return pattern
-
-
-def _range(values: set[int]) -> str:
-    numbers = sorted(values)
-    if len(numbers) == 1:
-        return str(numbers[0])
-    whole = numbers[-1] - numbers[0] + 1 == len(numbers)
-    return f"[{numbers[0]}-{numbers[-1]}]" if whole else f"[{numbers[0]}..{numbers[-1]}]"
 
 
 # ---------------------------------------------------------------- what is not tensors
@@ -410,7 +322,8 @@ def cosine(value: float) -> str:
     return "1" if value == 1 else f"1-{1 - value:.1e}"
 
 
-def _share(share: float) -> str:
+def share_text(share: float) -> str:
+    """A share in percent; "" for none."""
     if not share:
         return ""
     if share < 0.001:

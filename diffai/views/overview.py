@@ -137,5 +137,5 @@ def differing(files: Iterable[FileChange]) -> list[tuple[str, ModelDiff]]:
     return [
         (file.path, file.diff)
         for file in files
-        if file.diff is not None and (file.diff.differs or file.status != "compared")
+        if file.diff is not None and (file.diff.differs or file.diff.unread or file.status != "compared")
     ]

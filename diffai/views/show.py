@@ -82,7 +82,7 @@ def _row(spec: TensorSpec, summary: TensorSummary) -> list[str]:
     if summary.statistics is not None:
         s = summary.statistics
         cells += [number(known_mean(s, spec.values_dtype)), number(s.std), number(s.min), number(s.max)]
-        notes += _counts(s)
+        notes += strange_counts(s)
     if spec.role == "training":
         notes.append("training state")
     if spec.alias_of:
@@ -94,7 +94,8 @@ def _row(spec: TensorSpec, summary: TensorSummary) -> list[str]:
     return [*cells, ", ".join(notes)]
 
 
-def _counts(s: Statistics) -> list[str]:
+def strange_counts(s: Statistics) -> list[str]:
+    """``2 NaN``, ``1 +Inf``; nothing for a tensor of finite values."""
     pairs = (("NaN", s.nan_count), ("+Inf", s.pos_inf_count), ("-Inf", s.neg_inf_count))
     return [f"{count:,} {label}" for label, count in pairs if count]
 

@@ -21,7 +21,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 _ASCII_LEVELS = ".:-=+*#@"
 _BAR, _NARROW_BAR, _WIDE = 15, 8, 110
 _MOST_SPARK = 16
-_NARROWEST = 12
+_NARROWEST, _NARROWEST_FIRST = 12, 24
 _UNBOUNDED = 1 << 20
 
 
@@ -120,10 +120,23 @@ def cut(text: str, width: int, screen: Screen) -> str:
     return shown if width_of(shown) <= width else mark
 
 
+def cut_end(text: str, width: int, screen: Screen) -> str:
+    """A sentence in at most ``width`` columns, cut at its end."""
+    if width_of(text) <= width:
+        return text
+    while text and width_of(text) >= width:
+        text = text[:-1]
+    return text.rstrip() + ("…" if screen.unicode else "~")
+
+
 def _known(text: str, screen: Screen) -> str:
     """Text that the screen can show."""
     shown = escape(text, longest=0)
-    return shown if screen.unicode else shown.encode("ascii", "backslashreplace").decode()
+    if screen.unicode or shown.isascii():
+        return shown
+    for ours, plain in ((" · ", " | "), (" … ", " .. ")):
+        shown = shown.replace(ours, plain)
+    return shown.encode("ascii", "backslashreplace").decode()
 
 
 def _line(block: Line, screen: Screen) -> list[str]:
@@ -134,7 +147,7 @@ def _line(block: Line, screen: Screen) -> list[str]:
     texts = [_known(word.text, screen) for word in block.words]
     if texts:
         rest = sum(map(width_of, texts[1:]))
-        texts[0] = cut(texts[0], max(_NARROWEST, left - rest), screen)
+        texts[0] = cut(texts[0], max(_NARROWEST_FIRST, left - rest), screen)
     parts = []
     for word, text in zip(block.words, texts, strict=True):
         text = cut(text, left, screen) if left > 0 else ""
@@ -212,7 +225,7 @@ def _table(block: Table, screen: Screen) -> list[str]:
         for n, column in enumerate(columns):
             text, size = row[n]
             if size > widths[n]:
-                text = cut(text, widths[n], screen)
+                text = (cut_end if column.sentence else cut)(text, widths[n], screen)
                 size = width_of(text)
             blank = " " * (widths[n] - size)
             cell = block.rows[number][kept[n]]
@@ -275,9 +288,9 @@ def _place(value: float | None, least: float, most: float) -> float:
 
 def bar(cell: Bar, screen: Screen) -> str:
     """``██████▌``; in ASCII ``######``. The smallest size that is none keeps a mark."""
-    place = _place(cell.value, cell.least, cell.most)
     if cell.value is None or not cell.value > 0:
         return ""
+    place = min(1.0, cell.value) if cell.linear else _place(cell.value, cell.least, cell.most)
     cells = _BAR if screen.width >= _WIDE else _NARROW_BAR
     if not screen.unicode:
         return "#" * max(1, round(place * cells))
@@ -306,7 +319,8 @@ def spark(cell: Spark, screen: Screen) -> str:
 
 def _heat(cell: Bar | Spark, text: str, screen: Screen) -> str:
     """A bar in the colour of its size: the length says the same."""
-    value = cell.value if isinstance(cell, Bar) else max((v for v in cell.values if v is not None), default=None)
-    place = _place(value, cell.least, cell.most)
+    if isinstance(cell, Spark) or cell.linear:
+        return _paint(text, "renamed" if isinstance(cell, Bar) else "changed", screen)
+    place = _place(cell.value, cell.least, cell.most)
     tone: Tone = "problem" if place >= 0.995 else "changed" if place >= 0.5 else "added"
     return _paint(text, tone, screen)
