@@ -207,6 +207,13 @@ class Checkpoint:
         """
         raise NotImplementedError  # a checkpoint without tensors is never asked
 
+    def made_of(self, spec: TensorSpec) -> tuple[TensorSpec, ...]:
+        """The stored tensors that one is made of (codes, scales, ...), readable by :meth:`read_into`; () = itself.
+
+        Where dtype, encoding and the bytes of these are equal, so are the values.
+        """
+        return ()
+
     def codes(self, spec: TensorSpec) -> Codes | None:
         """How the tensor is coded in blocks; None where it is not, or where blocks mean nothing by themselves.
 

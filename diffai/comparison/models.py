@@ -60,6 +60,7 @@ def compare_models(
 
     """
     selection = Selection(options)
+    old, new = _decoded_alike(old, new)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
@@ -92,6 +93,23 @@ def compare_models(
     if place is not None:
         place.put(diff)
     return diff
+
+
+def _decoded_alike(old: Input, new: Input) -> tuple[Input, Input]:
+    """Both sides with the same codes left as codes: a decoded tensor is not compared with codes of the same name.
+
+    A git blob has no files beside it that say what its codes mean; the file in the work tree may have one.
+    """
+    from diffai.formats.quantized import QuantizedCheckpoint
+
+    sides = (old.checkpoint, new.checkpoint)
+    if not all(isinstance(side, QuantizedCheckpoint) for side in sides):
+        return old, new
+    made = []
+    for side, mine, other in ((old, *sides), (new, *sides[::-1])):
+        assert isinstance(mine, QuantizedCheckpoint) and isinstance(other, QuantizedCheckpoint)
+        made.append(replace(side, checkpoint=mine.without(frozenset(other.left))) if other.left else side)
+    return made[0], made[1]
 
 
 def _same_bytes(old: Input, new: Input) -> bool | None:
@@ -223,6 +241,8 @@ class _Comparison:
         """Compare the values of some pairs: those of equal shape whose bytes are not known to be equal."""
         pairs, lacking = self._apart(pairs)
         unknown = [a.shape == b.shape and how != "digest" and not self._same_bytes for a, b, how in pairs]
+        for place in self._made_of_the_same(pairs, unknown):
+            unknown[place] = False
         figures = iter(self._figures([(a, b) for a, b, _ in compress(pairs, unknown)], statistics))
         changes = []
         for (a, b, how), to_compare in zip(pairs, unknown, strict=True):
@@ -239,6 +259,27 @@ class _Comparison:
             self._lacking[why] = self._lacking.get(why, 0) + 1
         changes = [classify(a, b, None, evidence=how, reason=why) for a, b, how, why in apart]
         return [pair for pair in pairs if not pair[0].lacking and not pair[1].lacking], changes
+
+    def _made_of_the_same(self, pairs: Sequence[_Pair], unknown: Sequence[bool]) -> list[int]:
+        """Numbers of the pairs whose stored parts (codes, scales, ...) all have equal bytes: none need be decoded."""
+        left, right = self._old.checkpoint, self._new.checkpoint
+        if self._values is not None or left is None or right is None:
+            return []
+        parts: dict[int, list[tuple[TensorSpec, TensorSpec]]] = {}
+        for place, (a, b, _) in enumerate(pairs):
+            if unknown[place] and a.values and (a.dtype, a.encoding) == (b.dtype, b.encoding):
+                olds, news = left.made_of(a), right.made_of(b)
+                kinds = [[(part.dtype, part.shape) for part in side] for side in (olds, news)]
+                if olds and kinds[0] == kinds[1]:
+                    parts[place] = list(zip(olds, news, strict=True))
+        if not parts:
+            return []
+        from diffai.tensors.engine import NumericOptions, compare_pairs
+
+        flat = [pair for row in parts.values() for pair in row]
+        figures = compare_pairs(left, right, flat, NumericOptions(threads=self._options.threads, statistics=False))
+        known = iter(figures)
+        return [place for place, row in parts.items() if all(next(known).identical for _ in row)]
 
     def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:

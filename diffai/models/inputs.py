@@ -16,6 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from diffai.sources.directory import Directory
+
+_BESIDE_CODES = (".qweight", ".weight_packed", ".absmax", ".SCB", "_blocks", "_scale", "_scale_inv")
+"""Ends of names that only quantized models have; what they mean is looked at where there is one."""
+
 Model = str | os.PathLike[str] | bytes | bytearray | memoryview | Mapping[str, object] | Checkpoint
 """What :func:`open_input` accepts; an object with ``state_dict()`` is taken as a live model."""
 
@@ -76,10 +81,8 @@ def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: st
         return Input(label, state=found)
     if not isinstance(found, Directory):
         return open_source_input(found, limits, input_format, label=label)
-    from diffai.formats.registry import open_checkpoint
-
     try:
-        checkpoint = open_checkpoint(found, limits, input_format)
+        checkpoint = _opened(found, limits, input_format)
         return Input(label, checkpoint, identity=checkpoint.identity or "")
     except UnresolvedError as error:
         return Input(label, state=error.state)
@@ -89,12 +92,11 @@ def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: st
 
 def open_source_input(source: Source, limits: Limits, input_format: str = "", *, label: str = "") -> Input:
     """Open bytes as a checkpoint; content that is no readable model becomes a state."""
-    from diffai.formats.registry import open_checkpoint
     from diffai.sources.directory import UnresolvedError
 
     label = label or source.label
     try:
-        checkpoint = open_checkpoint(source, limits, input_format)
+        checkpoint = _opened(source, limits, input_format)
     except UnresolvedError as error:  # an index whose shard is a pointer to bytes that are not here
         source.close()
         return Input(label, state=error.state, size=source.size)
@@ -103,6 +105,22 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
         return Input(label, state=unreadable(error), size=source.size, identity=source.identity, path=source.path)
     identity = source.identity if checkpoint.identity is None else checkpoint.identity
     return Input(label, checkpoint, size=source.size, identity=identity)
+
+
+def _opened(found: Source | Directory, limits: Limits, input_format: str) -> Checkpoint:
+    """A checkpoint with its quantized tensors as the logical ones; see :mod:`diffai.formats.quantized`."""
+    from diffai.formats.registry import open_checkpoint
+
+    checkpoint = open_checkpoint(found, limits, input_format)
+    if not any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors):
+        return checkpoint
+    from diffai.models.beside import logical
+
+    try:
+        return logical(checkpoint, found)
+    except BaseException:
+        checkpoint.close()
+        raise
 
 
 def unreadable(error: FormatError | SourceError) -> State:

@@ -131,7 +131,9 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
     delta = figures.delta
     if figures.as_bytes:
         dtype = change.spec.dtype
-        return [f"{delta.changed_count:,} of {change.spec.nbytes:,} bytes differ ({escape(dtype)} compared as bytes)"]
+        why = f": {escape(change.spec.encoding)}" if change.spec.encoding else ""
+        counts = f"{delta.changed_count:,} of {change.spec.nbytes:,} bytes differ"
+        return [f"{counts} ({escape(dtype)} compared as bytes{why})"]
     old, new = statistics_of(change)
     parts: list[str] = []
     moved = False
