@@ -27,7 +27,7 @@ structure-changes, param-diff."""
 @click.option("--base", default="", metavar="REV", help="Where the change began (default: what CI says).")
 @click.option("--head", default="", metavar="REV", help="The change; HEAD by default.")
 @click.option("--summary", default="", metavar="FILE", help="Append Markdown, under 1 MiB ($GITHUB_STEP_SUMMARY).")
-@click.option("--comment", default="", metavar="FILE", help="Write Markdown for a comment, under 60,000 characters.")
+@click.option("--comment", default="", metavar="FILE", help="Write Markdown for a comment; 20 kB for 20 models.")
 @click.option("--json", "json_", default="", metavar="FILE", help="Write the whole report.")
 @click.option("--code-quality", default="", metavar="FILE", help="Write GitLab's code-quality report.")
 @click.option("--output", "outputs", default="", metavar="FILE", help="Append name=value lines, not to $GITHUB_OUTPUT.")

@@ -13,8 +13,9 @@ from diffai.views.gate_records import code_quality, gate_record
 
 #: GitHub drops a whole step summary above 1 MiB; what other commands of the step wrote counts, too.
 MOST_SUMMARY = 900_000
-#: GitHub refuses a comment above 65,536 characters.
+#: GitHub refuses a comment above 65,536 characters; nobody reads one of that length.
 MOST_COMMENT = 60_000
+_MOST_OF_FEW, _FEW, _MOST_EACH = 20_000, 20, 1_000
 MARKER = "<!-- diffai-ci -->"
 _TITLE = "Model changes"
 
@@ -47,9 +48,10 @@ def write_files(report: GateReport, files: Files) -> None:
     if files.summary:
         room = MOST_SUMMARY - _size(files.summary)
         if room > 1000:
-            _write(files.summary, limited(report, room, title=_TITLE) + "\n", append=True)
+            _write(files.summary, limited(report, min(room, _most(report)), title=_TITLE) + "\n", append=True)
     if files.comment:
-        _write(files.comment, limited(report, MOST_COMMENT, title=_TITLE, marker=MARKER))
+        text = limited(report, min(MOST_COMMENT, _most(report)), title=_TITLE, marker=MARKER)
+        _write(files.comment, text)
     if files.outputs:
         text = "".join(f"{name}={value}\n" for name, value in output_values(report).items())
         _write(files.outputs, text, append=True)
@@ -57,6 +59,11 @@ def write_files(report: GateReport, files: Files) -> None:
         _write(files.json, _json(gate_record(report)))
     if files.code_quality:
         _write(files.code_quality, _json(code_quality(report)))
+
+
+def _most(report: GateReport) -> int:
+    """Bytes of Markdown that somebody still reads: 20 kB for up to 20 models, 1 kB for each one more."""
+    return _MOST_OF_FEW + _MOST_EACH * max(0, len(report.verdicts) - _FEW)
 
 
 def output_values(report: GateReport) -> dict[str, str | int]:

@@ -42,7 +42,7 @@ class Sides:
 def _options(policy: Effective, request: Request, status: FileStatus, *, headers: bool) -> CompareOptions:
     """What must be compared to judge by this policy."""
     values = (policy.needs_values or request.full) and status != "deleted" and not headers
-    size = policy.values["max_update"] is not None and values
+    size = (policy.values["max_update"] is not None or request.full) and values
     return replace(VALUES if values else HEADERS, threads=request.threads, update_size=size)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffai.policy.verdicts import GateReport, Verdict
 from diffai.views.gate_text import headline
+from diffai.views.overview import described, overview
 from diffai.views.style import escape
 
 MOST = 10
@@ -36,6 +37,8 @@ def _annotation(verdict: Verdict) -> str:
     parts = [f"{v.rule}: {v.message}" for v in (*verdict.refusing, *verdict.warnings)]
     if verdict.not_judged:
         parts.insert(0, f"NOT JUDGED: {verdict.not_judged}")
+    if verdict.diff is not None and verdict.diff.comparable:
+        parts.append(described(overview(verdict.diff)))
     kind = "error" if _is_error(verdict) else "warning"
     text = escape("; ".join(parts), longest=1000)
     file = _property(verdict.file or verdict.path)

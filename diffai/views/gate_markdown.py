@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
+from diffai.frozen import replace
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.views.gate_text import approval_command, headline, origin_text, violation_value
-from diffai.views.markdown import code, model_lines, plain, tensor_table
-from diffai.views.style import plural
+from diffai.views.markdown import OVERVIEW_RULE, OVERVIEW_TITLES, code, model_lines, overview_cells, plain, tensor_table
+from diffai.views.overview import Overview, overview
+from diffai.views.style import escape, plural
 
 _SIGNS = {"pass": "✅", "approved": "✅", "warn": "⚠️", "refused": "❌", "not judged": "❓"}
 _WORDS = {"pass": "passes", "approved": "approved", "warn": "warning", "refused": "refused", "not judged": "not judged"}
-_MOST_TENSORS = 10
+_MOST_TENSORS = 5
+_MOST_ROWS = 15
 _MOST_MODELS = 100
 
 
@@ -30,7 +34,7 @@ def limited(report: GateReport, most: int, *, title: str, marker: str = "") -> s
     left out, and how many were left out is said.
     """
     head = ([marker] if marker else []) + document_head(report, title)
-    order = sorted(report.verdicts, key=lambda v: list(_SIGNS)[::-1].index(v.outcome))
+    order = _loudest_first(report.verdicts)
     room = most - _length(head) - 200  # for the last line
     kept: list[list[str]] = []
     full = True
@@ -70,10 +74,10 @@ def document_head(report: GateReport, title: str) -> list[str]:
         return [f"## {title}", "", f"{sign} No model changed between {code(report.old)} and {code(report.new)}.", "",
                 *_notes(report)]  # fmt: skip
     lines = [f"## {title}", "", f"{sign} **{plain(headline(report))}**", "", *_notes(report)]
-    lines += ["| | Model | Change | Verdict |", "|:-:|---|---|---|"]
-    lines += [_row(verdict) for verdict in report.verdicts[:_MOST_MODELS]]
+    lines += [f"| verdict | model |{OVERVIEW_TITLES}", f"|---|---|{OVERVIEW_RULE}"]
+    lines += [_row(verdict) for verdict in _loudest_first(report.verdicts)[:_MOST_MODELS]]
     if len(report.verdicts) > _MOST_MODELS:
-        lines.append(f"| | … {len(report.verdicts) - _MOST_MODELS:,} more | | |")
+        lines.append(f"| … {len(report.verdicts) - _MOST_MODELS:,} more | | | | | | |")
     return [*lines, ""]
 
 
@@ -81,32 +85,31 @@ def _notes(report: GateReport) -> list[str]:
     return [*(f"> {plain(note)}" for note in report.notes), ""] if report.notes else []
 
 
+def _loudest_first(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    order = list(_SIGNS)[::-1]
+    return sorted(verdicts, key=lambda verdict: order.index(verdict.outcome))
+
+
 def _row(verdict: Verdict) -> str:
+    """Verdict with the rules, model, structure, change of parameters, update size, kind, what to look at first."""
     rules = sorted({v.rule for v in verdict.violations if not v.approved})
-    words = _WORDS[verdict.outcome] + (f": {', '.join(f'`{rule}`' for rule in rules)}" if rules else "")
-    return f"| {_SIGNS[verdict.outcome]} | {code(verdict.shown, cell=True)} | {_change(verdict)} | {words} |"
-
-
-def _change(verdict: Verdict) -> str:
-    diff = verdict.diff
-    if diff is None or verdict.status in ("added", "deleted"):
-        return verdict.status
-    parts: list[str] = [verdict.status] if verdict.status == "renamed" else []
-    if diff.structure_changes:
-        parts.append(plural(diff.structure_changes, "structural change"))
-    if diff.totals.changed:
-        parts.append(plural(diff.totals.changed, "changed tensor"))
-    if diff.metadata:
-        parts.append(plural(len(diff.metadata), "metadata change"))
-    return ", ".join(parts) or "no tensor differs"
+    words = f"{_SIGNS[verdict.outcome]} {_WORDS[verdict.outcome]}"
+    words += f": {', '.join(f'`{rule}`' for rule in rules)}" if rules else ""
+    if verdict.diff is None:
+        found = Overview("", "", "", None, "file renamed" if verdict.status == "renamed" else verdict.status)
+    else:
+        found = overview(verdict.diff)
+        if verdict.status == "renamed":
+            found = replace(found, kind=f"file renamed, {found.kind}")
+    return f"| {words} | {code(verdict.shown, cell=True)} |{overview_cells(found)}"
 
 
 def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[str]:
-    """One model: what it violates and by which rule, and how to proceed; nothing for one that simply passes.
+    """One model, folded away: what it violates and by which rule, and how to proceed; nothing for one that passes.
 
     Args:
         verdict: of the model.
-        comparison: add the comparison, folded away.
+        comparison: add the comparison, in few rows.
         approve: the command that approves it; "" = there is none.
     """
     lines: list[str] = []
@@ -123,11 +126,12 @@ def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[st
         lines.append(f"- To approve {what}: {code(approve)}")
     lines += [""] if lines else []
     if comparison and verdict.diff is not None:
-        body = model_lines(verdict.diff)
-        lines += ["<details>", "<summary>Comparison</summary>", "", *body, "</details>", ""]
+        lines += model_lines(verdict.diff, most=_MOST_ROWS)
     if not lines:
         return []
-    return [f"### {_SIGNS[verdict.outcome]} {code(verdict.shown)}", "", *lines]
+    name = html.escape(escape(verdict.shown, longest=300))
+    summary = f"{_SIGNS[verdict.outcome]} <code>{name}</code>: {_WORDS[verdict.outcome]}"
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "</details>", ""]
 
 
 def _violation(violation: Violation) -> list[str]:

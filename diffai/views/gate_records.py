@@ -7,6 +7,7 @@ from hashlib import sha256
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.views import values
 from diffai.views.lines import symbol, tensor_line
+from diffai.views.overview import described, overview
 from diffai.views.report import comparison_of
 from diffai.views.state import describe_state
 from diffai.views.style import escape
@@ -96,8 +97,10 @@ def code_quality(report: GateReport) -> list[dict[str, Json]]:
 
 def _entry(verdict: Verdict, rule: str, text: str, severity: str) -> dict[str, Json]:
     path = values.text(verdict.file or verdict.path)
+    diff = verdict.diff
+    whole = f"{text}; {described(overview(diff))}" if diff is not None and diff.comparable else text
     return {
-        "description": escape(text, longest=1000),
+        "description": escape(whole, longest=1000),
         "check_name": f"diffai-{rule}",
         "fingerprint": sha256(f"{path}\n{rule}\n{text}".encode("utf-8", "replace")).hexdigest(),
         "severity": severity,

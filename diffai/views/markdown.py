@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 from diffai.analyses import nonfinite
+from diffai.analyses.change_kind import change_kind
+from diffai.analyses.look_first import look_first
 from diffai.analyses.structure import structure
 from diffai.analyses.training import training_state
 from diffai.analyses.update import update_size
@@ -15,6 +17,7 @@ from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side,
 from diffai.model import Absent
 from diffai.views.fold import fold, fold_line
 from diffai.views.lines import describe_events, structure_line, symbol, tensor_line, value_line
+from diffai.views.overview import Overview, brief, overview
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, percent, plural, ratio, size
 from diffai.views.text import dtypes_text, hidden_lines, no_other_differences
@@ -46,8 +49,13 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#!~])", r"\\\1", escape(text, longest=600)).replace("@", "@\u200b")
 
 
-def model_lines(diff: ModelDiff) -> list[str]:
-    """Summary, tensors and notes of one model, without a title."""
+def model_lines(diff: ModelDiff, *, most: int = 0) -> list[str]:
+    """Summary, tensors and notes of one model, without a title.
+
+    Args:
+        diff: the comparison.
+        most: rows at most of tensors and of values, folded by pattern where that saves some; 0 = every tensor.
+    """
     states = [(which, side) for which, side in (("old", diff.old), ("new", diff.new))
               if side.state is not None and not isinstance(side.state, Absent)]  # fmt: skip
     if states and diff.equal:
@@ -62,7 +70,8 @@ def model_lines(diff: ModelDiff) -> list[str]:
     lines += [f"> **{plain(line)}**" for line in hidden] + ([""] if hidden else [])
     if not diff.differs:
         return [*lines, _no_differences(diff), "", *_notes(diff)]
-    return [*lines, *_summary(diff), "", *_tensors(diff), *_values(diff), *_notes(diff)]
+    rows = _brief(diff, most) if most else _tensors(diff)
+    return [*lines, *_summary(diff), "", *rows, *_values(diff, most or _UNFOLDED), *_notes(diff)]
 
 
 def _reason(side: Side) -> str:
@@ -104,6 +113,11 @@ def _summary(diff: ModelDiff) -> list[str]:
     for kind, group in nonfinite.groups(nonfinite.events(diff)):
         what, _, names = describe_events(kind, group, code).partition(": ")
         lines += ["", f"**{what}:** {names}" if group[0].worse else f"{what}: {names}"]
+    found = change_kind(diff)
+    lines += ["", f"**Kind:** {plain(found.phrase)}"] if found is not None else []
+    looks = look_first(diff)
+    lines += [""] if looks else []
+    lines += [f"- Look at {code(look.name)}: {plain(look.text)}" for look in looks]
     return lines
 
 
@@ -132,13 +146,26 @@ def _tensors(diff: ModelDiff) -> list[str]:
         one_by_one += [f"… and {plural(len(changes) - _MOST_ROWS, 'more tensor')}.", ""]
     if len(changes) <= _UNFOLDED:
         return one_by_one
+    summary = f"<summary>{plural(len(changes), 'changed tensor')}</summary>"
+    return [*_patterns(changes, _UNFOLDED), "<details>", summary, "", *one_by_one, "</details>", ""]
+
+
+def _brief(diff: ModelDiff, most: int) -> list[str]:
+    """At most so many rows of tensors, one a pattern where there are more tensors than that."""
+    changes = tuple(change for change in diff.changes if change.role != "training")
+    if len(changes) <= most:
+        return tensor_table(changes) if changes else []
+    return _patterns(changes, most)
+
+
+def _patterns(changes: tuple[TensorChange, ...], most: int) -> list[str]:
     folds = [(f.kind[0], tensor_line(f.changes[0]) if len(f.changes) == 1 else fold_line(f)) for f in fold(changes)]
     table = ["| | Tensors |", "|:-:|---|"]
-    table += [f"| {mark} | {code(line[2:], cell=True)} |" for mark, line in folds[:_UNFOLDED]]
-    if len(folds) > _UNFOLDED:
-        table.append(f"| … | {len(folds) - _UNFOLDED:,} more patterns |")
-    summary = f"<summary>{plural(len(changes), 'changed tensor')}</summary>"
-    return [*table, "", "<details>", summary, "", *one_by_one, "</details>", ""]
+    shown = folds if len(folds) <= most else folds[: most - 1]
+    table += [f"| {mark} | {code(line[2:], cell=True)} |" for mark, line in shown]
+    if len(folds) > len(shown):
+        table.append(f"| … | {len(folds) - len(shown):,} more patterns |")
+    return [*table, ""]
 
 
 def tensor_table(changes: tuple[TensorChange, ...]) -> list[str]:
@@ -160,16 +187,16 @@ def _after_name(change: TensorChange) -> str:
     return line.removeprefix(name).removeprefix(":").strip()
 
 
-def _values(diff: ModelDiff) -> list[str]:
+def _values(diff: ModelDiff, most: int) -> list[str]:
     rows = [structure_line(v, "class ") for v in diff.classes] + [structure_line(v) for v in diff.graph]
     rows += [value_line(v, "__metadata__.") for v in diff.metadata]
     if _lists_training(diff):
         rows += [value_line(v) for v in diff.training]
     if not rows:
         return []
-    shown = [f"- {code(row)}" for row in rows[:_UNFOLDED]]
-    if len(rows) > _UNFOLDED:
-        shown.append(f"- … and {len(rows) - _UNFOLDED:,} more")
+    shown = [f"- {code(row)}" for row in rows[:most]]
+    if len(rows) > most:
+        shown.append(f"- … and {len(rows) - most:,} more")
     return [f"**{_headline(diff)}:**", "", *shown, ""]
 
 
@@ -194,10 +221,10 @@ def _notes(diff: ModelDiff) -> list[str]:
 
 
 def _directory(diff: DirectoryDiff) -> list[str]:
-    lines = [f"## {code(diff.old)} → {code(diff.new)}", "", "| Model | What |", "|---|---|"]
+    lines = [f"## {code(diff.old)} → {code(diff.new)}", "", f"| model |{OVERVIEW_TITLES}", f"|---|{OVERVIEW_RULE}"]
     sections: list[str] = []
     for file in diff.files:
-        lines.append(f"| {code(file.path, cell=True)} | {_file_text(file)} |")
+        lines.append(f"| {code(file.path, cell=True)} |{_file_cells(file)}")
         if file.diff is not None and file.status == "compared" and file.diff.differs:
             sections += [f"### {code(file.path)}", "", *model_lines(file.diff)]
     equal, different, gone, come = diff.other_files
@@ -208,12 +235,20 @@ def _directory(diff: DirectoryDiff) -> list[str]:
     return [*lines, "", *sections]
 
 
-def _file_text(file: FileChange) -> str:
+def _file_cells(file: FileChange) -> str:
     if file.status == "unreadable":
-        return f"not compared: {plain(file.reason)}"
+        return overview_cells(Overview("", "", "", None, f"not compared: {file.reason}"))
     if file.status != "compared" or file.diff is None:
-        return file.status
-    if not file.diff.differs:
-        return "no differences"
-    structure, changed = file.diff.structure_changes, file.diff.totals.changed
-    return f"{plural(structure, 'structural change')}, {plural(changed, 'changed tensor')}"
+        return overview_cells(Overview("", "", "", None, file.status))
+    return overview_cells(overview(file.diff) if file.diff.differs else Overview("=", "=", "0", None, "no differences"))
+
+
+OVERVIEW_TITLES = " structure | Δ params | update size | kind | look at |"
+OVERVIEW_RULE = "---|--:|--:|---|---|"
+_WIDEST = 60
+
+
+def overview_cells(found: Overview) -> str:
+    """One model's cells under ``OVERVIEW_TITLES``."""
+    cells = (found.structure, found.parameters, found.update, brief(found.kind, _WIDEST), brief(found.look, _WIDEST))
+    return "".join(f" {plain(cell)} |" for cell in cells)

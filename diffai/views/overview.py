@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from diffai.analyses.change_kind import change_kind
 from diffai.analyses.look_first import look_first
 from diffai.analyses.structure import structure
@@ -101,15 +103,15 @@ def _row(name: str, found: Overview) -> tuple[Cell, ...]:
     return (
         Word(f"! {name}" if found.tone == "problem" else name, found.tone if found.tone != "plain" else "strong"),
         Word(found.structure), Word(found.parameters), Word(found.update, "changed" if found.size else "plain"),
-        Bar(found.size), Word(_brief(found.kind, _LONGEST_KIND), found.tone), Word(_brief(found.look, _LONGEST_LOOK)),
+        Bar(found.size), Word(brief(found.kind, _LONGEST_KIND), found.tone), Word(brief(found.look, _LONGEST_LOOK)),
     )  # fmt: skip
 
 
-def _brief(text: str, most: int) -> str:
+def brief(text: str, most: int) -> str:
     """The text without its brackets where it is long; cut where it is longer still."""
     if len(text) <= most:
         return text
-    head = text.partition(" (")[0]
+    head = re.sub(r" \([^()]*\)", "", text)
     return head if len(head) <= most else head[: most - 1] + "…"
 
 

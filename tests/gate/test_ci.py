@@ -45,7 +45,9 @@ def test_every_output_of_one_run(branch: Repo, tmp_path: Path) -> None:
                       "not-judged": "1", "structure-changes": "5", "param-diff": "-25"}, values  # fmt: skip
     assert summary.read_text().startswith("before\n## Model changes\n")
     assert comment.read_text().startswith("<!-- diffai-ci -->\n## Model changes\n")
-    assert "| ❌ | `bad.safetensors` |" in comment.read_text()
+    rows = [line for line in comment.read_text().splitlines() if "`bad.safetensors` |" in line]
+    assert len(rows) == 1 and rows[0].startswith("| ❌ refused: `structure.reshaped`"), rows
+    assert "| \\~2 | +10.7% |" in rows[0] and "resized" in rows[0]
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["schema"] == "diffai.gate/1" and report["exit_code"] == 2
     lines = [line for line in done.stdout.splitlines() if line.startswith("::")]
@@ -76,9 +78,24 @@ def test_sizes_are_kept_and_omissions_said(repo: Repo, tmp_path: Path) -> None:
     comment = tmp_path / "c.md"
     assert diffai("ci", "--base", "HEAD~1", "--comment", comment, cwd=repo.top).returncode == 1
     text = comment.read_text()
-    assert len(text.encode()) <= 60_000 and "left out to keep this under 60,000 bytes" in text
+    assert len(text.encode()) <= 40_000 and "left out to keep this under 40,000 bytes" in text
     assert text.count("<details>") == text.count("</details>")  # sections are whole
     assert all(f"`m{n:03}.safetensors`" in text for n in range(40))
+
+
+def test_a_comment_on_twenty_models_is_read_in_a_minute(repo: Repo, tmp_path: Path) -> None:
+    """Under 20 kB, the row of each model first, the refused ones at the top, at most 15 rows of details each."""
+    many = tuple(f"adapter.{n}.weight" for n in range(150))
+    repo.commit({f"m{n:02}.safetensors": model(4, extra=many) for n in range(20)})
+    repo.commit({f"m{n:02}.safetensors": model(4 if n < 17 else 5, extra=many, scale=2) for n in range(20)})
+    comment, summary = tmp_path / "c.md", tmp_path / "s.md"
+    assert diffai("ci", "--base", "HEAD~1", "--comment", comment, "--summary", summary, cwd=repo.top).returncode == 1
+    for text in (comment.read_text(), summary.read_text()):
+        assert len(text.encode()) <= 20_000
+        head, *details = text.split("<details>")
+        rows = [line for line in head.splitlines() if ".safetensors`" in line]
+        assert len(rows) == 20 and [row.startswith("| ❌ refused") for row in rows] == [True] * 3 + [False] * 17
+        assert all(sum(line.startswith(("| ~", "| +", "  | ~")) for line in each.splitlines()) <= 15 for each in details)
 
 
 ZEROS = "0" * 40
