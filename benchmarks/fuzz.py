@@ -123,6 +123,8 @@ def _write_samples(folder: Path) -> None:
         graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [onnx.numpy_helper.from_array(array, "w")])
         onnx.save(onnx.helper.make_model(graph), folder / "m.onnx")
     with contextlib.suppress(ImportError):
+        (folder / "m.tflite").write_bytes(_tflite(array.tobytes()))
+    with contextlib.suppress(ImportError):
         import gguf
 
         writer = gguf.GGUFWriter(folder / "m.gguf", "llama")
@@ -131,6 +133,39 @@ def _write_samples(folder: Path) -> None:
         for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
             step()
         writer.close()
+
+
+def _tflite(values: bytes) -> bytes:
+    """One subgraph with one constant of 3 by 4."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(256)
+
+    def table(width: int, **fields: int) -> int:
+        builder.StartObject(width)
+        for number, offset in fields.items():
+            builder.PrependUOffsetTRelativeSlot(int(number[1:]), offset, 0)
+        return int(builder.EndObject())
+
+    def tables(*offsets: int) -> int:
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+
+    buffers = tables(table(3), table(3, f0=builder.CreateByteVector(values)))
+    builder.StartVector(4, 2, 4)
+    for size in (4, 3):
+        builder.PrependInt32(size)
+    shape = builder.EndVector()
+    name = builder.CreateString("w")
+    builder.StartObject(10)
+    builder.PrependUOffsetTRelativeSlot(0, shape, 0)
+    builder.PrependUint32Slot(2, 1, 0)
+    builder.PrependUOffsetTRelativeSlot(3, name, 0)
+    subgraph = table(5, f0=tables(builder.EndObject()))
+    builder.Finish(table(8, f2=tables(subgraph), f4=buffers), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def _samples(folders: list[Path]) -> dict[str, list[tuple[str, bytes]]]:

@@ -57,11 +57,11 @@ def test_unreadable_pairs_are_reported_in_place_and_the_rest_is_finished(tmp_pat
 
 
 def test_models_of_formats_not_read_yet_are_reported_not_passed_over(tmp_path: Path) -> None:
-    lite = bytes(4) + b"TFL3" + bytes(100)
-    old, new = put(tmp_path / "a", {"m.tflite": lite}), put(tmp_path / "b", {"m.tflite": lite + b"x"})
+    ggml = b"lmgg" + bytes(100)
+    old, new = put(tmp_path / "a", {"m.ggml": ggml}), put(tmp_path / "b", {"m.ggml": ggml + b"x"})
     result = diffai(old, new)
     assert result.returncode == 2
-    assert "TensorFlow Lite" in result.stdout
+    assert "GGML" in result.stdout
 
 
 def test_text_named_like_a_model_is_another_file(tmp_path: Path) -> None:

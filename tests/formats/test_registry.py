@@ -41,13 +41,12 @@ MODELS: dict[str, tuple[bytes, str, str]] = {
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
     "saved model": (b"\x08\x01\x12\xb2\x80\x04\x0a\x1f" + bytes(20), "saved_model.pb", "TensorFlow SavedModel"),
     "graph": (b"\x0a\x2e\x0a\x05in\x12\x0bHold" + b"\xff" * 20, "frozen.pb", "TensorFlow (SavedModel or graph)"),
-    "tflite": (b"\x1c\0\0\0TFL3" + bytes(20), "m", "TensorFlow Lite"),
     "flax": (b"\x81\xa6params\x81\xa5Dense\xc7\x40\x01" + bytes(20), "m", "Flax (msgpack)"),
     "orbax": (b"\x0c\xdb\x3a\x2a" + bytes(20), "manifest.ocdbt", "Orbax (OCDBT)"),
     "joblib, compressed": (b"ZF0x\xff" + bytes(20), "m.joblib", "joblib"),
     "core ml": (b"\x08\x04\x12\x8f\x02\x0a\x10" + bytes(20), "m.mlmodel", "Core ML"),
     "core ml package": (zipped("Data/com.apple.CoreML/model.mlmodel"), "m", "Core ML (.mlpackage)"),
-    "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.tflite", "TensorFlow Lite"),
+    "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.pdparams", "PaddlePaddle"),
 }  # fmt: skip
 
 OTHERS: dict[str, tuple[bytes, str, str]] = {

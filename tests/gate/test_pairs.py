@@ -234,8 +234,8 @@ def test_the_quick_answer_and_the_whole_one_agree(repo: Repo) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(2000)),
-        ("lower/x.bin1", b"\x1c\0\0\0TFL3" + bytes(2000)),
+        ("m.ggml", b"lmgg" + bytes(2000)),
+        ("lower/x.bin1", b"lmgg" + bytes(2000)),
         ("m.pt", bytes(range(256)) * 8),
         ("m.safetensors", bytes(range(256)) * 8),
         ("m.pdparams", bytes(range(1, 255)) * 8),
@@ -254,7 +254,7 @@ def test_what_is_not_read_is_not_judged_and_never_no_model(repo: Repo, name: str
 
 def test_a_format_that_is_not_read_follows_on_missing(repo: Repo) -> None:
     repo.commit({"x": "x"})
-    staged(repo, {"m.tflite": b"\x1c\0\0\0TFL3" + bytes(2000), "n.pt": bytes(range(256)) * 8})
+    staged(repo, {"m.ggml": b"lmgg" + bytes(2000), "n.pt": bytes(range(256)) * 8})
     assert gate(repo).returncode == 0
     assert gate(repo, "--on-missing", "fail").returncode == 2
     repo.git("commit", "-q", "-m", "x")
