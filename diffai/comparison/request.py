@@ -110,11 +110,10 @@ def compare_revisions(
     if one and len(files) == 1 and files[0].diff is not None and _names(one, found):
         return files[0].diff
     left_out = [LeftOut("files", found.excluded, "left out by --include/--exclude")] if found.excluded else []
-    same = 0 if new.tree.top else found.unchanged
     only_old = sum(after is None for _, after in others)
     only_new = sum(before is None for before, _ in others)
     counts = (0, len(others) - only_old - only_new, only_old, only_new)
-    return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), counts, same)
+    return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), counts, found.unchanged)
 
 
 def _from_top(path: str, top: str) -> str:

@@ -73,7 +73,7 @@ class Pairs:
 
     Attributes:
         changed: models that are on one side only, or whose content may differ, in natural order.
-        unchanged: models that are looked at and proved equal by their identity.
+        unchanged: models of files or pointers that changed, proved equal by their identity.
         others: files that are no models, on either side.
         excluded: files that the globs left out.
         problems: (path, reason) of what could not be looked at.
@@ -121,23 +121,24 @@ def pairs(
     """
     left, right = (_Side(side, {}, Outputs(side, is_model_name)) for side in (old, new))
     try:
-        changed = old.tree.changed(new.tree)
-        renamed, unmerged = _gather(changed, left, right)
+        changes = old.tree.changed(new.tree)
+        renamed, unmerged = _gather(changes, left, right)
+        changed = {entry.name for change in changes for entry in (change.old, change.new) if entry is not None}
         if not new.tree.revision and new.tree.repository is not None:
             _gather_pointers(left, right)
         for side in (left, right):
             _add_owners(side, {**left.files, **right.files})
-        return _paired(left, right, rule, paths, (renamed, unmerged), moves=moves)
+        return _paired(left, right, rule, paths, (renamed, unmerged, changed), moves=moves)
     finally:
         left.outputs.close()
         right.outputs.close()
 
 
 def _paired(
-    left: _Side, right: _Side, rule: ModelRule, paths: Sequence[str], facts: tuple[dict[str, str], set[str]], *,
-    moves: bool,
+    left: _Side, right: _Side, rule: ModelRule, paths: Sequence[str], facts: tuple[dict[str, str], set[str], set[str]],
+    *, moves: bool,
 ) -> Pairs:  # fmt: skip
-    renamed, unmerged = facts
+    renamed, unmerged, changed = facts
     found = Pairs([], 0, [], 0, [*left.snapshot.tree.problems, *right.snapshot.tree.problems])
     _hide_unlisted(left, right)
     rule, models = _sorted_out(left, right, rule, found)
@@ -162,7 +163,7 @@ def _paired(
         if paths and not any(pair.touches(wanted) for wanted in paths):
             continue
         if pair.old is not None and pair.new is not None and pair.old_path == pair.new_path and _equal(pair):
-            found.unchanged += 1
+            found.unchanged += not changed.isdisjoint(pair.held_by)
         else:
             found.changed.append(pair)
     return found
