@@ -62,7 +62,8 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
     """
     from diffai.cli.options import settings_for, wants_color, write, write_lines
     from diffai.dvc import diff as dvc_diff
-    from diffai.dvc.changes import changes_between, read_json
+    from diffai.dvc.changes import read_json
+    from diffai.dvc.revisions import changes_between
     from diffai.views.text import TextOptions
 
     settings = settings_for({}, None)

@@ -5,7 +5,6 @@ Nothing is said to be unchanged unless the pointers prove it; what could not be 
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
 from diffai.comparison.directories import compare_files
@@ -15,12 +14,12 @@ from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace, slotted
 from diffai.model import Absent, NotAModel, State, Unreadable, natural_key
 from diffai.models.inputs import Input, as_input, unreadable
-from diffai.models.names import is_model_name, is_shard, model_key
+from diffai.models.names import is_model_name, model_key
 from diffai.sources.directory import Directory
 from diffai.stores.dvc.items import (
-    DvcDirectory,
     DvcItem,
     Fetch,
+    ItemFolder,
     Where,
     entries_of,
     entry_item,
@@ -310,20 +309,38 @@ def _open_model(name: str, side: _Listing, options: TrackedOptions) -> _Opened:
     entries = side.models.get(name, ())
     if not entries or side.item is None:
         return _open(None, options)
-    exact = next((entry for entry in entries if entry.relpath == name), None)
-    index = next((entry for entry in entries if not is_shard(entry.relpath)), None)
-    alone = exact or (index if options.fetch is None else None)
-    if alone is not None:
-        return _open(entry_item(side.item, alone), options)
-    # Of shards that lie together all are good for headers only as soon as one has to be fetched.
-    where: Where = "cache" if options.fetch is None or is_complete(side.item, entries) else "remote"
-    folder = posixpath.dirname(name)
-    label = posixpath.join(side.item.label, folder)
-    fetch = options.fetch if where == "remote" else None
-    shards: Directory = DvcDirectory(side.item, side.entries if index else entries, folder, label=label, fetch=fetch)
+    items = [entry_item(side.item, entry) for entry in entries]
+    exact = next((item for item, entry in zip(items, entries, strict=True) if entry.relpath == name), None)
+    return _open(exact, options) if exact is not None else _open_shards(items, options)
+
+
+# ---------------------------------------------------------------- several files
+
+
+def compare_shards(name: str, old: Sequence[DvcItem], new: Sequence[DvcItem], options: TrackedOptions) -> OutChange:
+    """The change of a model of several files, wherever DVC keeps each."""
+    sides = _open_shards(old, options), _open_shards(new, options)
+    where = (sides[0].where, sides[1].where)
+    used = _options_for(options, where)
     try:
-        opened = shards if index is None else shards.open(posixpath.basename(index.relpath))
-        return _Opened(as_input(opened, _limits_for(options, where), label=""), where)
+        change = compare_files(name, sides[0].input, sides[1].input, used)
+    finally:
+        _close(sides)
+    items = [next(iter(items), None) for items in (old, new)]
+    if change.diff is None:  # a file changed while it was read
+        state = Unreadable(change.reason)
+        return OutChange(items[0], items[1], state=(state, state), where=where)
+    return OutChange(items[0], items[1], change.diff, where=where, header_only=used.shape_only and "remote" in where)
+
+
+def _open_shards(items: Sequence[DvcItem], options: TrackedOptions) -> _Opened:
+    """The index and the shards of a model; all good for headers only as soon as one has to be fetched."""
+    if not items:
+        return _Opened(Input("", state=Absent()))
+    where: Where = "cache" if options.fetch is None or all(map(is_complete, items)) else "remote"
+    folder = ItemFolder(items, options.fetch if where == "remote" else None)
+    try:
+        return _Opened(as_input(folder, _limits_for(options, where), label=""), where)
     except (SourceError, FormatError) as error:
         return _Opened(Input("", state=unreadable(error)))
 
@@ -340,5 +357,6 @@ def _count(old: Mapping[str, DvcEntry], new: Mapping[str, DvcEntry]) -> tuple[in
 
 
 __all__ = [
-    "DvcImport", "DvcItem", "OutChange", "Pairs", "TrackedOptions", "Where", "compare_outs", "pair_outs",
+    "DvcImport", "DvcItem", "OutChange", "Pairs", "TrackedOptions", "Where", "compare_outs",
+    "compare_shards", "pair_outs",
 ]  # fmt: skip

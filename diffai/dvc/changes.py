@@ -1,4 +1,4 @@
-"""What changed between two revisions as ``dvc diff`` has it: from DVC's own JSON, or out of git without DVC."""
+"""What changed as ``dvc diff`` has it, as data, and read from DVC's own JSON."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ import posixpath
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from diffai.dvc.revisions import resolve
-from diffai.errors import DiffaiError, SourceError, UsageError
+from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
+from diffai.models.names import model_key
 from diffai.repository.runner import Repository
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
-from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
-from diffai.stores.dvc.pointers import (
-    DvcOut,
-    DvcTextError,
-    is_pointer_name,
-    parse_dvc_file,
-    uncached_paths,
-)
-from diffai.stores.dvc.tracked import DvcHistory
+from diffai.stores.dvc.items import DvcItem, entries_of, entry_item
+from diffai.stores.dvc.pointers import DvcEntry, DvcOut, DvcTextError
 from diffai.stores.store import command_line
 
 STATES = ("added", "deleted", "renamed", "modified", "not in cache")
@@ -48,6 +41,15 @@ class Entry:
     new: DvcItem | None = None
     hashes: tuple[str, str] = ("", "")
 
+    def comparable(self, state: str) -> bool:
+        """Whether it is a file whose content changed, and is known on a side."""
+        moved = state in ("renamed", "not in cache")
+        return not moved and not self.path.endswith("/") and (self.old is not None or self.new is not None)
+
+
+Sharded = tuple[Sequence[DvcItem], Sequence[DvcItem]]
+"""The index and the shards of one model, on both sides."""
+
 
 @frozen
 class Changes:
@@ -58,12 +60,14 @@ class Changes:
         hashed: whether addresses are known; without them nothing can be opened.
         problems: pointers that could not be read, and folders whose list of files is missing.
         place: the DVC repository.
+        sharded: models of several files, by what their single file would be called.
     """
 
     lists: Mapping[str, tuple[Entry, ...]]
     place: DvcPlace | None
     hashed: bool = True
     problems: tuple[str, ...] = ()
+    sharded: Mapping[str, Sharded] = MappingProxyType({})
 
     @property
     def empty(self) -> bool:
@@ -87,180 +91,15 @@ def _record(state: str, entry: Entry, show_hash: bool) -> dict[str, Any]:
     return record
 
 
-# ---------------------------------------------------------------- out of git
-
-
-@dataclass(slots=True)
-class _Side:
-    """Everything that DVC tracks at one revision, by path from the DVC root; a folder's path ends in ``/``."""
-
-    items: dict[str, DvcItem] = field(default_factory=dict)
-    unlisted: list[DvcItem] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def diff_revisions(a: str, b: str, targets: Sequence[str], directory: str = "") -> Changes:
-    """What ``dvc diff A B`` prints, out of git's objects and the DVC cache; DVC is not started.
-
-    Args:
-        a, b: revisions as the user wrote them.
-        targets: paths of tracked files or folders, relative to the working directory; empty = everything.
-        directory: a folder of the DVC repository; "" is the working directory.
-
-    Raises:
-        SourceError: not in a DVC repository, no such revision, or a target that neither revision has.
-    """
-    repository = Repository(directory)
-    commits = [resolve(repository, a), resolve(repository, b)]
-    place = find_dvc(directory or os.curdir, repository.place())
-    if place is None:
-        raise SourceError("not inside a DVC repository (there is no .dvc folder here or above)")
-    with DvcHistory(directory) as history:
-        old, new = (_tracked_at(repository, history, commit, place) for commit in commits)
-    wanted = [(target, _target(target, place, directory)) for target in targets]
-    for target, path in wanted:
-        if not any(_is_of(target, path, shown, item) for side in (old, new) for shown, item in side.items.items()):
-            raise SourceError(f"{path}: neither revision tracks this path with DVC, nor has it a stage of this name")
-    for side in (old, new) if wanted else ():
-        side.items = {
-            shown: item for shown, item in side.items.items() if any(_is_of(t, path, shown, item) for t, path in wanted)
-        }
-    lists = _compare(old.items, new.items)
-    missing = [
-        f"{item.label}/: its list of files at {rev} is not here, so which files changed is not known; "
-        f"bring it with: {command_line(item.fetch)}"
-        for rev, side, other in ((a, old, new), (b, new, old))
-        for item in side.unlisted
-        if any(e.path == _shown(item, place) for name in ("added", "deleted", "modified") for e in lists[name])
-    ]
-    return Changes(lists, place, problems=tuple(dict.fromkeys((*old.problems, *new.problems, *missing))))
-
-
-def _target(target: str, place: DvcPlace, directory: str) -> str:
-    full = os.path.realpath(os.path.join(directory, target))
-    return os.path.relpath(full, os.path.realpath(place.root)).replace(os.sep, "/").removesuffix(".dvc")
-
-
-def _is_of(target: str, path: str, shown: str, item: DvcItem) -> bool:
-    """Whether an output is meant by a target: a path, or ``stage``, ``stage@item``, ``folder/dvc.yaml:stage``."""
-    if _under(shown, path):
-        return True
-    file, _, name = target.rpartition(":")
-    stages = (item.out.stage, item.out.stage.partition("@")[0])
-    folder = posixpath.dirname(file.replace(os.sep, "/"))
-    return bool(item.out.stage) and name in stages and posixpath.dirname(item.pointer).endswith(folder)
-
-
-def _under(path: str, target: str) -> bool:
-    return target == "." or path.rstrip("/") == target or path.startswith(target + "/")
-
-
-def _tracked_at(repository: Repository, history: DvcHistory, commit: str, place: DvcPlace) -> _Side:
-    """All outputs of all pointers at a commit, below the DVC root but not in other DVC repositories inside it."""
-    prefix = f"{place.folder}/" if place.folder else ""
-    names = [
-        os.fsdecode(name)
-        for name in repository.ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split(b"\0")
-        if name
-    ]
-    nested = [name.removesuffix(".dvc/config") for name in names if name.endswith("/.dvc/config")]
-    nested = [folder for folder in nested if folder.startswith(prefix) and folder != prefix]
-    side = _Side()
-    for name in names:
-        if not is_pointer_name(name) or not name.startswith(prefix) or name.startswith(tuple(nested) or ("\0",)):
-            continue
-        try:
-            for item in _items_at(history, commit, name, place):
-                _put(side, item, place)
-        except DvcTextError as error:
-            side.problems.append(f"{commit[:7]}:{name}: {error}")
-    return side
-
-
-def _items_at(history: DvcHistory, commit: str, pointer: str, place: DvcPlace) -> Iterator[DvcItem]:
-    """The cached outputs of one pointer."""
-    file = parse_dvc_file(history.read(commit, pointer) or b"", pointer)
-    yaml = history.read(commit, posixpath.join(posixpath.dirname(pointer), "dvc.yaml")) or b"" if file.lock else b""
-    left_to_git = uncached_paths(yaml) if file.lock else frozenset()
-    for item in items_of(file, pointer, place, yaml=yaml, elsewhere=True):
-        if item.out.cached and (item.out.stage.partition("@")[0], item.out.path) not in left_to_git:
-            yield item
-
-
-def _put(side: _Side, item: DvcItem, place: DvcPlace) -> None:
-    """Add an output, and the files of a directory."""
-    path = _shown(item, place)
-    side.items[path] = item
-    if not item.is_directory:
-        return
-    entries = entries_of(item)
-    if entries is None:
-        side.unlisted.append(item)
-        return
-    for entry in entries:
-        side.items[path + entry.relpath] = entry_item(item, entry)
-
-
-def _shown(item: DvcItem, place: DvcPlace) -> str:
-    """The path as DVC prints it: from the DVC root, a folder's with ``/`` behind it."""
-    path = posixpath.relpath(item.path, place.folder) if place.folder else item.path
-    return f"{path}/" if item.is_directory else path
-
-
-def _hash(item: DvcItem | None) -> str:
-    return item.address if item is not None else ""
-
-
-def _compare(old: Mapping[str, DvcItem], new: Mapping[str, DvcItem]) -> dict[str, tuple[Entry, ...]]:
-    """Added, deleted, modified, and files that moved without a change."""
-    added = [path for path in new if path not in old and _hash(new[path])]
-    deleted = [path for path in old if path not in new and _hash(old[path])]
-    modified = [p for p in old if p in new and _differ(old[p], new[p])]
-    unlisted = _unknown_below(old, new)
-    added = [path for path in added if not path.startswith(unlisted)]
-    deleted = [path for path in deleted if not path.startswith(unlisted)]
-    gone: dict[str, list[str]] = {}
-    for path in sorted(deleted):
-        gone.setdefault(_hash(old[path]), []).append(path)
-    renamed: list[Entry] = []
-    for path in sorted(added):
-        before = gone.get(_hash(new[path]))
-        if before:
-            source = before.pop(0)
-            deleted.remove(source)
-            added.remove(path)
-            renamed.append(Entry(path, source, old[source], new[path], (_hash(old[source]), _hash(new[path]))))
-    return {
-        "added": _entries(added, {}, new),
-        "deleted": _entries(deleted, old, {}),
-        "modified": _entries(modified, old, new),
-        "renamed": tuple(sorted(renamed, key=lambda entry: entry.old_path)),
-    }
-
-
-def _differ(old: DvcItem, new: DvcItem) -> bool:
-    """Whether the content of one path differs; cloud-versioned folders have no address of their own."""
-    if old.entry is not None or new.entry is not None:
-        return old.address != new.address
-    return old.out.same_as != new.out.same_as
-
-
-def _unknown_below(old: Mapping[str, DvcItem], new: Mapping[str, DvcItem]) -> tuple[str, ...]:
-    """Folders that both sides have and whose files one side does not know: nothing is said of single files there."""
-    found = []
-    for path, item in old.items():
-        if path.endswith("/") and path in new:
-            known = [entries_of(side) is not None for side in (item, new[path])]
-            if not all(known):
-                found.append(path)
-    return tuple(found) or ("\0",)
-
-
-def _entries(paths: Sequence[str], old: Mapping[str, DvcItem], new: Mapping[str, DvcItem]) -> tuple[Entry, ...]:
-    return tuple(
-        Entry(path, "", old.get(path), new.get(path), (_hash(old.get(path)), _hash(new.get(path))))
-        for path in sorted(paths)
-    )
+def sharded(old: Mapping[str, DvcItem], new: Mapping[str, DvcItem]) -> dict[str, Sharded]:
+    """The models of several files among those of both sides, all files of each."""
+    found: dict[str, tuple[list[DvcItem], list[DvcItem]]] = {}
+    for at, side in enumerate((old, new)):
+        for path, item in side.items():
+            key = model_key(path)
+            if key != path:
+                found.setdefault(key, ([], []))[at].append(item)
+    return dict(found)
 
 
 # ---------------------------------------------------------------- out of DVC's JSON
@@ -291,26 +130,6 @@ def run_dvc(arguments: Sequence[str], directory: str = "") -> str:
     return done.stdout.decode("utf-8", "surrogateescape")
 
 
-def changes_between(a: str, b: str, targets: Sequence[str]) -> Changes:
-    """What ``dvc diff A [B] --targets ...`` finds: out of git where both are revisions that are understood here.
-
-    The work tree ("" or ``workspace``), and whatever is not understood, is DVC's to say.
-
-    Raises:
-        DiffaiError: there is no such revision or target, or dvc is not installed or failed.
-    """
-    words = [a, *([b] if b else []), *(["--targets", *targets] if targets else [])]
-    if "workspace" in (a, b) or not b:
-        return read_json(run_dvc(words))
-    try:
-        return diff_revisions(a, b, targets)
-    except SourceError as error:
-        try:
-            return read_json(run_dvc(words))
-        except DiffaiError:
-            raise error from None
-
-
 def read_json(text: str, directory: str = "") -> Changes:
     """The output of ``dvc diff --json``, with addresses where it was asked for them (``--show-hash``).
 
@@ -330,7 +149,8 @@ def read_json(text: str, directory: str = "") -> Changes:
     }
     entries = [entry for state, found in lists.items() if state != "not in cache" for entry in found]
     hashed = not entries or any(any(entry.hashes) for entry in entries)
-    return Changes(lists, place, hashed, tuple(_missing_lists(lists, hashed)))
+    problems = tuple(_missing_lists(lists, hashed))
+    return Changes(lists, place, hashed, problems, sharded(*_files_of_folders(lists)) if hashed else {})
 
 
 def _entry_of(state: str, record: object, place: DvcPlace | None) -> Entry:
@@ -376,6 +196,27 @@ def _pointer_of(name: str, place: DvcPlace | None) -> str:
     return name
 
 
+def _files_of_folders(lists: Mapping[str, tuple[Entry, ...]]) -> tuple[dict[str, DvcItem], dict[str, DvcItem]]:
+    """Every file of the folders that changed, on both sides; of others DVC tells only what changed."""
+    sides = dict[str, DvcItem](), dict[str, DvcItem]()
+    folders = [entry for state in STATES[:4] for entry in lists.get(state, ()) if entry.path.endswith("/")]
+    for entry in folders:
+        for side, path, item in zip(
+            sides, (entry.old_path or entry.path, entry.path), (entry.old, entry.new), strict=True
+        ):
+            if item is not None:
+                side |= {path + found.relpath: entry_item(item, found) for found in _listed(item) or ()}
+    return sides
+
+
+def _listed(item: DvcItem) -> tuple[DvcEntry, ...] | None:
+    """The files of a folder; None where its list is not here or makes no sense."""
+    try:
+        return entries_of(item)
+    except DvcTextError:
+        return None
+
+
 def _missing_lists(lists: Mapping[str, tuple[Entry, ...]], hashed: bool) -> Iterator[str]:
     """Modified folders of which no single file is told: DVC says nothing when it has no list of their files."""
     told = [entry.path for state in STATES[:4] for entry in lists.get(state, ())]
@@ -383,7 +224,7 @@ def _missing_lists(lists: Mapping[str, tuple[Entry, ...]], hashed: bool) -> Iter
         if not entry.path.endswith("/") or any(path != entry.path and path.startswith(entry.path) for path in told):
             continue
         for which, item in (("old", entry.old), ("new", entry.new)):
-            if item is not None and entries_of(item) is None and not _is_here(item):
+            if item is not None and _listed(item) is None and not _is_here(item):
                 yield (
                     f"{entry.path}: its list of files on the {which} side is not here, so which files changed is not "
                     f"known; bring it with: {command_line(item.fetch)}"
@@ -393,6 +234,3 @@ def _missing_lists(lists: Mapping[str, tuple[Entry, ...]], hashed: bool) -> Iter
 def _is_here(item: DvcItem) -> bool:
     """Whether the folder of the work tree may be what is meant: its list is not in the cache before dvc commit."""
     return not item.elsewhere and item.place is not None and os.path.isdir(os.path.join(item.place.top, item.path))
-
-
-__all__ = ["STATES", "Changes", "Entry", "changes_between", "diff_revisions", "read_json", "run_dvc"]

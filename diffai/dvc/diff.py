@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs
+from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, compare_shards
 from diffai.dvc.changes import STATES, Changes, Entry
 from diffai.frozen import frozen
 from diffai.model import Absent
+from diffai.models.names import model_key
 from diffai.views.records import change_list
 from diffai.views.state import describe_state
 from diffai.views.style import escape, paint
@@ -31,7 +33,7 @@ class Look:
 
 def render(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[str]:
     """The lines of ``dvc diff``, each model followed by its summary, as they become known."""
-    color = look.text.color
+    color, models = look.text.color, _Models(changes, options)
     counts: dict[str, int] = {}
     for state in _states(changes, look):
         entries = changes.lists.get(state, ())
@@ -41,8 +43,7 @@ def render(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[st
         yield paint(state.capitalize(), _COLORS[state], color) + ":"
         for entry in entries:
             yield _line(state, entry, look)
-            if state != "not in cache" and changes.hashed:
-                yield from (f"{_INDENT}{line}" if line else "" for line in _below(state, entry, options, look.text))
+            yield from (f"{_INDENT}{line}" if line else "" for line in models.lines(state, entry, look.text))
         yield ""
     if any(counts.values()):
         yield "files summary: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -73,18 +74,40 @@ def _digest(state: str, entry: Entry) -> str:
     return f"{old[:8]}..{new[:8]}" if state == "modified" else (new or old)[:8]
 
 
-def compare_entry(state: str, entry: Entry, options: TrackedOptions) -> OutChange | None:
-    """The comparison of one entry; None for a folder, a file that only moved, and where nothing is known."""
-    if entry.path.endswith("/") or state in ("renamed", "not in cache") or (entry.old is None and entry.new is None):
-        return None
-    return next(compare_outs(Pairs(((entry.old, entry.new),), 0), options))
+class _Models:
+    """The comparison of each model, told once: a sharded one at the first of its files.
+
+    Args:
+        changes: what ``dvc diff`` says.
+        options: how models are opened and compared.
+    """
+
+    def __init__(self, changes: Changes, options: TrackedOptions) -> None:
+        self._changes, self._options = changes, options
+        self._told = set[str]()
+
+    def compare(self, state: str, entry: Entry) -> OutChange | None:
+        """None for a folder, a file that only moved, a model that was told, and where nothing is known."""
+        name = model_key(entry.path)
+        if not self._changes.hashed or name in self._told or not entry.comparable(state):
+            return None
+        old, new = self._changes.sharded.get(name, ((), ()))
+        if name == entry.path or not (old or new):
+            return next(compare_outs(Pairs(((entry.old, entry.new),), 0), self._options))
+        self._told.add(name)
+        return compare_shards(name, old, new, self._options)
+
+    def lines(self, state: str, entry: Entry, look: TextOptions) -> list[str]:
+        """The summary of one model; nothing for files that are none."""
+        change = self.compare(state, entry)
+        if change is None or change.kind:
+            return []
+        name = model_key(entry.path)
+        heading = [f"{escape(posixpath.basename(name))}, all of its files:"] if name in self._told else []
+        return [*heading, *_summary(change, look)]
 
 
-def _below(state: str, entry: Entry, options: TrackedOptions, look: TextOptions) -> list[str]:
-    """The summary of one model; nothing for files that are none."""
-    change = compare_entry(state, entry, options)
-    if change is None or change.kind:
-        return []
+def _summary(change: OutChange, look: TextOptions) -> list[str]:
     diff = change.diff
     if diff is not None and diff.comparable:
         for side, other in ((diff.old, diff.new), (diff.new, diff.old)):
@@ -100,14 +123,15 @@ def _below(state: str, entry: Entry, options: TrackedOptions, look: TextOptions)
 
 
 def as_json(changes: Changes, options: TrackedOptions, look: Look, *, tensors: bool) -> str:
-    """DVC's own JSON; with ``tensors`` each entry of a model also has ``diffai``: its change list, or its state."""
+    """DVC's own JSON; with ``tensors`` the (first) entry of a model also has ``diffai``: its change list, or state."""
     data = changes.as_json(show_hash=look.show_hash)
     if look.hide_missing:
         data.pop("not in cache", None)
+    models = _Models(changes, options)
     if tensors:
         for state, records in data.items():
             for record, entry in zip(records, changes.lists[state], strict=True):
-                found = _records(compare_entry(state, entry, options)) if changes.hashed else None
+                found = _records(models.compare(state, entry))
                 if found is not None:
                     record["diffai"] = found
     return json.dumps(data)
@@ -124,12 +148,12 @@ def _records(change: OutChange | None) -> Any:
 def as_markdown(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[str]:
     """DVC's own table, then a section for each model."""
     headers = ["Status", "Hash", "Path"] if look.show_hash else ["Status", "Path"]
-    rows, sections = [], []
+    rows, sections, models = list[list[str]](), list[str](), _Models(changes, options)
     for state in _states(changes, look):
         for entry in changes.lists.get(state, ()):
             path = f"{entry.old_path} -> {entry.path}" if state == "renamed" else entry.path
             rows.append([state, *([_digest(state, entry)] if look.show_hash else []), path])
-            lines = _below(state, entry, options, look.text) if changes.hashed else []
+            lines = models.lines(state, entry, look.text)
             if lines:
                 sections += ["", f"### {escape(entry.path)}", "", "```text", *lines, "```"]
     yield from _table(headers, rows)
@@ -145,4 +169,3 @@ def _table(headers: list[str], rows: list[list[str]]) -> Iterator[str]:
     yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     for row in rows:
         yield "| " + " | ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) + " |"
-

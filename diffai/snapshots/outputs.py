@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from diffai.snapshots.snapshot import Snapshot
 from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
-from diffai.stores.dvc.pointers import parse_dvc_file
+from diffai.stores.dvc.pointers import parse_dvc_file, uncached_paths
 from diffai.stores.dvc.tracked import DvcHistory, work_tree_text
 from diffai.stores.dvc.workspace import as_on_disk
 
@@ -39,6 +39,22 @@ class Outputs:
             found += [item] if entries is None else [entry_item(item, entry) for entry in entries]
         return found
 
+    def cached(self, pointer: str) -> list[DvcItem]:
+        """The outputs that DVC keeps itself; those with ``cache: false`` it leaves to git.
+
+        Raises:
+            DvcTextError: the pointer makes no sense.
+
+        """
+        beside = posixpath.join(posixpath.dirname(pointer), "dvc.yaml")
+        yaml = self._snapshot.tree.read(beside) if posixpath.basename(pointer) == "dvc.lock" else None
+        left = uncached_paths(yaml or b"")
+        return [
+            item
+            for item in self.roots(pointer)
+            if item.out.cached and (item.out.stage.partition("@")[0], item.out.path) not in left
+        ]
+
     def roots(self, pointer: str) -> list[DvcItem]:
         """The outputs that a pointer names: files and folders.
 
@@ -62,5 +78,3 @@ class Outputs:
     def close(self) -> None:
         """Let go of git."""
         self._history.close()
-
-

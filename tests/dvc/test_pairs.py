@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
 
 import numpy as np
 import safetensors_writer as writer
 from dvcrepo import DvcRepo
 from gitrepo import Repo
-from program import diffai
+from program import DIFFAI, diffai
 
 from diffai.models.pairs import ModelPair, pairs
 from diffai.repository.runner import Repository
@@ -66,6 +67,27 @@ def test_shards_in_a_dvc_folder_whose_index_did_not_change(dvc: DvcRepo) -> None
     for words in (("HEAD~1..HEAD",), ("HEAD~1:m", "HEAD:m")):
         done = diffai(*words, "--output", "json", cwd=dvc.top)
         assert [name.rpartition(":")[2] for name in changed(done)] == ["b"], (words, done.stdout, done.stderr)
+
+
+def test_dvc_diff_tells_a_sharded_model_once(dvc: DvcRepo) -> None:
+    for seed in (0, 1):
+        files = sharded(seed) | {f"m/{shard(1)}": values("a", seed=seed)}
+        dvc.add_directory("m", {name[2:]: data for name, data in files.items()})
+        for name, data in files.items():
+            dvc.add(f"alone/{name[2:]}", data, here=False)  # each file with a pointer of its own
+        dvc.commit(str(seed))
+    text = diffai("dvc", "diff", "HEAD~1", "HEAD", cwd=dvc.top).stdout
+    for folder in ("m", "alone"):
+        assert text.count(f"    {folder}/{shard(1)}\n        model.safetensors, all of its files:\n") == 1, text
+    assert text.count("Model Changes:") == 2 and text.count("~ a: ") == text.count("~ b: ") == 2
+    records = json.loads(diffai("dvc", "diff", "--json", "--tensors", "HEAD~1", "HEAD", cwd=dvc.top).stdout)["modified"]
+    told = {record["path"]: record["diffai"] for record in records if "diffai" in record}
+    assert sorted(told) == [f"alone/{shard(1)}", f"m/{shard(1)}"]
+    assert all([change["TensorStatsChanged"][0] for change in each] == ["a", "b"] for each in told.values())
+    hashed = diffai("dvc", "diff", "--json", "--show-hash", "HEAD~1", "HEAD", cwd=dvc.top).stdout
+    command = [str(DIFFAI), "dvc", "diff", "-"]
+    filtered = subprocess.run(command, cwd=dvc.top, input=hashed, capture_output=True, text=True, check=True)
+    assert filtered.stdout.count("all of its files:") == 1
 
 
 def test_one_model_wherever_it_is_kept(dvc: DvcRepo) -> None:

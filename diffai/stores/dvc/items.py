@@ -180,10 +180,9 @@ def entry_item(item: DvcItem, entry: DvcEntry) -> DvcItem:
     return DvcItem(item.out, path, item.pointer, item.place, entry, item.elsewhere)
 
 
-def is_complete(item: DvcItem, entries: Sequence[DvcEntry]) -> bool:
-    """Whether the cache has all of these files of a directory."""
-    place = item.place
-    return place is not None and all(find_object(entry.md5, item.out.legacy, place) for entry in entries)
+def is_complete(item: DvcItem) -> bool:
+    """Whether the cache has it."""
+    return item.place is not None and bool(find_object(item.address, item.out.legacy, item.place))
 
 
 def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
@@ -294,11 +293,47 @@ class DvcDirectory(Directory):
         entry = self._files.get(name)
         if entry is None:
             raise SourceError(f"{label}: no such file")
-        found = open_item(entry_item(self.item, entry), label=label, fetch=self._fetch).opened
-        if isinstance(found, State):
-            raise UnresolvedError(f"{label}: its object is not here", found)
-        assert not isinstance(found, Directory)
-        return found
+        return _expected(open_item(entry_item(self.item, entry), label=label, fetch=self._fetch).opened, label)
+
+
+class ItemFolder(Directory):
+    """Some files of one folder, each with a pointer of its own or out of a directory that DVC tracks.
+
+    Args:
+        items: the files.
+        fetch: as in :func:`open_item`.
+
+    """
+
+    path = ""
+
+    def __init__(self, items: Sequence[DvcItem], fetch: Fetch | None = None) -> None:
+        self.label = posixpath.dirname(items[0].label)
+        self._fetch = fetch
+        self._first = items[0]
+        self._items = {posixpath.basename(item.label): item for item in items}
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the files, sorted."""
+        return tuple(sorted(self._items))
+
+    def open(self, name: str) -> Source:
+        """One of them, or, where an index names another file, the one beside the first."""
+        label = posixpath.join(self.label, checked_name(self.label, name))
+        item = self._items.get(name)
+        if item is None:
+            opener = beside(self._first, self._fetch)
+            if opener is None:
+                raise SourceError(f"{label}: no such file")
+            return opener(name)
+        return _expected(open_item(item, label=label, fetch=self._fetch).opened, label)
+
+
+def _expected(found: Source | Directory | State, label: str) -> Source:
+    if isinstance(found, State):
+        raise UnresolvedError(f"{label}: its object is not here", found)
+    assert not isinstance(found, Directory)
+    return found
 
 
 def _open_directory(item: DvcItem, label: str, fetch: Fetch | None) -> Found:
@@ -333,6 +368,6 @@ def _parent(item: DvcItem) -> str:
 
 
 __all__ = [
-    "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "Where", "beside", "entries_of", "entry_item",
-    "is_complete", "items_of", "open_item",
+    "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "ItemFolder", "Where", "beside", "entries_of",
+    "entry_item", "is_complete", "items_of", "open_item",
 ]  # fmt: skip
