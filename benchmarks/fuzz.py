@@ -115,6 +115,18 @@ def _write_samples(folder: Path) -> None:
 
         net = {"w": array, "name": "net", "layers": np.array([array, 1j * array], dtype=object)}
         scipy.io.savemat(folder / "m.mat", {"net": net}, do_compression=False)
+    columns, wanted = np.arange(200.0).reshape(50, 4) % 7, np.arange(50) % 2
+    with contextlib.suppress(ImportError):
+        import lightgbm
+
+        found = lightgbm.train({"verbose": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(columns, wanted), 2)
+        found.save_model(folder / "m.txt")
+    with contextlib.suppress(ImportError):
+        import xgboost
+
+        boosted = xgboost.train({"max_depth": 2}, xgboost.DMatrix(columns, wanted), 2)
+        for name in ("m.json", "m.ubj"):
+            boosted.save_model(folder / name)
     with contextlib.suppress(ImportError):
         import onnx
 

@@ -38,6 +38,7 @@ _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
     (b"\x89HDF\r\n\x1a\n", 0, Kind("HDF5 (Keras, MATLAB 7.3)")),
     (b"GGUF", 0, Kind("GGUF")),
     (b"lmgg", 0, Kind("GGML")), (b"fmgg", 0, Kind("GGML")), (b"tjgg", 0, Kind("GGML")),
+    (b"binf", 0, Kind("XGBoost (old binary)")), (b"bs64\t", 0, Kind("XGBoost (old binary)")),
     (b"\x0c\xdb\x3a\x2a", 0, Kind("Orbax (OCDBT)")),
     (b"\x89PNG\r\n\x1a\n", 0, Kind("a PNG image", False)),
     (b"\xff\xd8\xff", 0, Kind("a JPEG image", False)),
@@ -61,7 +62,7 @@ def identify(head: bytes, size: int, name: str) -> Kind:
     for magic, at, kind in _MAGIC:
         if head.startswith(magic, at):
             return kind
-    for guess in (_zip, _protobuf, _msgpack):
+    for guess in (_zip, _protobuf, _msgpack, _old_xgboost):
         kind = guess(head, name.lower())
         if kind.kind:
             return kind
@@ -108,6 +109,13 @@ def _msgpack(head: bytes, name: str) -> Kind:
         return UNKNOWN
     word = head[width + 1 : width + 1 + (key[0] & 0x1F)]
     return Kind("Flax (msgpack)") if word.isascii() and word.decode("ascii").isprintable() else UNKNOWN
+
+
+def _old_xgboost(head: bytes, name: str) -> Kind:
+    """The binary form before JSON, where it has no magic: an objective's name behind 136 bytes of parameters."""
+    length = int.from_bytes(head[136:144], "little")
+    objective = head[144 : 144 + length] if 0 < length < 64 else b""
+    return Kind("XGBoost (old binary)") if re.fullmatch(rb"[a-z]+:[a-z0-9_]+", objective) else UNKNOWN
 
 
 def _text(head: bytes, size: int) -> Kind:

@@ -39,6 +39,8 @@ def zipped(*members: str) -> bytes:
 MODELS: dict[str, tuple[bytes, str, str]] = {
     "ggml": (b"lmgg" + bytes(20), "m.bin", "GGML"),
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
+    "xgboost, old": (b"binf" + bytes(200), "m.model", "XGBoost (old binary)"),
+    "xgboost, old, no magic": (bytes(136) + b"\x10" + bytes(7) + b"reg:squarederror" + bytes(9), "m", "XGBoost (old binary)"),
     "saved model": (b"\x08\x01\x12\xb2\x80\x04\x0a\x1f" + bytes(20), "saved_model.pb", "TensorFlow SavedModel"),
     "graph": (b"\x0a\x2e\x0a\x05in\x12\x0bHold" + b"\xff" * 20, "frozen.pb", "TensorFlow (SavedModel or graph)"),
     "flax": (b"\x81\xa6params\x81\xa5Dense\xc7\x40\x01" + bytes(20), "m", "Flax (msgpack)"),
