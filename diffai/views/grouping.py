@@ -74,20 +74,20 @@ def _divided(group: Group) -> list[Group]:
     """A part by the next piece of its tensors' names; numbers are one piece, and pieces all share are walked past."""
     depth = len(group.path)
     while True:
-        pieces: dict[str, list[str]] = {}
+        pieces: dict[tuple[str, ...], list[str]] = {}
         for name in group.names:
             parts = name.split(".")
-            piece = NUMBER.sub("\0", parts[depth]) if depth < len(parts) - 1 else ""
+            piece = skeleton(parts[depth]) if depth < len(parts) - 1 else ()
             pieces.setdefault(piece, []).append(name)
         if len(pieces) != 1:
             break
         (only,) = pieces
         if not only:
             return [group]
-        group = Group((*group.path, _numbered(only, pieces[only], depth)), group.names)
+        group = Group((*group.path, _numbered(pieces[only], depth)), group.names)
         depth += 1
     return [
-        Group((*group.path, _numbered(piece, some, depth) if piece else "*"), tuple(some))
+        Group((*group.path, _numbered(some, depth) if piece else "*"), tuple(some))
         for piece, some in pieces.items()
     ]
 
@@ -97,15 +97,24 @@ def _deepened(group: Group) -> Group:
     return Group(tuple(group.names[0].split(".")), group.names) if len(group.names) == 1 else group
 
 
-def _numbered(pattern: str, names: Sequence[str], depth: int) -> str:
-    """A piece with the numbers that it runs over: ``[0-31]``, ``conv1d_[1-12]``."""
-    found = [NUMBER.findall(name.split(".")[depth]) for name in names]
-    for place in range(pattern.count("\0")):
-        pattern = pattern.replace("\0", _range({int(numbers[place][:_DIGITS]) for numbers in found}), 1)
-    return pattern
+def _numbered(names: Sequence[str], depth: int) -> str:
+    return with_ranges([name.split(".")[depth] for name in names])
 
 
-def _range(values: set[int]) -> str:
+def skeleton(text: str) -> tuple[str, ...]:
+    """What stands around the numbers of a text."""
+    return tuple(NUMBER.split(text))
+
+
+def with_ranges(texts: Sequence[str]) -> str:
+    """Texts of one skeleton as one, with the numbers that they run over: ``[0-31]``, ``conv1d_[1-12]``."""
+    numbers = zip(*(NUMBER.findall(text) for text in texts), strict=True)
+    ranges = iter([range_text({int(number[:_DIGITS]) for number in place}) for place in numbers])
+    return NUMBER.sub(lambda _: next(ranges), texts[0])
+
+
+def range_text(values: set[int]) -> str:
+    """``7``, ``[0-31]`` where they are whole, else ``[0..31]``."""
     numbers = sorted(values)
     if len(numbers) == 1:
         return str(numbers[0])

@@ -16,6 +16,7 @@ from diffai.analyses.update import update_size
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent
 from diffai.views.fold import fold, fold_line
+from diffai.views.graph import graph_lines
 from diffai.views.lines import describe_events, structure_line, symbol, tensor_line, value_line
 from diffai.views.overview import Overview, brief, overview
 from diffai.views.state import describe_state
@@ -188,7 +189,7 @@ def _after_name(change: TensorChange) -> str:
 
 
 def _values(diff: ModelDiff, most: int) -> list[str]:
-    rows = [structure_line(v, "class ") for v in diff.classes] + [structure_line(v) for v in diff.graph]
+    rows = [structure_line(v, "class ") for v in diff.classes] + graph_lines(diff.graph)
     rows += [value_line(v, "__metadata__.") for v in diff.metadata]
     if _lists_training(diff):
         rows += [value_line(v) for v in diff.training]

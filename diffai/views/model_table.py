@@ -17,8 +17,9 @@ from diffai.frozen import frozen
 from diffai.model import Absent, element_count
 from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, line
 from diffai.views.fold import fold, pattern_text
+from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
-from diffai.views.lines import value_line
+from diffai.views.lines import structure_line, value_line
 from diffai.views.style import change_percent, plural, shape, size
 
 _FEW_ROWS = 12
@@ -277,8 +278,10 @@ def _small_multiples(group: Group, by_name: Mapping[str, TensorChange]) -> Spark
 
 def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
     """Classes, graph, facts, metadata and training values: some lines each, the rest counted."""
+    whole = options.verbose or options.details
+    graph = [structure_line(v) for v in diff.graph] if whole else graph_lines(diff.graph)
     facets = (
-        ("CLASSES", [value_line(v) for v in diff.classes]), ("GRAPH", [value_line(v) for v in diff.graph]),
+        ("CLASSES", [structure_line(v) for v in diff.classes]), ("GRAPH", graph),
         ("PARTS", [f"~ {p.kind}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]),
         ("FACTS", [value_line(v) for v in diff.facts]), ("METADATA", [value_line(v) for v in diff.metadata]),
         ("TRAINING", [value_line(v) for v in diff.training]),
@@ -286,7 +289,7 @@ def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
     for label, lines in facets:
         if not lines:
             continue
-        most = len(lines) if options.verbose or options.details else _MOST_VALUES
+        most = len(lines) if whole else _MOST_VALUES
         rows = [(Word(text, _SIGNS.get(text[0], "plain")),) for text in lines[:most]]
         if len(lines) > most:
             rows.append((Word(f"{len(lines) - most:,} more: -v shows them", "faint"),))

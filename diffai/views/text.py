@@ -7,7 +7,7 @@ from diffai.frozen import frozen
 from diffai.model import Absent, State
 from diffai.views.lines import cosine, describe_cast, describe_events, structure_line, symbol, tensor_line, value_line
 from diffai.views.state import describe_state
-from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
+from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ class _Body:
     def values(self) -> list[str]:
         diff = self.diff
         lines = self._capped([structure_line(c, "class ") for c in diff.classes], "classes")
-        lines += self._capped([structure_line(c) for c in diff.graph], "entries of the graph")
+        lines += self._capped(self._graph(), "entries of the graph")
         if self.options.show_structure:
             return [paint(f"  {line}", line[0], self.options.color) for line in lines]
         lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
@@ -350,6 +350,14 @@ class _Body:
             hidden = len(training) - most
             training = [*training[:most], f"… {hidden:,} more training state values changed (-v lists them)"]
         return [paint(f"  {line}", line[0], self.options.color) for line in lines + training]
+
+    def _graph(self) -> list[str]:
+        """What changed in the graph: in few lines, or entry by entry where details were asked for."""
+        if not self.diff.graph or self.options.tensor_details or self.options.verbose:
+            return [structure_line(c) for c in self.diff.graph]
+        from diffai.views.graph import graph_lines
+
+        return graph_lines(self.diff.graph)
 
     def _capped(self, lines: list[str], what: str) -> list[str]:
         """The first lines of very many, and how many more there are; all where details were asked for."""
@@ -386,6 +394,3 @@ def _cast_text(group: CastGroup) -> str:
         return f"{text} ({describe_cast(group.casts[0])})"
     effects = {"lossless": "lossless", "rounded": "every value exactly rounded"}
     return f"{text} ({effects.get(group.effect) or f'{group.beyond_rounding:,} with changes beyond rounding'})"
-
-
-__all__ = ["TextOptions", "describe_side", "render_text", "shape"]

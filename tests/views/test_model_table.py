@@ -95,6 +95,11 @@ def test_every_tensor_is_in_one_group() -> None:
     assert sorted(names) == sorted(change.name for change in diff.tensors) and 2 < len(groups) < 20
 
 
+def test_names_with_zero_bytes_are_grouped_as_any_others() -> None:
+    groups = grouped(["a\0.w", "a1.w", "a2.w", "a\0.v", "b.\0.3.w"], {})
+    assert sorted(group.title for group in groups) == ["a[1-2]", "a\0", "b.\0.3.w"]
+
+
 def test_what_is_hidden_is_counted_with_the_option_that_shows_it() -> None:
     old = {f"block{n}_{'abcdefgh'[n % 8]}.x.{n}.weight": np.ones((2, 2), "f4") for n in range(60)}
     lines = shown(old, {name: array * np.float32(1 + n / 100) for n, (name, array) in enumerate(old.items())})
