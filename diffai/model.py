@@ -169,6 +169,8 @@ class Checkpoint:
         requires_grad: names of the tensors that are marked as requiring a gradient.
         asides: what a file says and a comparison deliberately leaves aside, by what it is, each as a digest. What
             differs is listed as not compared.
+        beside: what a configuration beside the file says of the model and is as much part of it (``lora_alpha`` of an
+            adapter); compared as metadata where both sides have it.
         not_expressible: facets that this format cannot hold: of ``metadata``, ``training``, ``classes``, ``graph``,
             ``ties``, ``requires_grad``. Their absence is not a difference.
         problems: what is unsafe or odd, though readable: pickle globals, ...
@@ -186,6 +188,7 @@ class Checkpoint:
     parts: Mapping[str, tuple[str, ...]] = {}
     requires_grad: frozenset[str] = frozenset()
     asides: Mapping[str, str] = {}
+    beside: Mapping[str, Scalar] = {}
     not_expressible: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
     safety: Literal["", "safe", "builds classes", "unsafe"] = ""

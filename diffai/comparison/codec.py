@@ -13,6 +13,7 @@ from diffai.comparison.result import (
     LeftOut,
     ModelDiff,
     PartsChange,
+    ProductChange,
     Side,
     TensorChange,
     Totals,
@@ -41,7 +42,8 @@ _CLASSES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
         Absent, Cast, CompareOptions, Delta, LeftOut, ModelDiff, NonFinite, PairFigures, Problem, Side,
-        Statistics, PartsChange, TensorChange, TensorSpec, TensorSummary, Totals, TrainingTotals, ValueChange,
+        Statistics, PartsChange, ProductChange, TensorChange, TensorSpec, TensorSummary, Totals, TrainingTotals,
+        ValueChange,
     )
 }  # fmt: skip
 _FIELDS: dict[type, tuple[str, ...]] = {cls: cls.__slots__ for cls in _CLASSES.values()}  # type: ignore[attr-defined]

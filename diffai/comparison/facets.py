@@ -50,8 +50,9 @@ def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Iterable[TensorCha
     ties = facets.ties([change for _, _, change in pairs])
     marks = facets.requires_grad([(before, now) for before, now, _ in pairs])
     metadata, classes = facets.changes("metadata"), facets.changes("classes")
+    more = (*facets.beside(), *marks)
     return FacetChanges(
-        _sorted((*metadata, *marks)) if marks else metadata, facets.changes("training"), (*classes, *ties),
+        _sorted((*metadata, *more)) if more else metadata, facets.changes("training"), (*classes, *ties),
         facets.changes("graph"), facets.changes("facts"), facets.parts(), tuple(facets.not_expressible),
         facets.asides(),
     )  # fmt: skip
@@ -107,6 +108,11 @@ class _Facets:
         marks = {f"{now}.requires_grad": before in old for before, now in changed}
         return tuple(ValueChange(key, "changed", mark, not mark) for key, mark in self._select(marks).items())
 
+    def beside(self) -> tuple[ValueChange, ...]:
+        """What the configurations beside both files say differently; nothing where one side has none."""
+        old, new = self._select(self._old.beside), self._select(self._new.beside)
+        return _value_changes(old, new) if old and new else ()
+
     def parts(self) -> tuple[PartsChange, ...]:
         """Repeating parts that are not all the same; identical ones are counted as often as both sides have them."""
         changes = []
@@ -121,9 +127,12 @@ class _Facets:
     def asides(self) -> tuple[LeftOut, ...]:
         """What both files say, differently, and is deliberately not compared."""
         old, new = self._old.asides, self._new.asides
-        return tuple(
+        found = [
             LeftOut(what, 1, "differ and are not compared") for what in old if what in new and old[what] != new[what]
-        )
+        ]
+        if bool(self._old.beside) != bool(self._new.beside) and self._old.tensors and self._new.tensors:
+            found.append(LeftOut("configuration", 1, "is beside one side only (or not at hand), and is not compared"))
+        return tuple(found)
 
 
 _FACETS: dict[Facet, Callable[[Checkpoint], Mapping[str, Scalar]]] = {

@@ -13,6 +13,7 @@ from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
     ModelDiff,
+    ProductChange,
     RenameEvidence,
     Side,
     TensorChange,
@@ -89,6 +90,7 @@ def compare_models(
         *sides, options, tensors, facets.metadata, facets.training, left_out, totals, facets.classes,
         facets.graph, facets.facts, facets.parts, facets.not_expressible,
         True if old.identity and old.identity == new.identity else None, selection.nearest(left_specs, right_specs),
+        work.products(left_specs, right_specs, tensors),
     )  # fmt: skip
     if place is not None:
         place.put(diff)
@@ -191,6 +193,17 @@ class _Comparison:
         if not all(a <= b for a, b in pairwise(natural_key(change.name) for change in changes)):
             changes.sort(key=lambda change: natural_key(change.name))
         return tuple(changes)
+
+    def products(self, old: Specs, new: Specs, changes: Sequence[TensorChange]) -> tuple[ProductChange, ...]:
+        """What changed in low-rank adapters as a whole, where there are such and values may be read here."""
+        left, right = self._old.checkpoint, self._new.checkpoint
+        if left is None or right is None or self._values is not None or self._why_not_values(old, new):
+            return ()
+        if not any(".lora_" in name for name in new):
+            return ()
+        from diffai.comparison.adapters import compare_products
+
+        return compare_products(left, right, (old, new), changes)
 
     def _why_not_values(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> str:
         """The reason why values may not be read; empty when they may."""

@@ -63,9 +63,10 @@ def compare_words(
 
 
 def _is_one_model(folder: str) -> bool:
-    """Whether a folder holds the shards of one model and no other model."""
+    """Whether a folder holds the shards of one model and no other model, or one adapter with its configuration."""
     models, _ = models_in(folder_snapshot(folder))
-    return len(models) == 1 and models[0].sharded
+    adapter = os.path.isfile(os.path.join(folder, "adapter_config.json"))
+    return len(models) == 1 and (models[0].sharded or adapter)
 
 
 def compare_revisions(

@@ -170,6 +170,31 @@ class PartsChange:
 
 
 @frozen
+class ProductChange:
+    """What a low-rank adapter adds to one weight, B·A·scale, on both sides.
+
+    Attributes:
+        name: of the module.
+        factors: names of A and B on the new side.
+        ranks: of both sides.
+        scales: of both sides; None where the configuration that says it is not here. Figures are of B·A alone then.
+        old_l2, new_l2, l2: norms of both products and of their difference; None where a factor is not finite.
+        relative_l2: ``l2 / old_l2``; None where the old product is zero.
+        cosine: of both products; None where one of them is zero.
+    """
+
+    name: str
+    factors: tuple[str, ...]
+    ranks: tuple[int, int]
+    scales: tuple[float | None, float | None]
+    old_l2: float | None
+    new_l2: float | None
+    l2: float | None
+    relative_l2: float | None
+    cosine: float | None
+
+
+@frozen
 class LeftOut:
     """Something that was not compared, with its reason; every limit and filter that acted is one of these.
 
@@ -245,6 +270,7 @@ class ModelDiff:
         parts: parts that repeat, where any side has them and they are not all identical.
         not_expressible: facets that one side says something of and the other side's format cannot hold.
         same_bytes: whether both files have the same bytes; None where that was not looked at.
+        products: what changed in low-rank adapters as a whole, beside the changes of their factors in ``tensors``.
         nearest: where ``path`` or ``filter`` chose no tensor, the nearest name ("" = none is near); else None.
     """
 
@@ -263,6 +289,7 @@ class ModelDiff:
     not_expressible: tuple[str, ...] = ()
     same_bytes: bool | None = None
     nearest: str | None = None
+    products: tuple[ProductChange, ...] = ()
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:

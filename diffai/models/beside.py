@@ -1,10 +1,11 @@
-"""What the files beside a model say of it: the configuration of its quantization."""
+"""What the files beside a model say of it: the configurations of its quantization, and of an adapter."""
 
 from __future__ import annotations
 
 from diffai.errors import SourceError
 from diffai.formats.quantized import configuration_of, quantized
-from diffai.model import Checkpoint
+from diffai.formats.strict_json import MalformedError, load
+from diffai.model import Checkpoint, Scalar
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory
 
@@ -23,6 +24,40 @@ def read_beside(found: Source | Directory, name: str) -> bytes | None:
         return None
     finally:
         source.close()
+
+
+def adapted(checkpoint: Checkpoint, found: Source | Directory) -> None:
+    """Give an adapter what its ``adapter_config.json`` says, as part of its identity: another alpha, another model."""
+    from hashlib import blake2b
+
+    data = read_beside(found, "adapter_config.json")
+    told = _object(data) if data is not None else {}
+    if data is None or "peft_type" not in told:
+        return
+    checkpoint.beside = _flat("", told)
+    identity = found.identity if checkpoint.identity is None else checkpoint.identity
+    checkpoint.identity = f"{identity} {blake2b(data, digest_size=8).hexdigest()}" if identity else ""
+
+
+def _object(data: bytes) -> dict[str, object]:
+    try:
+        told = load(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, MalformedError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _flat(before: str, told: dict[str, object]) -> dict[str, Scalar]:
+    """Keys by dotted path. A list is one value; its order means nothing in PEFT, which writes sets."""
+    flat: dict[str, Scalar] = {}
+    for key, value in told.items():
+        if isinstance(value, dict):
+            flat |= _flat(f"{before}{key}.", value)
+        elif isinstance(value, list):
+            flat[before + key] = ", ".join(sorted(map(str, value)))
+        elif value is None or isinstance(value, str | int | float):
+            flat[before + key] = value
+    return flat
 
 
 def logical(checkpoint: Checkpoint, found: Source | Directory) -> Checkpoint:

@@ -112,12 +112,16 @@ def _opened(found: Source | Directory, limits: Limits, input_format: str) -> Che
     from diffai.formats.registry import open_checkpoint
 
     checkpoint = open_checkpoint(found, limits, input_format)
-    if not any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors):
+    codes = any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors)
+    factors = any(".lora_" in name for name in checkpoint.tensors)
+    if not (codes or factors):
         return checkpoint
-    from diffai.models.beside import logical
+    from diffai.models.beside import adapted, logical
 
     try:
-        return logical(checkpoint, found)
+        if factors:
+            adapted(checkpoint, found)
+        return logical(checkpoint, found) if codes else checkpoint
     except BaseException:
         checkpoint.close()
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from diffai.comparison.result import TensorChange, ValueChange
+from diffai.comparison.result import ProductChange, TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
 from diffai.views.style import escape, known_mean, number, percent, plural, ratio, shape, transition, visibly_moved
 
@@ -158,6 +158,24 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
     if change.spec.values:
         parts.append(f"{escape(change.spec.dtype)}, decoded")
     return parts
+
+
+def product_line(change: ProductChange) -> str:
+    """``~ layers.0.q_proj: B·A·scale relative L2 0.012, cosine 0.9999, rank 8 -> 16, scale 2 -> 1``."""
+    known = None not in change.scales
+    what = "B·A·scale" if known else "B·A (its scale is not known: adapter_config.json is not beside the file)"
+    if change.l2 is None:
+        parts = [f"{what} is not finite"]
+    elif change.old_l2 == 0:
+        parts = [f"{what} was zero, L2 is {number(change.new_l2 or 0.0)}"]
+    else:
+        parts = [f"{what} relative L2 {ratio(change.relative_l2)}", f"cosine {cosine(change.cosine)}"]
+    if change.ranks[0] != change.ranks[1]:
+        parts.append(f"rank {change.ranks[0]} -> {change.ranks[1]}")
+    if change.scales[0] != change.scales[1]:
+        old, new = ("not known" if scale is None else f"{scale:g}" for scale in change.scales)
+        parts.append(f"scale {old} -> {new}")
+    return f"~ {escape(change.name)}: {', '.join(parts)}"
 
 
 def cosine(value: float | None, *, near: bool = True) -> str:

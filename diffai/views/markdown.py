@@ -17,7 +17,7 @@ from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side,
 from diffai.model import Absent
 from diffai.views.fold import fold, fold_line
 from diffai.views.graph import graph_lines
-from diffai.views.lines import describe_events, structure_line, symbol, tensor_line, value_line
+from diffai.views.lines import describe_events, product_line, structure_line, symbol, tensor_line, value_line
 from diffai.views.overview import Overview, brief, overview
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, percent, plural, ratio, size
@@ -190,6 +190,7 @@ def _after_name(change: TensorChange) -> str:
 
 def _values(diff: ModelDiff, most: int) -> list[str]:
     rows = [structure_line(v, "class ") for v in diff.classes] + graph_lines(diff.graph)
+    rows += [product_line(p) for p in diff.products]
     rows += [value_line(v, "__metadata__.") for v in diff.metadata]
     if _lists_training(diff):
         rows += [value_line(v) for v in diff.training]
@@ -207,7 +208,8 @@ def _lists_training(diff: ModelDiff) -> bool:
 
 
 def _headline(diff: ModelDiff) -> str:
-    parts = [word for word, values in (("classes", diff.classes), ("graph", diff.graph), ("metadata", diff.metadata),
+    parts = [word for word, values in (("adapters", diff.products), ("classes", diff.classes), ("graph", diff.graph),
+                                       ("metadata", diff.metadata),
                                        ("training values", diff.training and _lists_training(diff)),
                                        ) if values]  # fmt: skip
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))).capitalize()

@@ -19,7 +19,7 @@ from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, S
 from diffai.views.fold import fold, pattern_text
 from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
-from diffai.views.lines import structure_line, value_line
+from diffai.views.lines import product_line, structure_line, value_line
 from diffai.views.style import change_percent, plural, shape, size
 
 _FEW_ROWS = 12
@@ -282,6 +282,7 @@ def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
     graph = [structure_line(v) for v in diff.graph] if whole else graph_lines(diff.graph)
     facets = (
         ("CLASSES", [structure_line(v) for v in diff.classes]), ("GRAPH", graph),
+        ("ADAPTERS", [product_line(p) for p in diff.products]),
         ("PARTS", [f"~ {p.kind}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]),
         ("FACTS", [value_line(v) for v in diff.facts]), ("METADATA", [value_line(v) for v in diff.metadata]),
         ("TRAINING", [value_line(v) for v in diff.training]),

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 
 from diffai.analyses.table import find
 from diffai.analyses.update import UpdateSize, update_size
-from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange, ValueChange
+from diffai.comparison.result import (
+    DirectoryDiff,
+    FileChange,
+    ModelDiff,
+    ProductChange,
+    Side,
+    TensorChange,
+    ValueChange,
+)
 from diffai.comparison.tensors import count
 from diffai.model import Absent
 from diffai.views import values
@@ -47,6 +55,7 @@ def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) 
         "graph": [_value(v) for v in diff.graph],
         "facts": [_value(v) for v in diff.facts],
         "parts": [{"kind": p.kind, "old": p.old, "new": p.new, "identical": p.identical} for p in diff.parts],
+        "products": [_product(p) for p in diff.products],
         "not_expressible": list(diff.not_expressible),
         "findings": [values.finding(found) for found in find(diff)],
         "not_compared": _not_compared(diff),
@@ -187,6 +196,22 @@ def _tensor(change: TensorChange) -> dict[str, Json]:
     if change.reason:
         record["reason"] = values.text(change.reason)
     return record
+
+
+def _product(change: ProductChange) -> dict[str, Json]:
+    return {
+        "name": values.text(change.name),
+        "factors": [values.text(name) for name in change.factors],
+        "old_rank": change.ranks[0],
+        "new_rank": change.ranks[1],
+        "old_scale": values.finite(change.scales[0]),
+        "new_scale": values.finite(change.scales[1]),
+        "old_l2": change.old_l2,
+        "new_l2": change.new_l2,
+        "l2": change.l2,
+        "relative_l2": change.relative_l2,
+        "cosine": change.cosine,
+    }
 
 
 def _value(change: ValueChange) -> dict[str, Json]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from diffai.comparison.result import STRUCTURAL, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
-from diffai.views.lines import cosine, describe_cast, describe_events, structure_line, symbol, tensor_line, value_line
+from diffai.views.lines import (
+    cosine,
+    describe_cast,
+    describe_events,
+    product_line,
+    structure_line,
+    symbol,
+    tensor_line,
+    value_line,
+)
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, size
 
@@ -187,7 +196,10 @@ class _Body:
     def __init__(self, diff: ModelDiff, options: TextOptions) -> None:
         self.diff, self.options = diff, options
         self.changes = self._shown()
-        weights = [c for c in self.changes if c.role != "training"]
+        within = {name for product in diff.products for name in product.factors}
+        # What only moved the factors of an adapter is told of their product.
+        own = [c for c in self.changes if c.name not in within or c.status != ("changed",)]
+        weights = [c for c in own if c.role != "training"]
         self.unfold = options.tensor_details or len(self.changes) <= options.fold_above
         self.lines_of = self.changes if options.tensor_details or options.verbose else weights
 
@@ -338,6 +350,7 @@ class _Body:
         lines += self._capped(self._graph(), "entries of the graph")
         if self.options.show_structure:
             return [paint(f"  {line}", line[0], self.options.color) for line in lines]
+        lines += self._capped([product_line(p) for p in diff.products], "adapters")
         lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
         lines += [value_line(c) for c in diff.facts]
         lines += self._capped([value_line(c, "__metadata__.") for c in diff.metadata], "metadata keys")
