@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HEAD_BYTES = 4096
+_LOOSE = Row("zip", "zip archive with pickles", "diffai.formats.torch.loose")
 
 
 def reads() -> str:
@@ -68,6 +69,11 @@ def recognise(source: Source) -> Format:
     from diffai.formats import foreign
 
     known = foreign.identify(head, size, name)
+    if known.kind and not known.model and head[:4] == b"PK\x03\x04" and source.random_access:
+        from diffai.formats.torch.loose import holds_pickles  # a pickle in any clothes is judged
+
+        if holds_pickles(source):
+            return _load(_LOOSE)
     if known.kind and not known.model:
         raise NotAModelError(f"is {known.kind}, not a model{known.hint}", known.kind)
     if known.kind:
