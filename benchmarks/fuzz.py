@@ -128,6 +128,11 @@ def _write_samples(folder: Path) -> None:
         for name in ("m.json", "m.ubj"):
             boosted.save_model(folder / name)
     with contextlib.suppress(ImportError):
+        import msgpack
+
+        inner = msgpack.packb((array.shape, "float32", array.tobytes()), use_bin_type=True)
+        (folder / "m.msgpack").write_bytes(msgpack.packb({"params": {"w": msgpack.ExtType(1, inner)}, "step": 1}))
+    with contextlib.suppress(ImportError):
         import onnx
 
         node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])

@@ -62,7 +62,7 @@ def identify(head: bytes, size: int, name: str) -> Kind:
     for magic, at, kind in _MAGIC:
         if head.startswith(magic, at):
             return kind
-    for guess in (_zip, _protobuf, _msgpack, _old_xgboost):
+    for guess in (_zip, _protobuf, _old_xgboost):
         kind = guess(head, name.lower())
         if kind.kind:
             return kind
@@ -99,16 +99,6 @@ def _protobuf(head: bytes, name: str) -> Kind:
     if head[first + 1 : first + 2] != b"\x0a":  # the producer's name
         return Kind("ONNX")
     return Kind("TensorFlow SavedModel") if head[1] == 1 and not name.endswith(".mlmodel") else Kind("Core ML")
-
-
-def _msgpack(head: bytes, name: str) -> Kind:
-    """Flax: a msgpack map whose first key is a short string."""
-    width = 1 if 0x81 <= head[0] <= 0x8F else 3 if head[0] == 0xDE else 0
-    key = head[width : width + 1]
-    if not width or not key or not 0xA1 <= key[0] <= 0xBF:
-        return UNKNOWN
-    word = head[width + 1 : width + 1 + (key[0] & 0x1F)]
-    return Kind("Flax (msgpack)") if word.isascii() and word.decode("ascii").isprintable() else UNKNOWN
 
 
 def _old_xgboost(head: bytes, name: str) -> Kind:

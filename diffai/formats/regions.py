@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import BinaryIO, Protocol
 
@@ -92,6 +92,34 @@ class PartOf:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Read through the whole."""
         self._region.read_into(self._start + offset, buffer)
+
+
+class JoinedRegion:
+    """Several regions one after another."""
+
+    __slots__ = ("_parts", "_starts", "size")
+
+    file_offset = -1
+
+    def __init__(self, parts: Sequence[Region]) -> None:
+        self._parts = [part for part in parts if part.size]
+        self._starts, self.size = list[int](), 0
+        for part in self._parts:
+            self._starts.append(self.size)
+            self.size += part.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Read from each region that holds some of it."""
+        from bisect import bisect_right
+
+        number, done = bisect_right(self._starts, offset) - 1, 0
+        while done < len(buffer):
+            if not 0 <= number < len(self._parts):
+                raise SourceError(f"{len(buffer) - done} bytes are missing at the end of a value in pieces")
+            part, skip = self._parts[number], offset + done - self._starts[number]
+            count = min(part.size - skip, len(buffer) - done)
+            part.read_into(skip, buffer[done : done + count])
+            done, number = done + count, number + 1
 
 
 class Spool:
