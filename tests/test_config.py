@@ -168,7 +168,7 @@ def test_named_file(tmp_path: Path) -> None:
         ("[compare]\nrtol = true\n", "not true"),
         ("[compare]\nignore = 'x'\n", "compare.ignore must be a list of strings, not 'x'"),
         ("[compare]\nignore = [1]\n", "list of strings"),
-        ("[output]\nformat = 'xml'\n", "output.format must be one of auto, text, table, markdown, json, yaml, enhanced, unified, cli, not 'xml'"),
+        ("[output]\nformat = 'xml'\n", "output.format must be one of auto, text, table, markdown, html, json, yaml, enhanced, unified, cli, not 'xml'"),
         ("[output]\ncolor = 'red'\n", "one of auto, always, never"),
         ("[output]\nmax_tensor_display = 1.5\n", "whole number"),
         ("[pytorch]\nshow_structure = 1\n", "true or false, not 1"),
@@ -393,8 +393,9 @@ def test_the_file_of_older_guides(tmp_path: Path) -> None:
     assert settings.show_structure and settings.filter_small_changes and settings.threshold == 1e-6
 
 
-def test_a_planned_format_says_so(tmp_path: Path) -> None:
-    assert "html comes in a later version" in error(tmp_path, '[output]\nformat = "html"\n')
+def test_the_page_is_a_format(tmp_path: Path) -> None:
+    (tmp_path / ".diffai.toml").write_text('[output]\nformat = "html"\n')
+    assert load(tmp_path).format == "html"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ structure-changes, param-diff."""
 @click.option("--summary", default="", metavar="FILE", help="Append Markdown, under 1 MiB ($GITHUB_STEP_SUMMARY).")
 @click.option("--comment", default="", metavar="FILE", help="Write Markdown for a comment; 20 kB for 20 models.")
 @click.option("--json", "json_", default="", metavar="FILE", help="Write the whole report.")
+@click.option("--html", default="", metavar="FILE", help="Write one page of all models, for a browser.")
 @click.option("--code-quality", default="", metavar="FILE", help="Write GitLab's code-quality report.")
 @click.option("--output", "outputs", default="", metavar="FILE", help="Append name=value lines, not to $GITHUB_OUTPUT.")
 @click.option("--annotations/--no-annotations", default=None, help="Print ::error and ::warning; on GitHub by default.")
@@ -60,7 +61,7 @@ def _run(paths: tuple[str, ...], given: dict[str, Any]) -> int:
 
     on_github = os.environ.get("GITHUB_ACTIONS") == "true"
     outputs = given["outputs"] or (os.environ.get("GITHUB_OUTPUT", "") if on_github else "")
-    files = Files(given["summary"], given["comment"], outputs, given["json_"], given["code_quality"])
+    files = Files(given["summary"], given["comment"], outputs, given["json_"], given["code_quality"], given["html"])
     failed: Exception | None = None
     try:
         report = _report(paths, given)

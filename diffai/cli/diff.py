@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from diffai.cli.documents import DocumentOptions, document, kind_of_file, write_document
 from diffai.cli.options import (
+    DOCUMENTS,
     limits_for,
     output_options,
     resolve_output,
@@ -37,6 +39,7 @@ Examples:
   diffai v1.0..HEAD                            every model that differs between two revisions
   diffai runs/a runs/b --include '*.safetensors'
   diffai a.pt b.pt --format markdown > changes.md
+  diffai a.pt b.pt --format html > change.html   one page: tree, map, table
   diffai a.pt b.pt --output json | jq '.[] | select(.TensorShapeChanged)'
 
 \b
@@ -64,6 +67,8 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--shape-only", is_flag=True, help="Read headers only; values are not compared (and it says so).")
 @click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
 @click.option("--stream", is_flag=True, help="Accepted; values are always streamed in blocks.")
+@click.option("--report-file", default="", metavar="FILE", help="Also write the whole report: FILE.html or FILE.md.")
+@click.option("--include-charts", is_flag=True, help="Draw the change per layer; --format html, or --report-file.")
 @value_options
 @output_options
 @click.pass_context
@@ -77,10 +82,12 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     split = ctx.obj if isinstance(ctx.obj, Words) else Words()
     settings = settings_for(_options(given), given["config_file"])
     kind, encoding, input_format = resolve_output(
-        given["output"], given["format_"], given["input_format"], settings.format, markdown=True
+        given["output"], given["format_"], given["input_format"], settings.format, documents=True
     )
-    sizes = kind in ("report", "markdown", "table") or given["stat"]
-    compare_options = _compare_options(settings, given, machine=kind not in ("text", "table"), sizes=sizes)
+    file_kind = _report_file(kind, given)
+    sizes = bool(file_kind or given["stat"]) or kind not in ("text", "changes")
+    machine = bool(file_kind) or kind not in ("text", "table")
+    compare_options = _compare_options(settings, given, machine=machine, sizes=sizes)
 
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
         return _compare(words, split, settings, options, input_format, staged=given["staged"])
@@ -92,6 +99,8 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         fetch_missing(lambda: _states(compare, headers))
     diff = compare(compare_options)
     require_selection(diff)
+    if file_kind:
+        write_document(given["report_file"], document(diff, file_kind, _document_options(given)))
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
     elif diff.hidden:  # said even then: what a clone hides is never silent
@@ -100,6 +109,22 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         for line in hidden_lines(diff.hidden):
             click.echo(line, err=True)
     return _exit_code(diff, asked=given["exit_code"] or given["quiet"])
+
+
+def _report_file(kind: str, given: dict[str, Any]) -> str:
+    """The kind of the file that is to be written beside the output; "" for none.
+
+    Raises:
+        UsageError: its name has no such suffix, or there is no page for the charts.
+    """
+    file_kind = kind_of_file(given["report_file"]) if given["report_file"] else ""
+    if given["include_charts"] and "html" not in (kind, file_kind):
+        raise UsageError("--include-charts: charts stand in the page: --format html, or --report-file FILE.html")
+    return file_kind
+
+
+def _document_options(given: dict[str, Any]) -> DocumentOptions:
+    return DocumentOptions(given["verbose"], given["include_charts"])
 
 
 def _options(given: dict[str, Any]) -> dict[str, object]:
@@ -121,7 +146,7 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         ignore_globs=settings.ignore,
         ignore_origin=settings.origin("ignore"),
         committed=settings.committed_tolerances,
-        statistics="none" if given["quiet"] else "all" if details else "few",
+        statistics="none" if given["quiet"] and not machine else "all" if details else "few",
         few_limit=max(settings.fold_above, 1),
         update_size=given["verbose"] or sizes,
         threads=settings.threads,
@@ -213,10 +238,8 @@ def _write(
 
         write(dump(report(diff, sort_by_magnitude=by_magnitude), encoding))
         return
-    if kind == "markdown":
-        from diffai.views.markdown import render_markdown
-
-        write_lines(render_markdown(diff))
+    if kind in DOCUMENTS:
+        write(document(diff, kind, _document_options(given)))
         return
     color = wants_color(settings, given["no_color"])
     lines = _stat(diff, kind, color=color) if given["stat"] else _people(diff, kind, settings, given, color=color)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from diffai.config import Settings, load_settings, read_git_config
-from diffai.config.keys import FORMAT_ALIASES, PLANNED_FORMATS
+from diffai.config.keys import FORMAT_ALIASES
 from diffai.errors import UsageError
 from diffai.formats.base import Limits, limits_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 MACHINE_FORMATS = ("json", "yaml")
+DOCUMENTS = ("markdown", "html")
 
 
 def output_options(function: F) -> F:
@@ -30,8 +31,8 @@ def output_options(function: F) -> F:
                 "--output", metavar="json|yaml", help="Write the change list: one record a change, [] = equal."
             ),
             click.option(
-                "--format", "format_", metavar="text|table|json|yaml",
-                help="Write text, or the whole report as one object.",
+                "--format", "format_", metavar="text|table|json|yaml|...",
+                help="Write text, or the whole report as one object; also markdown and html of a comparison.",
             ),
             click.option("--no-color", is_flag=True, help="No colour, even on a terminal."),
             click.option("--config", "config_file", metavar="FILE", help="Read this file instead of .diffai.toml."),
@@ -69,13 +70,13 @@ def value_options(function: F) -> F:
 
 
 def resolve_output(
-    output: str | None, format_: str | None, input_format: str, settings_format: str, *, markdown: bool = False
+    output: str | None, format_: str | None, input_format: str, settings_format: str, *, documents: bool = False
 ) -> tuple[str, str, str]:
     """(kind, encoding, input format): kind is ``text``, ``table``, ``changes`` or ``report``, encoding json or yaml.
 
     Where nobody says otherwise it is a table on a terminal, and text in pipes and files.
 
-    With ``markdown`` the command can write that too, and it is a kind of its own.
+    With ``documents`` the command can write these too, and each is a kind of its own.
 
     Raises:
         UsageError: a word is unknown, or both options were given.
@@ -83,7 +84,7 @@ def resolve_output(
     """
     from diffai.formats.registry import input_formats
 
-    known = ("text", "table", *(("markdown",) if markdown else ()), *MACHINE_FORMATS)
+    known = ("text", "table", *(DOCUMENTS if documents else ()), *MACHINE_FORMATS)
     if output and format_:
         raise UsageError(
             "--format and --output exclude each other: --output writes the change list, --format the report"
@@ -107,9 +108,8 @@ def resolve_output(
 
     near = difflib.get_close_matches(word, [*known, *input_formats()], 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    if word in (*PLANNED_FORMATS, "markdown"):
-        planned = "comes in a later version" if word in PLANNED_FORMATS else "is not written by this command"
-        raise UsageError(f"--format {word}: {planned} (known: {', '.join(known)})")
+    if word in DOCUMENTS:
+        raise UsageError(f"--format {word}: is not written by this command (known: {', '.join(known)})")
     raise UsageError(
         f"--format {word}: not known{hint} (known: {', '.join(known)}; input formats: {', '.join(input_formats())})"
     )

@@ -12,16 +12,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Format = Literal["auto", "text", "table", "markdown", "json", "yaml"]
+    Format = Literal["auto", "text", "table", "markdown", "html", "json", "yaml"]
     Color = Literal["auto", "always", "never"]
     Remote = Literal["never", "header", "full"]
 else:
     Format = Color = Remote = str
 
-FORMATS: tuple[Format, ...] = ("auto", "text", "table", "markdown", "json", "yaml")
+FORMATS: tuple[Format, ...] = ("auto", "text", "table", "markdown", "html", "json", "yaml")
 FORMAT_ALIASES: Mapping[str, Format] = MappingProxyType({"enhanced": "table", "unified": "text", "cli": "text"})
 """What older guides call them."""
-PLANNED_FORMATS = ("html",)
 COLORS: tuple[Color, ...] = ("auto", "always", "never")
 REMOTES: tuple[Remote, ...] = ("never", "header", "full")
 
@@ -207,8 +206,6 @@ def checked(key: Key, value: object, place: str) -> object:
     """
     result = _CONVERT[key.kind](value) if key.kind in _CONVERT else None
     if result is None:
-        if key.kind == "format" and value in PLANNED_FORMATS:
-            raise UsageError(f"{place}: {value} comes in a later version; now it can be {', '.join(FORMATS)}")
         raise UsageError(f"{place} must be {_EXPECTED[key.kind]}, not {_excerpt(value)}")
     return result
 

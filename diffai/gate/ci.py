@@ -30,6 +30,7 @@ class Files:
         outputs: ``name=value`` lines, appended (``$GITHUB_OUTPUT``).
         json: the whole report, replaced.
         code_quality: GitLab's format, replaced.
+        html: one page with verdicts and comparisons, replaced.
     """
 
     summary: str = ""
@@ -37,6 +38,7 @@ class Files:
     outputs: str = ""
     json: str = ""
     code_quality: str = ""
+    html: str = ""
 
 
 def write_files(report: GateReport, files: Files) -> None:
@@ -59,6 +61,10 @@ def write_files(report: GateReport, files: Files) -> None:
         _write(files.json, _json(gate_record(report)))
     if files.code_quality:
         _write(files.code_quality, _json(code_quality(report)))
+    if files.html:
+        from diffai.views.html.gate import gate_page
+
+        _write(files.html, gate_page(report))
 
 
 def _most(report: GateReport) -> int:

@@ -5,6 +5,8 @@ A presenter knows blocks and nothing of models. Texts are raw: names may hold an
 
 from __future__ import annotations
 
+import math
+
 from diffai.frozen import frozen
 
 TYPE_CHECKING = False
@@ -45,6 +47,15 @@ class Spark:
 
 
 Cell = Word | Bar | Spark
+
+
+def placed(value: float | None, least: float, most: float) -> float:
+    """Where a size lies on the logarithmic scale of a bar, 0 to 1."""
+    if value is None or not value > 0:
+        return 0.0
+    if math.isinf(value):
+        return 1.0
+    return max(0.0, min(1.0, math.log(value / least) / math.log(most / least)))
 
 
 @frozen

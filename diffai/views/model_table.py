@@ -206,7 +206,7 @@ def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
 
 def _order(group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float]) -> tuple[float, float]:
     share = sum(share_of.get(name, 0.0) for name in group.names)
-    return -share, -(_relative([by_name[name] for name in group.names]) or 0.0)
+    return -share, -(relative_of([by_name[name] for name in group.names]) or 0.0)
 
 
 def _row(
@@ -215,7 +215,7 @@ def _row(
     changes = [by_name[name] for name in group.names]
     changed = sum(1 for change in changes if "changed" in change.status or "cast" in change.status)
     parameters = sum(element_count(c.spec.shape) for c in changes if c.is_parameter)
-    relative = _relative(changes)
+    relative = relative_of(changes)
     share = sum(share_of.get(name, 0.0) for name in group.names)
     name = group.title if len(changes) > 1 else _one_name(changes[0])
     cells: list[Cell] = [
@@ -249,7 +249,7 @@ def _more(changes: Sequence[TensorChange]) -> list[Cell]:
     ]  # fmt: skip
 
 
-def _relative(changes: Sequence[TensorChange]) -> float | None:
+def relative_of(changes: Sequence[TensorChange]) -> float | None:
     """Relative L2 of some tensors together; None where a norm is not known, or is zero."""
     apart = near = 0.0
     for change in changes:
@@ -268,7 +268,7 @@ def _relative(changes: Sequence[TensorChange]) -> float | None:
 def _small_multiples(group: Group, by_name: Mapping[str, TensorChange]) -> Spark:
     """Layers beside each other, on two decades below the largest, so that one that stands out is seen."""
     layers = group.by_index()
-    values = tuple((_relative([by_name[name] for name in names]) or 0.0) if names else None for names in layers)
+    values = tuple((relative_of([by_name[name] for name in names]) or 0.0) if names else None for names in layers)
     most = max((value for value in values if value is not None and math.isfinite(value)), default=0.0)
     return Spark(values, most / 100, most) if most else Spark(values)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 
 from diffai.frozen import frozen
-from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word
+from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, placed
 from diffai.views.style import escape
 
 _RESET = "\x1b[m"
@@ -277,20 +276,11 @@ def _cell(cell: Cell, screen: Screen) -> tuple[str, int]:
     return text, width_of(text)
 
 
-def _place(value: float | None, least: float, most: float) -> float:
-    """Where a size lies on the scale, 0 to 1."""
-    if value is None or not value > 0:
-        return 0.0
-    if math.isinf(value):
-        return 1.0
-    return max(0.0, min(1.0, math.log(value / least) / math.log(most / least)))
-
-
 def bar(cell: Bar, screen: Screen) -> str:
     """``██████▌``; in ASCII ``######``. The smallest size that is none keeps a mark."""
     if cell.value is None or not cell.value > 0:
         return ""
-    place = min(1.0, cell.value) if cell.linear else _place(cell.value, cell.least, cell.most)
+    place = min(1.0, cell.value) if cell.linear else placed(cell.value, cell.least, cell.most)
     cells = _BAR if screen.width >= _WIDE else _NARROW_BAR
     if not screen.unicode:
         return "#" * max(1, round(place * cells))
@@ -313,7 +303,7 @@ def spark(cell: Spark, screen: Screen) -> str:
         elif not value > 0:
             signs.append("_")
         else:
-            signs.append(levels[min(7, int(_place(value, cell.least, cell.most) * 8))])
+            signs.append(levels[min(7, int(placed(value, cell.least, cell.most) * 8))])
     return "".join(signs)
 
 
@@ -321,6 +311,6 @@ def _heat(cell: Bar | Spark, text: str, screen: Screen) -> str:
     """A bar in the colour of its size: the length says the same."""
     if isinstance(cell, Spark) or cell.linear:
         return _paint(text, "renamed" if isinstance(cell, Bar) else "changed", screen)
-    place = _place(cell.value, cell.least, cell.most)
+    place = placed(cell.value, cell.least, cell.most)
     tone: Tone = "problem" if place >= 0.995 else "changed" if place >= 0.5 else "added"
     return _paint(text, tone, screen)

@@ -214,8 +214,3 @@ def test_the_words_for_text_and_for_the_table(repo: Repo) -> None:
     text, table, enhanced = (diffai(*PAIR, "--format", w, cwd=repo.top).stdout for w in ("text", "table", "enhanced"))
     assert text == diffai(*PAIR, cwd=repo.top).stdout and text.startswith("Model Changes:")
     assert table == enhanced and "rel L2" in table and "Model Changes:" not in table
-
-
-def test_a_planned_output_says_so(repo: Repo) -> None:
-    done = diffai(*PAIR, "--format", "html", cwd=repo.top)
-    assert done.returncode == 2 and "--format html: comes in a later version" in done.stderr
