@@ -102,6 +102,7 @@ def _write_samples(folder: Path) -> None:
     entry = {"w": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}}
     header = json.dumps(entry).encode()
     (folder / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + array.tobytes())
+    np.savez_compressed(folder / "m.npz", w=array, objects=np.array([{"rate": 0.5}, None], object))
     index = {"metadata": {"total_size": 48}, "weight_map": {"w": "m.safetensors"}}
     (folder / "m.safetensors.index.json").write_text(json.dumps(index))
     with contextlib.suppress(ImportError):
@@ -141,6 +142,11 @@ def _write_samples(folder: Path) -> None:
         onnx.save(onnx.helper.make_model(graph), folder / "m.onnx")
     with contextlib.suppress(ImportError):
         (folder / "m.tflite").write_bytes(_tflite(array.tobytes()))
+    with contextlib.suppress(ImportError):
+        import joblib
+
+        joblib.dump({"w": array, "words": np.array(["a", None], object)}, folder / "m.joblib")
+        joblib.dump({"w": array}, folder / "m.pkl.gz", compress=("gzip", 3))
     with contextlib.suppress(ImportError):
         import gguf
 

@@ -89,6 +89,12 @@ FORMATS = (
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
         suffixes=(".pt", ".pth", ".ckpt", ".bin"),
         globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle")),
+    Row("joblib", "joblib", "diffai.formats.joblib_dumps", suffixes=(".joblib",), globs=("*.joblib",),
+        magics=((0, b"\x80"),)),
+    Row("compressed", "any of them in gzip, bzip2, xz, zlib, zstd, lz4", "diffai.formats.compressed",
+        magics=((0, b"\x1f\x8b"), (0, b"BZh"), (0, b"\xfd7zXZ\0"), (0, b"\x5d\0\0"), (0, b"\x28\xb5\x2f\xfd"),
+                (0, b"\x04\x22\x4d\x18"), (0, b"ZF0x"), (0, b"\x78")), globs=("*.pkl.gz", "*.joblib.gz"),
+        extra="compressed"),
     Row("numpy", "NumPy", "diffai.formats.npz", suffixes=(".npy", ".npz"), globs=("*.npy", "*.npz"), arrays=True,
         magics=((0, b"\x93NUMPY"), (0, b"PK\x03\x04"), (0, b"PK\x05\x06"))),
 )  # fmt: skip
@@ -99,7 +105,6 @@ NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
     ((".pb",), "TensorFlow (SavedModel or graph)"),
     ((".ckpt.index", ".data-00000-of-00001"), "a TensorFlow checkpoint"),
-    ((".joblib",), "joblib"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
     ((".pdparams",), "PaddlePaddle"),
 )

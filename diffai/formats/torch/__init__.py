@@ -17,7 +17,7 @@ PT11 a pickle in a pickle in a pickle
 PT12 a limit was reached; the message names its key
 PT13 legacy or tar container damaged
 PT14 compressed data damaged, or of another size than it claims
-PT15 container of another kind: old TorchScript, torch.package, torch.export, joblib
+PT15 container of another kind: old TorchScript, torch.package, torch.export
 PT20 unsafe: a global outside the enumerated names, or something else done with one (never run)
 PT21 builds a class that is enumerated (inert here)
 PT22 bytes follow the end

@@ -54,6 +54,8 @@ class TorchCheckpoint(Checkpoint):
             alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes else name
             tensors[name] = _spec(name, view, leaf, "" if alias == name else alias)
         self.tensors = tensors
+        if document.siblings:
+            self.identity = ""  # the file's own identity says nothing of the files beside it
         self.metadata, self.training = {**document.metadata, **flat.metadata}, flat.training
         self.classes, self.requires_grad = flat.classes, frozenset(flat.requires_grad)
         self.asides = _asides(document, budget)

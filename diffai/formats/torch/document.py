@@ -25,6 +25,8 @@ class Document:
         self.asides: dict[str, str] = {}
         self.dict_attributes: list[object] = []
         self.problems: list[Problem] = []
+        self.siblings: tuple[str, ...] = ()
+        self.has_estimators = False
         self._unsafe: set[tuple[str, str]] = set()
         self._classes: dict[str, GlobalUse] = {}
 
@@ -33,6 +35,7 @@ class Document:
         self.dict_attributes += machine.dict_attributes
         for (module, name), use in machine.uses.items():
             full = f"{module}.{name}"
+            self.has_estimators |= module.startswith("sklearn.")
             if use.verdict == "class":
                 self._classes.setdefault(full, use)
             elif use.verdict == "unsafe" and (full, use.use) not in self._unsafe:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from diffai.formats.base import Budget
 from diffai.formats.layout import DType
-from diffai.formats.torch.numpy_pickles import element_type
+from diffai.formats.torch.numpy_pickles import columns_of, element_type
 from diffai.formats.torch.objects import (
     Array,
     Composite,
@@ -58,7 +58,9 @@ class Graph:
             return "tensor"
         if isinstance(value, Array):
             if not isinstance(value.data, (list, tuple)):
-                return "tensor" if element_type(value.dtype) is not None else "plain"
+                if element_type(value.dtype) is not None:
+                    return "tensor"
+                return "container" if columns_of(value) else "plain"
             return "plain" if self._is_flat(value.data) else "container"
         if isinstance(value, dict):
             return "plain" if not value or (len(value) > LONG_DICT and self._is_flat(value)) else "container"
@@ -112,7 +114,7 @@ def children(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, (list, tuple)):
         yield from _numbered(value)
     elif isinstance(value, Array):
-        yield from _numbered(value.data if isinstance(value.data, (list, tuple)) else ())
+        yield from _numbered(value.data) if isinstance(value.data, (list, tuple)) else columns_of(value)
     elif isinstance(value, Stub):
         yield from _stub_children(value)
     elif isinstance(value, Tensor):

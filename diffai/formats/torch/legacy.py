@@ -7,14 +7,18 @@ other trailing bytes are ignored by ``torch.load``; here they are a problem that
 
 from __future__ import annotations
 
+import contextlib
+
 from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget
 from diffai.formats.layout import DType
 from diffai.formats.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
 from diffai.formats.torch.constructors import CONSTRUCTORS, Args, dtype_of
 from diffai.formats.torch.document import Document
+from diffai.formats.torch.joblib_arrays import UNWRAPPED
 from diffai.formats.torch.numpy_pickles import region_of
-from diffai.formats.torch.objects import Storage
+from diffai.formats.torch.objects import Storage, shown
+from diffai.formats.torch.opcodes import WRAPPERS
 from diffai.formats.torch.unpickler import WINDOW, GlobalUse, Machine
 from diffai.formats.zip import ambiguous, ends_as_zip
 from diffai.model import Problem
@@ -61,7 +65,8 @@ def open_pickle(source: Source, budget: Budget, spool: Spool, document: Document
     document.format = "pickle"
     if ends_as_zip(source):
         raise ambiguous("a pickle that ends as a zip", start, document.format)
-    machine = Machine(region, start, budget, ALLOWED, spool)
+    machine = Machine(region, start, budget, _PLAIN, spool)
+    machine.sibling = source.sibling
     try:
         document.value = run(machine, document)
     except LimitError:
@@ -71,7 +76,24 @@ def open_pickle(source: Source, budget: Budget, spool: Spool, document: Document
             raise
         document.problems.append(Problem(error.code, "error", error.reason, offset=error.offset))
         return
+    document.siblings = tuple(machine.siblings)
+    if any(machine.has_named(*name) for name in _JOBLIB):
+        document.format = "joblib"
+        if machine.unpadded >= 0:
+            _refuse_two_readings(machine, start)
     judge_rest(region, machine.end, budget, spool, document, what="the pickle")
+
+
+def _refuse_two_readings(machine: Machine, start: int) -> None:
+    """A plain loader takes the values of joblib's first array for opcodes: they must do nothing there."""
+    plain = Machine(machine.region, start, machine.budget, ALLOWED, machine.spool, lambda identifier: None)
+    plain.window = _SMALL_WINDOW
+    with contextlib.suppress(FormatError):
+        plain.run()
+    for key, use in plain.uses.items():
+        if use.verdict == "unsafe" and use.use != "import" and (key not in machine.uses):
+            name = shown(".".join(key))
+            raise ambiguous(f"a joblib dump whose array is a pickle that calls {name}", use.offset, "joblib")
 
 
 def judge_rest(region: Region, end: int, budget: Budget, spool: Spool, document: Document, *, what: str) -> None:
@@ -108,9 +130,6 @@ def run(machine: Machine, document: Document) -> object:
         return machine.run()
     except FormatError as error:
         error.format = error.format or document.format
-        if machine.has_named("joblib.numpy_pickle", "NumpyArrayWrapper"):
-            error.code, error.reason = "PT15", "a joblib dump, whose arrays lie outside the pickle, is not read"
-            error.args = (error.reason,)
         document.note_danger(error, machine)
         raise
     finally:
@@ -139,6 +158,11 @@ def _load_from_bytes(outer: Machine, args: Args) -> object:
 
 ALLOWED = {**CONSTRUCTORS, "torch.storage._load_from_bytes": _load_from_bytes}
 """The allow-list of every pickle, with the one entry that reads a file."""
+
+_PLAIN = {**ALLOWED, **UNWRAPPED}
+_JOBLIB = tuple(
+    (module, name) for module in ("joblib.numpy_pickle", "joblib.numpy_pickle_compat") for name in sorted(WRAPPERS)
+)
 
 
 class LegacyReader:

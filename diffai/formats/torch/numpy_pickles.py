@@ -9,9 +9,11 @@ import struct
 from collections.abc import Iterator
 
 from diffai.formats.layout import DType
+from diffai.formats.records import RecordField
 from diffai.formats.regions import COPY_BLOCK, BytesRegion, Region, read
 from diffai.formats.torch.objects import DTYPES, Array, Global, LongBytes, LongText, NumpyDType, Stub
 from diffai.formats.torch.unpickler import Constructor, Machine
+from diffai.model import element_count
 
 # numpy type codes, byte order left off; "M8" and the like have values that no dtype name of ours covers.
 _CODES = {
@@ -57,7 +59,76 @@ def _dtype_state(machine: Machine, args: tuple[object, ...]) -> object:
     if isinstance(made, NumpyDType) and isinstance(state, tuple) and len(state) >= 5:
         made.big_endian = state[1] == ">"
         made.structured = made.structured or state[2] is not None or state[3] is not None
+        if len(state) > 5 and type(state[5]) is int and state[5] >= 0:
+            made.item = state[5]
+        made.fields = _fields(state[3], state[4])
+        if isinstance(state[2], tuple) and isinstance(state[2][0], NumpyDType) and _is_shape(state[2][1]):
+            made.base = state[2][0], state[2][1]
     return None
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) < 32 and all(type(size) is int and size >= 0 for size in value)
+
+
+def _fields(names: object, fields: object) -> dict[str, tuple[NumpyDType, int]]:
+    """Fields of records in their order; {} where that is not what is given."""
+    if not isinstance(names, tuple) or not isinstance(fields, dict):
+        return {}
+    found: dict[str, tuple[NumpyDType, int]] = {}
+    for name in names:
+        entry = fields.get(name) if isinstance(name, str) else None
+        if not isinstance(entry, tuple) or not isinstance(entry[0], NumpyDType) or type(entry[1]) is not int:
+            return {}
+        found[name] = entry[0], entry[1]
+    return found
+
+
+def item_size(dtype: NumpyDType) -> int:
+    """Bytes of one element; 0 where that is not known."""
+    known = _CODES.get(dtype.code)
+    if known is not None and not dtype.structured:
+        return known.size
+    if dtype.item:
+        return dtype.item
+    digits = dtype.code[1:]
+    return int(digits) * (4 if dtype.code[0] == "U" else 1) if digits.isdigit() and dtype.code[0] in "USaV" else 0
+
+
+def holds_objects(dtype: NumpyDType) -> bool:
+    """Whether the elements, or a field of them, are Python objects, which lie in a pickle of their own."""
+    if dtype.code.startswith("O"):
+        return True
+    inner = [kind for kind, _ in dtype.fields.values()] + ([dtype.base[0]] if dtype.base else [])
+    return any(map(holds_objects, inner))
+
+
+def columns_of(array: Array) -> list[tuple[str, Array]]:
+    """An array of records as one array for each field; [] where it is none, or its bytes are not what it needs."""
+    if array.columns is None:
+        array.columns = _columns(array)
+    return array.columns
+
+
+def _columns(array: Array) -> list[tuple[str, Array]]:
+    dtype, region, shape = array.dtype, region_of(array.data), array.shape
+    if not isinstance(dtype, NumpyDType) or not dtype.fields or region is None or not _is_shape(shape):
+        return []
+    assert isinstance(shape, tuple)
+    count, item = element_count(shape), item_size(dtype)
+    if not item or region.size != count * item or (array.fortran and len(shape) > 1):
+        return []
+    found = []
+    for name, (kind, offset) in dtype.fields.items():
+        base, inner = kind.base or (kind, ())
+        width = item_size(base) * element_count(inner)
+        if not 0 <= offset <= item - width or not width:
+            return []
+        column = Array()
+        column.dtype, column.shape = base, (*shape, *inner)
+        column.data = LongBytes(RecordField(region, 0, count, item, offset, width))
+        found.append((name, column))
+    return found
 
 
 def _reconstruct(machine: Machine, args: tuple[object, ...]) -> object:

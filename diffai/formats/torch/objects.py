@@ -161,26 +161,33 @@ class Tensor:
 
 
 class NumpyDType:
-    """``numpy.dtype(code)`` with the byte order that its state gave."""
+    """``numpy.dtype(code)`` with what its state gave: byte order; fields by name as (dtype, offset); bytes an item."""
 
-    __slots__ = ("big_endian", "code", "structured")
+    __slots__ = ("base", "big_endian", "code", "fields", "item", "structured")
 
     def __init__(self, code: str) -> None:
         self.big_endian = code.startswith(">")
         self.code = code.lstrip("<>=|")
         self.structured = False
+        self.fields: dict[str, tuple[NumpyDType, int]] = {}
+        self.base: tuple[NumpyDType, tuple[int, ...]] | None = None
+        self.item = 0
 
 
 class Array:
-    """A numpy array whose bytes lie in the pickle. ``data`` is a list of objects for dtype ``O``."""
+    """A numpy array whose bytes lie in the pickle. ``data`` is a list of objects for dtype ``O``.
 
-    __slots__ = ("data", "dtype", "fortran", "shape")
+    ``columns``: of an array of records, an array for each field, once they were asked for.
+    """
+
+    __slots__ = ("columns", "data", "dtype", "fortran", "shape")
 
     def __init__(self) -> None:
         self.dtype: object = None
         self.shape: object = ()
         self.fortran = False
         self.data: object = b""
+        self.columns: list[tuple[str, Array]] | None = None
 
 
 class Composite:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LONG_BYTES = 4096  # longer bytes are left where they lie
 LONG_TEXT = 65536
 MAX_INTEGER_BYTES = 1024
+WRAPPERS = frozenset(("NumpyArrayWrapper", "NDArrayWrapper", "ZNDArrayWrapper"))
+WRAPPER_MODULES = ("joblib.numpy_pickle", "joblib.numpy_pickle_compat")
 # Fixed arguments of the opcodes that occur most; struct.error (too short) counts as damage like IndexError.
 _u16 = struct.Struct("<H").unpack_from
 _u32 = struct.Struct("<I").unpack_from
@@ -368,6 +370,8 @@ def _build(m: Machine) -> None:
     if type(target) is Stub:
         target.state = state
         m.judge(target.of, "build")
+        if target.of.name in WRAPPERS:
+            _unwrap(m, target)
     elif type(target) is Tensor:
         set_state(target, state, m.where())
     elif type(target) is Global:
@@ -377,6 +381,13 @@ def _build(m: Machine) -> None:
         setter(m, (target, state))
     elif type(target) is dict:
         m.dict_attributes.append(state)
+
+
+def _unwrap(m: Machine, wrapper: Stub) -> None:
+    """A stand-in of joblib: the array itself comes next, or lies in a file beside this one."""
+    unwrapped = m.constructors.get(f"what {wrapper.of.name} stands for")
+    if unwrapped is not None and wrapper.of.module.endswith(WRAPPER_MODULES):
+        m.stack[-1] = unwrapped(m, (wrapper,))
 
 
 def _ext(m: Machine) -> None:

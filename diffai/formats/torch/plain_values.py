@@ -135,7 +135,8 @@ def _brackets(value: object, count: int) -> tuple[str, str, str]:
 def kind_label(value: object) -> str:
     """What kind of container a value is; "" for a dictionary whose keys are all text, which needs no word."""
     if isinstance(value, Array):
-        return f"array of objects {sizes(value.shape)}"
+        what = "objects" if isinstance(value.data, (list, tuple)) else "records"
+        return f"array of {what} {sizes(value.shape)}"
     if isinstance(value, PickledSet):
         return "set"
     if isinstance(value, (list, tuple)):

@@ -16,6 +16,7 @@ from diffai.formats.regions import PartOf, Region, Spool, read
 from diffai.formats.torch import danger
 from diffai.formats.torch.objects import Global, Stub, shown
 from diffai.formats.torch.opcodes import TABLE, Stop
+from diffai.sources.base import Source
 
 WINDOW = 1 << 20
 MARGIN = 16  # the longest opcode of fixed length takes 9 bytes
@@ -51,6 +52,9 @@ class Machine:
         wanted: after a failure, the offset in the region up to which bytes were missing; 0 when none were.
         nested: this pickle lies in a byte string of another one.
         script: this pickle is TorchScript's, whose types below ``__torch__`` are no Python.
+        sibling: opens a file beside the one that is read, where old joblib keeps arrays; None = there is none.
+        siblings: the names of those that were read.
+        unpadded: where the first array stands whose bytes a plain loader would take for opcodes; -1 = none does.
         uses: globals that are not safe, by (module, name), in the order they were met.
         dict_attributes: attributes that were set on dictionaries (``_metadata`` of a state dict).
 
@@ -74,6 +78,9 @@ class Machine:
         self._max_bytes = budget.limits.max_header
         self.wanted = 0
         self.nested = False
+        self.sibling: Callable[[str], Source] | None = None
+        self.siblings: list[str] = []
+        self.unpadded = -1
         self.script = False
         self.window = WINDOW
         self.constructors = constructors
@@ -126,6 +133,15 @@ class Machine:
         data = read(self.region, start, count)
         self._jump(start + count)
         return data
+
+    @property
+    def at(self) -> int:
+        """Offset of the next byte in the region."""
+        return self._base + self.pos
+
+    def go_on(self, at: int) -> None:
+        """Continue behind something that was read otherwise."""
+        self._jump(at)
 
     def skip(self, count: int) -> PartOf:
         """Leave the next bytes where they lie."""
