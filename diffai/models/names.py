@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from diffai.formats.table import FORMATS, named_like_a_model
 from diffai.frozen import frozen
 
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(?P<suffix>safetensors|bin|pt|pth)")
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(?P<suffix>safetensors|bin|pt|pth|gguf)")
 _INDEX = re.compile(r".+\.(safetensors|bin)\.index\.json")
 
 

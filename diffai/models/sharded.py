@@ -77,6 +77,10 @@ class Plan:
     index: Source | None
 
 
+_OF_SHARDS = ("split.no", "split.count", "split.tensors.count")
+"""Keys of GGUF that say how a model was split, and nothing of it."""
+
+
 class ShardedCheckpoint(Checkpoint):
     """Several files as one model; see :class:`diffai.model.Checkpoint`. Order: by shard, then as in the shard."""
 
@@ -347,6 +351,8 @@ def _merged(plan: Plan, metadata: list[Mapping[str, Scalar]]) -> dict[str, Scala
     """Metadata of all shards: once where they agree, else as ``shard:key``."""
     merged: dict[str, Scalar] = dict(plan.metadata)
     for key in dict.fromkeys(key for one in metadata for key in one):
+        if key in _OF_SHARDS:
+            continue
         values = {one[key] for one in metadata if key in one}
         if len(values) == 1:
             merged[key] = values.pop()

@@ -340,3 +340,35 @@ def test_a_sharded_model_says_what_its_shards_can_hold(tmp_path: Path) -> None:
     assert compare(one, whole).not_expressible == ("ties",)
     assert set(compare(other, whole).not_expressible) == {"ties", "requires_grad"}
     assert not compare(other, one).differs
+
+
+def test_the_split_files_of_a_gguf_are_one_model(tmp_path: Path) -> None:
+    import gguf
+    import numpy as np
+
+    from diffai import compare
+
+    def write(path: Path, names: str, split: tuple[int, int]) -> None:
+        path.parent.mkdir(exist_ok=True)
+        writer = gguf.GGUFWriter(path, "llama")
+        if split[0] == 0:
+            writer.add_name("tiny")
+        if split[1] > 1:
+            writer.add_uint16("split.no", split[0])
+            writer.add_uint16("split.count", split[1])
+            writer.add_int32("split.tensors.count", 4)
+        for name in names:
+            writer.add_tensor(name, np.full((4, 8), ord(name), np.float32) + np.arange(8, dtype=np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+    write(tmp_path / "whole" / "m.gguf", "abcd", (0, 1))
+    write(tmp_path / "split" / "m-00001-of-00002.gguf", "ab", (0, 2))
+    write(tmp_path / "split" / "m-00002-of-00002.gguf", "cd", (1, 2))
+    diff = compare(tmp_path / "whole", tmp_path / "split")
+    assert diff.new.tensors == 4 and diff.equal, [change.key for change in diff.metadata]
+    (tmp_path / "split" / "m-00001-of-00002.gguf").unlink()
+    with pytest.raises(DiffaiError, match="'m-00001-of-00002.gguf' is missing"):
+        compare(tmp_path / "whole", tmp_path / "split")
