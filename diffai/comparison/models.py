@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress, islice, pairwise
 
+from diffai.comparison.agreement import seen_alike
 from diffai.comparison.facets import compare_facets
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Pairing, pair_tensors
@@ -61,7 +62,7 @@ def compare_models(
 
     """
     selection = Selection(options)
-    old, new = _decoded_alike(old, new)
+    old, new = seen_alike(old, new)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
@@ -95,23 +96,6 @@ def compare_models(
     if place is not None:
         place.put(diff)
     return diff
-
-
-def _decoded_alike(old: Input, new: Input) -> tuple[Input, Input]:
-    """Both sides with the same codes left as codes: a decoded tensor is not compared with codes of the same name.
-
-    A git blob has no files beside it that say what its codes mean; the file in the work tree may have one.
-    """
-    from diffai.formats.quantized import QuantizedCheckpoint
-
-    sides = (old.checkpoint, new.checkpoint)
-    if not all(isinstance(side, QuantizedCheckpoint) for side in sides):
-        return old, new
-    made = []
-    for side, mine, other in ((old, *sides), (new, *sides[::-1])):
-        assert isinstance(mine, QuantizedCheckpoint) and isinstance(other, QuantizedCheckpoint)
-        made.append(replace(side, checkpoint=mine.without(frozenset(other.left))) if other.left else side)
-    return made[0], made[1]
 
 
 def _same_bytes(old: Input, new: Input) -> bool | None:

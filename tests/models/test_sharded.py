@@ -370,5 +370,5 @@ def test_the_split_files_of_a_gguf_are_one_model(tmp_path: Path) -> None:
     diff = compare(tmp_path / "whole", tmp_path / "split")
     assert diff.new.tensors == 4 and diff.equal, [change.key for change in diff.metadata]
     (tmp_path / "split" / "m-00001-of-00002.gguf").unlink()
-    with pytest.raises(DiffaiError, match="'m-00001-of-00002.gguf' is missing"):
+    with pytest.raises(DiffaiError, match=r"'m-00001-of-00002\.gguf' is missing"):
         compare(tmp_path / "whole", tmp_path / "split")
