@@ -97,7 +97,7 @@ def test_every_tensor_is_in_one_group() -> None:
 
 def test_names_with_zero_bytes_are_grouped_as_any_others() -> None:
     groups = grouped(["a\0.w", "a1.w", "a2.w", "a\0.v", "b.\0.3.w"], {})
-    assert sorted(group.title for group in groups) == ["a[1-2]", "a\0", "b.\0.3.w"]
+    assert sorted(group.title for group in groups) == ["a\0", "a[1-2]", "b.\0.3.w"]
 
 
 def test_what_is_hidden_is_counted_with_the_option_that_shows_it() -> None:
