@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from diffai.cli.options import limits_for, output_options, resolve_output, settings_for, wants_color, write, write_lines
+from diffai.cli.options import (
+    limits_for,
+    output_options,
+    resolve_output,
+    screen_for,
+    settings_for,
+    wants_color,
+    write,
+    write_lines,
+)
 from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, UsageError
 
 
@@ -76,7 +85,10 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
         elif result.errors and code == EXIT_OK:
             code = EXIT_DIFFERENT
         if kind in ("text", "table") and not given["quiet"]:
-            write_lines(check_text(result, color=wants_color(settings, given["no_color"]), verbose=given["verbose"]))
+            color = wants_color(settings, given["no_color"])
+            write_lines(
+                check_text(result, color=color, verbose=given["verbose"], screen=screen_for(kind, color=color))
+            )
     if kind not in ("text", "table") and not given["quiet"]:
         from diffai.views.values import dump
 

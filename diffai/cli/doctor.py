@@ -18,11 +18,14 @@ def command(verbose: bool) -> int:
 
     Exit codes: 0 nothing to do, 1 something has to be done, 2 git is missing or cannot read the repository.
     """
+    from diffai.cli.options import screen_for
     from diffai.git.doctor import diagnose
     from diffai.git.doctor_text import doctor_lines
 
     diagnosis = diagnose()
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    for line in doctor_lines(diagnosis, verbose=verbose, color=color):
+    on_terminal = sys.stdout.isatty()
+    color = on_terminal and not os.environ.get("NO_COLOR")
+    screen = screen_for("table" if on_terminal else "text", color=color)
+    for line in doctor_lines(diagnosis, verbose=verbose, color=color, screen=screen):
         click.echo(line)
     return diagnosis.exit_code

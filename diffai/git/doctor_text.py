@@ -6,77 +6,83 @@ import os
 from collections.abc import Sequence
 
 from diffai.git.doctor import Diagnosis, Finding, Group
-from diffai.views.style import escape, paint
+from diffai.views.blocks import Block, Gap, Labelled, Line, Tone, View, Word, line, said
+from diffai.views.terminal import Screen, present, present_plain
 
 _FEW = 5
 _SIGNS = {"ok": "ok", "note": "--", "todo": "!!"}
-_PAINT = {"ok": "+", "note": ">", "todo": "!"}
+_TONES: dict[str, Tone] = {"ok": "added", "note": "renamed", "todo": "problem"}
 
 
-def doctor_lines(diagnosis: Diagnosis, *, verbose: bool = False, color: bool = False) -> list[str]:
+def doctor_lines(
+    diagnosis: Diagnosis, *, verbose: bool = False, color: bool = False, screen: Screen | None = None
+) -> list[str]:
     """The text of ``diffai doctor``.
 
     Args:
         diagnosis: what was found.
         verbose: list every model file; else a few of each group.
         color: paint the signs.
+        screen: fit the lines to this screen; None = lines of any length.
 
     """
-    lines = [escape(", ".join(diagnosis.versions))]
+    view = doctor_view(diagnosis, verbose=verbose)
+    return present(view, screen) if screen is not None else present_plain(view, color=color)
+
+
+def doctor_view(diagnosis: Diagnosis, *, verbose: bool = False) -> View:
+    """The same as blocks."""
+    blocks: list[Block] = [said(", ".join(diagnosis.versions))]
     if diagnosis.repository:
-        lines.append(f"repository {escape(diagnosis.repository, longest=0)}")
+        blocks.append(Line((Word(f"repository {diagnosis.repository}"),), whole=True))
     else:
-        lines.append("not in a repository: only what holds for all of them is shown")
-    lines += _section("Registered in git", diagnosis.registration, color)
-    lines += _section("Also seen", diagnosis.surroundings, color)
+        blocks.append(said("not in a repository: only what holds for all of them is shown"))
+    blocks += _section("Registered in git", diagnosis.registration)
+    blocks += _section("Also seen", diagnosis.surroundings)
     count = sum(len(group.paths) for group in diagnosis.groups)
     if diagnosis.repository:
-        lines += ["", f"Model files: {count}" if count else "Model files: none tracked yet"]
+        blocks += [Gap(), line(f"Model files: {count}" if count else "Model files: none tracked yet")]
     for group in diagnosis.groups:
-        lines += _group(group, diagnosis.repository, verbose, color)
-    lines += _section("git-LFS", diagnosis.lfs, color)
-    return lines + _next(diagnosis)
+        blocks += _group(group, diagnosis.repository, verbose)
+    blocks += _section("git-LFS", diagnosis.lfs)
+    return (*blocks, *_next(diagnosis))
 
 
-def _section(title: str, findings: Sequence[Finding], color: bool) -> list[str]:
+def _section(title: str, findings: Sequence[Finding]) -> list[Block]:
     if not findings:
         return []
-    return ["", title, *(_finding(finding, color) for finding in findings)]
+    return [Gap(), line(title), *(_finding(finding, finding.text) for finding in findings)]
 
 
-def _finding(finding: Finding, color: bool) -> str:
-    return f"  {_sign(finding, color)}  {escape(finding.text, longest=0)}"
+def _finding(finding: Finding, text: str) -> Labelled:
+    return Labelled(_SIGNS[finding.level], ((Word(text),),), _TONES[finding.level], wraps=True)
 
 
-def _sign(finding: Finding, color: bool) -> str:
-    return paint(_SIGNS[finding.level], _PAINT[finding.level], color)
-
-
-def _group(group: Group, repository: str, verbose: bool, color: bool) -> list[str]:
+def _group(group: Group, repository: str, verbose: bool) -> list[Block]:
     shown = group.paths if verbose or len(group.paths) <= _FEW else group.paths[: _FEW - 1]
-    lines = [f"  {_sign(group.finding, color)}  diff={group.driver}: {escape(group.finding.text, longest=0)}"]
+    blocks: list[Block] = [_finding(group.finding, f"diff={group.driver}: {group.finding.text}")]
     if group.rule is not None:
         file = group.rule.file
         if os.path.isabs(file) and file.startswith(repository + os.sep):
             file = file[len(repository) + 1 :]
         elif file.startswith(":"):
             file = f"{file[1:]} (in the index)"
-        lines.append(f"      {escape(file, longest=0)}:{group.rule.number}: {escape(group.rule.text, longest=0)}")
-    lines += [f"        {escape(path, longest=0)}" for path in shown]
+        blocks.append(Line((Word(f"{file}:{group.rule.number}: {group.rule.text}"),), 3, whole=True))
+    blocks += [Line((Word(path),), 4, whole=True) for path in shown]
     if len(shown) < len(group.paths):
-        lines.append(f"        … and {len(group.paths) - len(shown)} more (-v lists them)")
-    return lines
+        blocks.append(line(f"… and {len(group.paths) - len(shown)} more (-v lists them)", indent=4))
+    return blocks
 
 
-def _next(diagnosis: Diagnosis) -> list[str]:
+def _next(diagnosis: Diagnosis) -> list[Block]:
     todo = [finding for finding in diagnosis.findings if finding.level == "todo"]
     commands = dict.fromkeys(finding.command for finding in todo if finding.command)
     if not todo:
         example = next((path for group in diagnosis.groups for path in group.paths), "")
-        return ["", "All is well." + (" Try: git diff, git log -p" if example else "")]
+        return [Gap(), line("All is well." + (" Try: git diff, git log -p" if example else ""))]
     if not commands:
-        return ["", "Something is left to do by hand; see the lines marked !! above."]
-    return ["", "Next:", *(f"  {escape(command, longest=0)}" for command in _merged(list(commands)))]
+        return [Gap(), said("Something is left to do by hand; see the lines marked !! above.")]
+    return [Gap(), line("Next:"), *(Line((Word(command),), 1, whole=True) for command in _merged(list(commands)))]
 
 
 def _merged(commands: list[str]) -> list[str]:

@@ -89,21 +89,32 @@ class Table:
 
 @frozen
 class Line:
-    """One line of words; where it is too long its first word is cut, and the rest at its end, unless it ``wraps``."""
+    """One line of words; where it is too long its first word is cut, and the rest at its end.
+
+    Attributes:
+        wraps: it goes on in further lines instead, in the tone of its first word.
+        whole: it is a command or a path to be copied, and stays as it is, however long.
+    """
 
     words: tuple[Word, ...]
     indent: int = 0
     wraps: bool = False
+    whole: bool = False
 
 
 @frozen
 class Labelled:
-    """Lines under one label: ``LOOK AT  name  text``; the names are one column."""
+    """Lines under one label: ``LOOK AT  name  text``; the names are one column.
+
+    Attributes:
+        wraps: rows of one word go on in further lines rather than be cut.
+    """
 
     label: str
     rows: tuple[tuple[Word, ...], ...]
     tone: Tone = "strong"
     indent: int = 1
+    wraps: bool = False
 
 
 @frozen
@@ -113,6 +124,18 @@ class Gap:
 
 Block = Table | Line | Labelled | Gap
 View = tuple[Block, ...]
+
+
+MARKS: dict[str, Tone] = {
+    "~": "changed", "+": "added", "-": "removed", ">": "renamed", "!": "problem", "=": "faint", "…": "faint",
+    "#": "strong",
+}  # fmt: skip
+"""The tones of the signs that lines begin with."""
+
+
+def said(text: str, mark: str = "", *, indent: int = 0) -> Line:
+    """A sentence in the tone of a sign, which wraps."""
+    return Line((Word(text, MARKS.get(mark, "plain")),), indent, wraps=True)
 
 
 def line(*parts: str | Word, indent: int = 0, wraps: bool = False) -> Line:

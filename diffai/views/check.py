@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from diffai.comparison.checking import CheckResult
 from diffai.views import values
+from diffai.views.blocks import Block, View, Word, line, said
 from diffai.views.state import describe_state
-from diffai.views.style import escape, paint, plural, size
+from diffai.views.style import escape, plural, size
+from diffai.views.terminal import Screen, present, present_plain
 from diffai.views.values import Json
 
 SCHEMA = "diffai.check/1"
@@ -18,29 +20,38 @@ _PROVED = {
 }
 
 
-def check_text(result: CheckResult, *, color: bool = False, verbose: bool = False) -> list[str]:
+def check_text(
+    result: CheckResult, *, color: bool = False, verbose: bool = False, screen: Screen | None = None
+) -> list[str]:
     """One line when all is well, else a heading and one line a problem."""
+    view = check_view(result, verbose=verbose)
+    return present(view, screen) if screen is not None else present_plain(view, color=color)
+
+
+def check_view(result: CheckResult, *, verbose: bool = False) -> View:
+    """The same as blocks."""
     label = escape(result.label)
     if result.state is not None:
-        return [paint(f"! {label}: {describe_state(result.state)}", "!", color)]
+        return (said(f"! {label}: {describe_state(result.state)}", "!"),)
     what = ", ".join(part for part in (result.format, plural(result.tensors, "tensor")) if part)
     if result.size >= 0:
         what += f", {size(result.size)}"
-    proof = [f"  {result.safety}: {_PROVED[result.safety]}"] if result.safety else []
+    proof = [said(f"{result.safety}: {_PROVED[result.safety]}", indent=1)] if result.safety else []
     if not result.problems:
         scope = "structure, pickle safety, NaN/Inf" if result.valued else "structure and pickle safety; values not read"
-        return [paint(f"{label}: ok", "+", color) + f" ({what}; checked {scope})", *proof]
+        return (line(Word(f"{label}: ok", "added"), f" ({what}; checked {scope})"), *proof)
     verdict = plural(result.errors, "error") if result.errors else "ok"
     warnings = len(result.problems) - result.errors
     if warnings:
         verdict += f", {plural(warnings, 'warning')}"
-    lines = [paint(f"{label}: {verdict}", "!" if result.errors else "#", color) + f" ({what})", *proof]
+    blocks: list[Block] = [line(Word(f"{label}: {verdict}", "problem" if result.errors else "strong"), f" ({what})")]
+    blocks += proof
     for problem in result.problems:
         where = f" at offset {problem.offset}" if problem.offset >= 0 else ""
         tensor = f"{escape(problem.tensor)}: " if problem.tensor else ""
-        text = f"  {problem.code or '-':6} {problem.severity:8}{tensor}{escape(problem.message, longest=500)}{where}"
-        lines.append(paint(text, "!" if problem.severity == "error" else "~", color))
-    return lines
+        text = f"{problem.code or '-':6} {problem.severity:8}{tensor}{escape(problem.message, longest=500)}{where}"
+        blocks.append(said(text, "!" if problem.severity == "error" else "~", indent=1))
+    return tuple(blocks)
 
 
 def check_report(results: list[CheckResult]) -> dict[str, Json]:

@@ -143,6 +143,8 @@ def _line(block: Line, screen: Screen) -> list[str]:
     lead = "  " * block.indent
     if block.wraps:
         return _wrapped(block, screen, lead)
+    if block.whole:
+        return [lead + "".join(_paint(_known(word.text, screen), word.tone, screen) for word in block.words)]
     texts = [_known(word.text, screen) for word in block.words]
     if texts:
         rest = sum(map(width_of, texts[1:]))
@@ -176,6 +178,8 @@ def _labelled(block: Labelled, screen: Screen) -> list[str]:
     shown = [[_known(word.text, screen) for word in row] for row in block.rows]
     columns = max((len(row) for row in shown), default=0)
     widths = [max((width_of(row[n]) for row in shown if len(row) > n), default=0) for n in range(columns)]
+    if block.wraps and columns == 1:
+        return _wrapped_rows(block, screen, lead, room)
     below = columns > 1 and sum(widths) + 2 * (columns - 1) > room  # texts go below their names
     lines = []
     if below:
@@ -197,6 +201,17 @@ def _labelled(block: Labelled, screen: Screen) -> list[str]:
             parts.append(_paint(text, word.tone, screen) + " " * pad)
         lines.append((lead + head + "".join(parts)).rstrip())
     return lines
+
+
+def _wrapped_rows(block: Labelled, screen: Screen, lead: str, room: int) -> list[str]:
+    """A label and sentences, each over several lines where it is long."""
+    lines: list[str] = []
+    inner = Screen(max(20, room), screen.color, screen.unicode)
+    for row in block.rows:
+        lines += _wrapped(Line(row, wraps=True), inner, "")
+    blank = " " * (len(block.label) + 2)
+    first = _paint(block.label, block.tone, screen) + "  "
+    return [(lead + (blank if n else first) + text).rstrip() for n, text in enumerate(lines)]
 
 
 # ---------------------------------------------------------------- tables
