@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffai.cli.options import settings_for, wants_color, write, write_lines
+from diffai.cli.options import screen_for, settings_for, wants_color, write, write_lines
 from diffai.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def write_report(report: GateReport, format_: str, given: dict[str, Any]) -> Non
         from diffai.views.gate_text import gate_lines
 
         color = wants_color(settings_for({}, None), given["no_color"])
-        lines = gate_lines(report, color=color, verbose=given["verbose"])
+        screen = screen_for("table" if sys.stdout.isatty() else "text", color=color)
+        lines = gate_lines(report, color=color, verbose=given["verbose"], screen=screen)
         if not lines and given["verbose"]:
             lines = [f"diffai gate: no model changed ({report.old} -> {report.new})"]
         write_lines(lines)

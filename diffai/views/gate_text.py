@@ -7,8 +7,10 @@ from shlex import quote
 
 from diffai.comparison.result import ValueChange
 from diffai.policy.verdicts import GateReport, Verdict, Violation
+from diffai.views.blocks import Block, Gap, Line, View, Word, line, said
 from diffai.views.lines import structure_line, symbol, tensor_line, value_line
-from diffai.views.style import escape, paint, plural
+from diffai.views.style import escape, plural
+from diffai.views.terminal import Screen, present, present_plain
 
 _MOST_TENSORS = 5
 #: How the values of a rule are called, where they are not metadata.
@@ -22,27 +24,35 @@ _WORDS = {
 }  # fmt: skip
 
 
-def gate_lines(report: GateReport, *, color: bool = False, verbose: bool = False) -> list[str]:
+def gate_lines(
+    report: GateReport, *, color: bool = False, verbose: bool = False, screen: Screen | None = None
+) -> list[str]:
     """All lines; none when no model changed and there is nothing to note."""
+    view = gate_view(report, verbose=verbose, figures=screen is not None)
+    return present(view, screen) if screen is not None else present_plain(view, color=color)
+
+
+def gate_view(report: GateReport, *, verbose: bool = False, figures: bool = False) -> View:
+    """The same as blocks; with ``figures`` each refused model says what kind of change it is, and how large."""
     if report.failure:
-        return [paint(f"diffai gate: {headline(report)}", "!", color)]
+        return (said(f"diffai gate: {headline(report)}", "!"),)
     if not report.verdicts:
-        return [f"diffai gate: {escape(note, longest=500)}" for note in report.notes]
-    lines = [paint(f"diffai gate: {headline(report)}", "!" if report.exit_code else "#", color)]
-    lines += [paint(f"  ({escape(note, longest=500)})", "…", color) for note in report.notes]
+        return tuple(said(f"diffai gate: {escape(note, longest=500)}") for note in report.notes)
+    blocks: list[Block] = [said(f"diffai gate: {headline(report)}", "!" if report.exit_code else "#")]
+    blocks += [said(f"({escape(note, longest=500)})", "…", indent=1) for note in report.notes]
     quiet: list[Verdict] = []
     loud: list[Verdict] = []
     for verdict in report.verdicts:
         (quiet if verdict.outcome in ("pass", "approved") and not verdict.note else loud).append(verdict)
     for verdict in loud[:_MOST_MODELS]:
-        lines += ["", *_model(verdict, color)]
+        blocks += [Gap(), *_model(verdict, figures)]
     if len(loud) > _MOST_MODELS:
-        lines += ["", f"... and {plural(len(loud) - _MOST_MODELS, 'more model')} (--format json lists all)"]
+        blocks += [Gap(), said(f"... and {plural(len(loud) - _MOST_MODELS, 'more model')} (--format json lists all)")]
     for verdict in quiet if verbose else [v for v in quiet if v.outcome == "approved"]:
-        lines.append(f"  {escape(verdict.shown)}: {_WORDS[verdict.outcome]}"
-                     + (f" ({escape(verdict.approval, longest=300)})" if verdict.approval else ""))  # fmt: skip
+        why = f" ({escape(verdict.approval, longest=300)})" if verdict.approval else ""
+        blocks.append(said(f"{escape(verdict.shown)}: {_WORDS[verdict.outcome]}{why}", indent=1))
     advice = _advice(report)
-    return [*lines, "", *advice] if advice else lines
+    return (*blocks, Gap(), *advice) if advice else tuple(blocks)
 
 
 def headline(report: GateReport) -> str:
@@ -68,35 +78,38 @@ def headline(report: GateReport) -> str:
     return f"{text} ({escape(report.old)} -> {escape(report.new)})"
 
 
-def _model(verdict: Verdict, color: bool) -> list[str]:
+def _model(verdict: Verdict, figures: bool) -> list[Block]:
     words = _WORDS[verdict.outcome]
     loud = verdict.outcome in ("refused", "not judged")
-    lines = [paint(f"{escape(verdict.shown)}: {words}", "!" if loud else "#", color)]
+    blocks: list[Block] = [said(f"{escape(verdict.shown)}: {words}", "!" if loud else "#")]
+    if figures and verdict.diff is not None and verdict.diff.comparable:
+        from diffai.views.overview import described, overview
+
+        blocks.append(said(described(overview(verdict.diff)), indent=1))
     if verdict.not_judged:
-        line = f"  ! NOT JUDGED: {escape(verdict.not_judged, longest=600)}"
-        lines.append(paint(line, "!", color))
+        blocks.append(said(f"! NOT JUDGED: {escape(verdict.not_judged, longest=600)}", "!", indent=1))
     for violation in verdict.violations:
-        lines += _violation(violation, color)
+        blocks += _violation(violation)
     if verdict.approval:
-        lines.append(f"  ({escape(verdict.approval, longest=300)})")
+        blocks.append(said(f"({escape(verdict.approval, longest=300)})", indent=1))
     if verdict.note:
-        lines.append(f"  ({escape(verdict.note, longest=300)})")
-    return lines
+        blocks.append(said(f"({escape(verdict.note, longest=300)})", indent=1))
+    return blocks
 
 
-def _violation(violation: Violation, color: bool) -> list[str]:
-    mark, kind = ("!", "!") if violation.level == "forbid" else ("~", "~")
+def _violation(violation: Violation) -> list[Block]:
+    kind = "!" if violation.level == "forbid" else "~"
     done = " - approved" if violation.approved else ""
-    line = f"  {mark} {violation.rule}: {escape(violation.message, longest=600)}{done}  [{origin_text(violation)}]"
-    lines = [paint(line, "…" if violation.approved else kind, color)]
+    text = f"{kind} {violation.rule}: {escape(violation.message, longest=600)}{done}  [{origin_text(violation)}]"
+    blocks: list[Block] = [said(text, "…" if violation.approved else kind, indent=1)]
     if violation.approved:
-        return lines
-    lines += [paint(f"      {tensor_line(c)}", symbol(c), color) for c in violation.changes[:_MOST_TENSORS]]
-    lines += [f"      {violation_value(violation, value)}" for value in violation.values[:_MOST_TENSORS]]
+        return blocks
+    blocks += [said(tensor_line(c), symbol(c), indent=3) for c in violation.changes[:_MOST_TENSORS]]
+    blocks += [said(violation_value(violation, value), indent=3) for value in violation.values[:_MOST_TENSORS]]
     hidden = max(len(violation.changes), len(violation.values)) - _MOST_TENSORS
     if hidden > 0:
-        lines.append(f"      ... and {hidden:,} more")
-    return lines
+        blocks.append(line(f"... and {hidden:,} more", indent=3))
+    return blocks
 
 
 def violation_value(violation: Violation, value: ValueChange) -> str:
@@ -111,20 +124,20 @@ def origin_text(violation: Violation) -> str:
     return f"{word} by {'default' if violation.origin == 'default' else escape(violation.origin)}"
 
 
-def _advice(report: GateReport) -> list[str]:
+def _advice(report: GateReport) -> list[Block]:
     """How to proceed with each refused model: let exactly this change pass, look at it, or pass the gate once."""
     refused = [v for v in report.verdicts if v.outcome == "refused"]
     if not refused or report.asked == "yes":
         return []
     several = len(refused) > 1
-    lines = ["How to proceed:"]
+    blocks: list[Block] = [line("How to proceed:")]
     for verdict in refused[:_MOST_ADVISED]:
         rules = ", ".join(dict.fromkeys(v.rule for v in verdict.refusing))
-        lines += [f"  {escape(verdict.shown)}  ({rules})"] if several else []
-        lines += [f"{'    ' if several else '  '}{what:<{_WIDE}}{command}" for what, command in _own(verdict, report)]
+        blocks += [line(f"{escape(verdict.shown)}  ({rules})", indent=1)] if several else []
+        blocks += [_command(what, command, 2 if several else 1) for what, command in _own(verdict, report)]
     if len(refused) > _MOST_ADVISED:
         rest = plural(len(refused) - _MOST_ADVISED, "more refused model")
-        lines.append(f"  ... and {rest} (--format json lists all)")
+        blocks.append(line(f"... and {rest} (--format json lists all)", indent=1))
     policy = report.commands.get("policy", ".diffai.toml")
     none = "" if report.policy else " (there is none yet: these are the defaults)"
     table = [("allowed?", f"edit {escape(policy)}{none}")]
@@ -132,7 +145,11 @@ def _advice(report: GateReport) -> list[str]:
         table.insert(0, ("stage it", report.commands.get("stage", "")))
     if "skip" in report.commands:
         table.append(("skip once", report.commands["skip"]))
-    return [*lines, *(f"  {what:<{_WIDE}}{command}" for what, command in table)]
+    return [*blocks, *(_command(what, command, 1) for what, command in table)]
+
+
+def _command(what: str, command: str, indent: int) -> Line:
+    return Line((Word(f"{what:<{_WIDE}}"), Word(command)), indent, whole=True)
 
 
 def _own(verdict: Verdict, report: GateReport) -> list[tuple[str, str]]:
