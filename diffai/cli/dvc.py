@@ -60,7 +60,7 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
     A_REV is HEAD by default, B_REV the work tree (then dvc itself is asked, which hashes changed files). With two
     revisions dvc is not needed at all. A_REV - reads the output of `dvc diff --json --show-hash` from standard input.
     """
-    from diffai.cli.options import settings_for, wants_color, write, write_lines
+    from diffai.cli.options import people_kind, screen_for, settings_for, wants_color, write, write_lines
     from diffai.dvc import diff as dvc_diff
     from diffai.dvc.changes import read_json
     from diffai.dvc.revisions import changes_between
@@ -73,9 +73,12 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
         changes = changes_between(a_rev, b_rev, given["targets"])
     if given["quiet"]:
         return EXIT_OK
-    options = _compare_options(settings, given)
+    kind = "text" if given["as_md"] or given["as_json"] else people_kind(settings.format)
+    options = _compare_options(settings, given, sizes=kind == "table")
+    color = wants_color(settings, given["no_color"]) and not given["as_md"]
     text = TextOptions(
-        color=wants_color(settings, given["no_color"]) and not given["as_md"],
+        color=color,
+        screen=screen_for(kind, color=color),
         verbose=given["verbose"],
         fold_above=settings.fold_above,
         tensor_details=settings.tensor_details,
@@ -95,7 +98,7 @@ def diff(a_rev: str, b_rev: str, **given: Any) -> int:
     return EXIT_OK
 
 
-def _compare_options(settings: Any, given: dict[str, Any]) -> Any:
+def _compare_options(settings: Any, given: dict[str, Any], *, sizes: bool) -> Any:
     from diffai.cli.options import limits_for
     from diffai.comparison.result import CompareOptions
     from diffai.comparison.tracked import TrackedOptions
@@ -112,6 +115,7 @@ def _compare_options(settings: Any, given: dict[str, Any]) -> Any:
         ignore_globs=settings.ignore,
         ignore_origin=settings.origin("ignore"),
         shape_only=settings.shape_only,
+        update_size=sizes,
         statistics="all" if given["verbose"] or given["tensors"] else "few",
         few_limit=max(settings.fold_above, 1),
         threads=settings.threads,

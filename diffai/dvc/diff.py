@@ -9,7 +9,7 @@ from typing import Any
 
 from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, compare_shards
 from diffai.dvc.changes import STATES, Changes, Entry
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.model import Absent
 from diffai.models.names import model_key
 from diffai.views.records import change_list
@@ -33,7 +33,9 @@ class Look:
 
 def render(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[str]:
     """The lines of ``dvc diff``, each model followed by its summary, as they become known."""
-    color, models = look.text.color, _Models(changes, options)
+    color, models, text = look.text.color, _Models(changes, options), look.text
+    if text.screen is not None:
+        text = replace(text, screen=text.screen.narrower(len(_INDENT)))
     counts: dict[str, int] = {}
     for state in _states(changes, look):
         entries = changes.lists.get(state, ())
@@ -43,7 +45,7 @@ def render(changes: Changes, options: TrackedOptions, look: Look) -> Iterator[st
         yield paint(state.capitalize(), _COLORS[state], color) + ":"
         for entry in entries:
             yield _line(state, entry, look)
-            yield from (f"{_INDENT}{line}" if line else "" for line in models.lines(state, entry, look.text))
+            yield from (f"{_INDENT}{line}" if line else "" for line in models.lines(state, entry, text))
         yield ""
     if any(counts.values()):
         yield "files summary: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)

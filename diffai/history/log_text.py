@@ -68,7 +68,7 @@ def entry_lines(
     body = _body(entry, verbose=verbose)
     lines += [paint(f"    {line}", line[0] if line[0] in "+-~>!" else "", color) for line in body]
     if detail and entry.diff is not None and entry.kind in ("changed", "removed"):
-        inner = Screen(max(40, screen.width - 6), screen.color, screen.unicode) if screen is not None else None
+        inner = screen.narrower(6) if screen is not None else None
         shown = render_text(entry.diff, TextOptions(color=color, verbose=verbose, screen=inner))
         lines += [f"      {line}" for line in shown]
     return lines

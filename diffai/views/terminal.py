@@ -21,7 +21,7 @@ _ASCII_LEVELS = ".:-=+*#@"
 _BAR, _NARROW_BAR, _WIDE = 15, 8, 110
 _MOST_SPARK = 16
 _NARROWEST, _NARROWEST_FIRST = 12, 24
-_UNBOUNDED = 1 << 20
+_UNBOUNDED, _NARROWEST_SCREEN = 1 << 20, 40
 
 
 @frozen
@@ -37,6 +37,10 @@ class Screen:
     width: int = 80
     color: bool = False
     unicode: bool = True
+
+    def narrower(self, columns: int) -> Screen:
+        """What is left of it beside an indentation."""
+        return Screen(max(_NARROWEST_SCREEN, self.width - columns), self.color, self.unicode)
 
 
 def screen_of(environment: Mapping[str, str], *, color: bool) -> Screen:
@@ -57,7 +61,7 @@ def screen_of(environment: Mapping[str, str], *, color: bool) -> Screen:
             break
     locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
     unicode = "utf-8" in locale.lower() or "utf8" in locale.lower()
-    return Screen(min(240, max(40, width or 80)), color, unicode)
+    return Screen(min(240, max(_NARROWEST_SCREEN, width or 80)), color, unicode)
 
 
 def present(view: View, screen: Screen) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffai.comparison.tracked import DvcImport, OutChange, Where
+from diffai.frozen import replace
 from diffai.views.directories import render_directory
 from diffai.views.state import describe_state
 from diffai.views.style import escape, paint, plural, size
@@ -16,6 +17,8 @@ INDENT = "  "
 def render_out(change: OutChange, options: TextOptions = TextOptions(), *, heading: bool = True) -> list[str]:
     """The lines of one output, each indented, so that ``git apply`` and readers tell them from a diff."""
     lines = [INDENT + paint(_heading(change), "#", options.color)] if heading else []
+    if options.screen is not None:
+        options = replace(options, screen=options.screen.narrower(2 * len(INDENT)))
     lines += [INDENT * 2 + line if line else "" for line in body_lines(change, options)]
     while lines and not lines[-1]:
         lines.pop()
