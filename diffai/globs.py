@@ -31,6 +31,11 @@ def name_matches(name: str, globs: Sequence[str]) -> bool:
     return any(_name_pattern(glob).fullmatch(name) is not None for glob in globs)
 
 
+def name_regex(glob: str) -> str:
+    """What matches at the start of the names, and of no others, that a glob matches; "" for no glob."""
+    return f"\\A(?s:{_name_pattern(glob).pattern})\\Z" if glob else ""
+
+
 @lru_cache(maxsize=256)
 def _path_pattern(glob: str) -> re.Pattern[str]:
     if len(glob) > MAX_LENGTH:

@@ -34,14 +34,16 @@ def check_for_bisect(words: list[str], given: dict[str, Any]) -> int:
 def _judge(words: list[str], given: dict[str, Any]) -> int:
     from diffai.comparison.checking import check_file
     from diffai.history.first_bad import Against, parse_check
+    from diffai.repository.runner import Repository
 
     if not words:
         raise UsageError("no file given: diffai check --bisect FILE...")
     settings = settings_for({"threads": given["threads"]}, given["config_file"])
     limits = limits_for(settings)
     check = parse_check(given["bad"]) if given["bad"] else None
-    against = Against(check, given["against"], limits, settings.threads) if check is not None else None
-    if against is not None:
+    against = None
+    if check is not None:
+        against = Against(check, Repository(), given["against"], limits, settings.threads)
         against.verify()
     worst = GOOD
     for word in words:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from diffai.comparison.result import CompareOptions, DirectoryDiff, LeftOut, ModelDiff, Totals
 from diffai.errors import UsageError
@@ -118,6 +118,17 @@ def nothing_chosen(option: str, value: str, near: str) -> UsageError:
     """The error about an option that chose no tensor."""
     hint = f"; did you mean {near}?" if near else ""
     return UsageError(f"{option} {value} selects no tensor{hint}")
+
+
+def require_globs(globs: Iterable[str], names: Collection[str]) -> None:
+    """Refuse a glob that chooses no tensor.
+
+    Raises:
+        UsageError: one does, with the nearest name that there is.
+    """
+    for glob in globs:
+        if not any(name_matches(name, (glob,)) for name in names):
+            raise nothing_chosen("the glob", repr(glob), nearest_name(glob.strip("*."), names))
 
 
 def nearest_name(wanted: str, names: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from diffai.cache.store import Store
@@ -17,11 +16,12 @@ from diffai.comparison.codec import RecordedCheckpoint, record
 from diffai.comparison.models import one_role
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import pair_tensors
-from diffai.comparison.tensors import values_changed
+from diffai.comparison.selection import require_globs
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
-from diffai.history.digests import Digested, digest_version, same_tensor
+from diffai.globs import name_matches
+from diffai.history.digests import Digested, Survivors, digest_version
 from diffai.history.model_path import ModelPath, near_models
 from diffai.history.renames import find_earlier
 from diffai.history.uncommitted import STAGED, WORK_TREE, uncommitted
@@ -118,6 +118,7 @@ def blame_model(
 
     Raises:
         SourceError: the revision does not have the model, or it cannot be read there.
+        UsageError: a glob is of no tensor.
     """
     chosen = Range((rev,) if rev else (), first_parent=first_parent)
     versions = Versions(repository, limits, store)
@@ -136,7 +137,8 @@ def blame_model(
             from diffai.comparison.summary import NotOpenedError
 
             raise NotOpenedError(f"{model.path} at {rev or 'HEAD'}", tip.state)
-        names = [n for n in tip.header.tensors if not globs or any(fnmatchcase(n, glob) for glob in globs)]
+        require_globs(globs, tip.header.tensors)
+        names = [name for name in tip.header.tensors if not globs or name_matches(name, globs)]
         answers = blame.run(start, names, progress)
     finally:
         if blame is not None:
@@ -352,26 +354,15 @@ class _Blame:
         }
         pairs = ((query, new.tensors[query.name], before.get(query.name)) for query in queries)
         asked = [(query, spec, was) for query, spec, was in pairs if was is not None]
-        casts = [(was, spec) for query, spec, was in asked if query.question == "values" and _is_cast(was, spec)]
-        kept = {spec.name for was, spec in casts if self._survived(parent, name, was, spec)}
+        values = [(was, spec) for query, spec, was in asked if query.question == "values"]
+        kept = set[str]()
+        if values:  # else digests are not needed
+            sides = summaries(parent, [was for was, _ in values]), summaries(name, [spec for _, spec in values])
+            survivors = Survivors(lambda: (self._values(parent), self._values(name)), self._store, self._threads)
+            kept = survivors.among(values, *sides)
         taken: dict[_Query, _Query] = {}
         for query, spec, was in asked:
             same = (was.dtype, was.shape) == (spec.dtype, spec.shape)
-            if query.question == "values":
-                equal = same and same_tensor(was, spec, summaries(parent, [was])[0], summaries(name, [spec])[0])
-                same = equal or spec.name in kept
-            if same or query.question == "introduced":
+            if (spec.name in kept) if query.question == "values" else (same or query.question == "introduced"):
                 taken[query] = dataclasses.replace(query, name=was.name)
         return taken
-
-    def _survived(self, parent: str, name: str, was: TensorSpec, spec: TensorSpec) -> bool:
-        """Whether a cast left the values alone, but for the rounding that it means; decided as a comparison does."""
-        from diffai.tensors.engine import NumericOptions, compare_pairs
-
-        options = NumericOptions(threads=self._threads, statistics=False)
-        (figures,) = compare_pairs(self._values(parent), self._values(name), [(was, spec)], options)
-        return not values_changed(figures)
-
-
-def _is_cast(was: TensorSpec, spec: TensorSpec) -> bool:
-    return was.dtype != spec.dtype and was.shape == spec.shape

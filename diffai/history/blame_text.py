@@ -104,8 +104,7 @@ def _notes(blame: ModelBlame, color: bool) -> list[str]:
     if len(blame.tensors) > 1:
         lines.append(paint(f"({_count(blame)})", "…", color))
     if blame.left_out:
-        none = "" if blame.tensors else "no tensor matches; "
-        lines.append(paint(f"({none}{plural(blame.left_out, 'tensor')} not asked for)", "…", color))
+        lines.append(paint(f"({plural(blame.left_out, 'tensor')} not asked for)", "…", color))
     origins = [origin for t in blame.tensors for origin in (t.values, t.structure, t.introduced)]
     if any(origin.boundary for origin in origins):
         lines.append(paint("(^ marks the oldest commit of a shallow clone: the change may be older)", "…", color))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from diffai.cache.store import Store
@@ -13,6 +12,7 @@ from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError
 from diffai.frozen import frozen
+from diffai.globs import name_regex
 from diffai.history.entries import Level, LogOptions
 from diffai.history.figures import CommitFigures, Movement, decode_figures, encode_figures, figures_of, movement_of
 from diffai.history.plan import Coming, Need
@@ -45,9 +45,8 @@ class Comparisons:
 
     def __init__(self, versions: Versions, options: LogOptions, store: Store, *, growing: bool) -> None:
         self._versions, self._options, self._store = versions, options, store
-        pattern = f"\\A{translate(options.tensor)}" if options.tensor else ""
         self._compare = CompareOptions(
-            filter=pattern, threads=options.threads, statistics="few" if options.detail else "none",
+            filter=name_regex(options.tensor), threads=options.threads, statistics="few" if options.detail else "none",
             update_size=options.level == "values",
         )  # fmt: skip
         self._growing = growing

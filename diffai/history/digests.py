@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_summaries, encode_summaries
@@ -11,14 +12,16 @@ from diffai.comparison.models import Input, compare_models, one_role
 from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Alike, Pairing, pair_tensors
 from diffai.comparison.result import CompareOptions, ModelDiff, TensorChange
-from diffai.comparison.tensors import classify, count
+from diffai.comparison.tensors import classify, count, values_changed
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.version import Version
 from diffai.history.versions import Versions
-from diffai.model import PairFigures, State, TensorSpec, TensorSummary, Unreadable
+from diffai.model import Checkpoint, PairFigures, State, TensorSpec, TensorSummary, Unreadable
 
 _IDENTICAL = PairFigures(identical=True)
+
+Pair = tuple[TensorSpec, TensorSpec]
 
 
 @frozen
@@ -79,6 +82,61 @@ def same_tensor(old: TensorSpec, new: TensorSpec, before: TensorSummary, after: 
     if old.lacking or new.lacking:
         return False
     return (old.dtype, old.shape, before.digest) == (new.dtype, new.shape, after.digest)
+
+
+class Survivors:
+    """Which tensors have the values that they had, by digests or, where these may mislead, by the values.
+
+    Args:
+        open_both: gives the version before and the version itself with their values.
+        store: where the verdicts on equal dtypes are remembered.
+        threads: 0 = as many as help.
+    """
+
+    def __init__(self, open_both: Callable[[], tuple[Checkpoint, Checkpoint]], store: Store, threads: int) -> None:
+        self._open_both, self._store, self._threads = open_both, store, threads
+
+    def among(
+        self, pairs: Sequence[Pair], before: Sequence[TensorSummary], after: Sequence[TensorSummary]
+    ) -> set[str]:
+        """Names of the tensors, among pairs of the same shape, that have the values that they had.
+
+        Raises:
+            SourceError: values that a cast needs are not to be had.
+        """
+        kept, casts, others, digests = set[str](), list[Pair](), list[Pair](), list[str]()
+        for (was, spec), a, b in zip(pairs, before, after, strict=True):
+            if same_tensor(was, spec, a, b):
+                kept.add(spec.name)
+            elif was.shape != spec.shape or was.lacking or spec.lacking:
+                continue
+            elif was.dtype != spec.dtype:
+                casts.append((was, spec))
+            elif spec.dtype[0] not in "IU":  # of two zeros, or several NaN, one is as good as another
+                others.append((was, spec))
+                digests.append(f"{spec.dtype} {a.digest} {b.digest}")
+        return kept | self._compared(casts) | self._remembered(others, digests)
+
+    def _remembered(self, pairs: Sequence[Pair], digests: Sequence[str]) -> set[str]:
+        key = ("values", blake2b(" ".join(digests).encode(), digest_size=20).hexdigest())
+        known = self._store.get("pair", *key) if pairs else []
+        if not isinstance(known, list):
+            try:
+                found = self._compared(pairs)
+            except SourceError:  # bytes that are gone, of which the digest is remembered: they differ
+                return set()
+            known = [spec.name in found for _, spec in pairs]
+            self._store.put("pair", *key, value=known)
+        return {spec.name for (_, spec), same in zip(pairs, known, strict=False) if same is True}
+
+    def _compared(self, pairs: Sequence[Pair]) -> set[str]:
+        """By their values, as a comparison does: what a cast rounded is no change."""
+        from diffai.tensors.engine import NumericOptions, compare_pairs
+
+        if not pairs:
+            return set()
+        figures = compare_pairs(*self._open_both(), pairs, NumericOptions(threads=self._threads, statistics=False))
+        return {spec.name for (_, spec), found in zip(pairs, figures, strict=True) if not values_changed(found)}
 
 
 def digest_diff(

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import os
 import re
-from fnmatch import translate
 from typing import Literal
 
 from diffai.cache.store import Store
@@ -18,6 +17,7 @@ from diffai.comparison.result import CompareOptions
 from diffai.errors import DiffaiError, SourceError, UsageError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
+from diffai.globs import name_regex
 from diffai.history.entries import Level, LogEntry, LogOptions, ModelLog, Progress
 from diffai.history.figures import Figure, Movement, movement_of
 from diffai.history.log import log_model
@@ -179,18 +179,19 @@ class Against:
 
     Args:
         check: what is bad.
-        rev: where the good version is.
+        repository, rev: where the good version is.
         limits, threads: of reading.
     """
 
-    def __init__(self, check: Check, rev: str, limits: Limits, threads: int) -> None:
+    def __init__(self, check: Check, repository: Repository, rev: str, limits: Limits, threads: int) -> None:
         self._check, self._rev, self._limits, self._threads = check, rev, limits, threads
+        self._repository = repository
 
     def verify(self) -> None:
         """UsageError when the revision does not exist: no commit could be judged."""
         if self._check.kind != "nonfinite":
             try:
-                Repository().commit(self._rev)
+                self._repository.commit(self._rev)
             except SourceError as error:
                 raise UsageError(f"--against: {error}") from error
 
@@ -237,10 +238,9 @@ class Against:
         from diffai.comparison.models import compare_models
 
         check = self._check
-        pattern = f"\\A{translate(check.glob)}" if check.glob else ""
         options = CompareOptions(
-            filter=pattern, shape_only=check.kind == "structure", statistics="none", threads=self._threads,
-            update_size=check.kind in ("drift", "update"),
+            filter=name_regex(check.glob), shape_only=check.kind == "structure", statistics="none",
+            threads=self._threads, update_size=check.kind in ("drift", "update"),
         )  # fmt: skip
         diff = compare_models(old, new, options)
         if check.kind == "structure":

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from diffai.cache.store import Store
+from diffai.comparison.selection import require_globs
 from diffai.errors import SourceError
 from diffai.history.chain import Chain
 from diffai.history.compared import Compared, Comparisons
@@ -45,6 +46,7 @@ def log_model(
 
     Raises:
         SourceError: no such revision, or no commit in the range has the model.
+        UsageError: the glob of ``options`` is of no tensor in any version.
     """
     versions = Versions(repository, options.limits, store)
     steps, earlier = find_steps(repository, versions, model, options)
@@ -53,6 +55,8 @@ def log_model(
     try:
         walk = _Walk(repository, versions, options, store, steps)
         entries = walk.run(progress, until)
+        if options.tensor and not any(entry.figures is not None and entry.figures.tensors for entry in entries):
+            _refuse_glob(versions, entries, options.tensor)
     finally:
         versions.close()
     entries = [entry for entry in entries if not _is_about_others(entry)]
@@ -62,6 +66,13 @@ def log_model(
         _path_of(steps), options.level, shown, len(entries), len(entries) - len(kept),
         earlier.path if earlier is not None else "", options.compare_to, earlier is None or earlier.exact,
     )  # fmt: skip
+
+
+def _refuse_glob(versions: Versions, entries: Sequence[LogEntry], glob: str) -> None:
+    headers = [versions.header(entry.version).checkpoint for entry in entries if entry.version and entry.figures]
+    names = dict.fromkeys(name for header in headers if header is not None for name in header.tensors)
+    if names:
+        require_globs((glob,), names)
 
 
 def _path_of(steps: Sequence[Step]) -> str:

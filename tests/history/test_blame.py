@@ -11,6 +11,7 @@ import pytest
 from gitrepo import Repo
 from holders import HOLDERS, Held, why_not
 from model_history import commit, diffai, history, shown, start, trained
+from program import diffai as run_diffai
 from safetensors.numpy import save
 
 
@@ -277,9 +278,41 @@ def test_it_says_what_is_wrong(repo: Repo) -> None:
 
 def test_hints(repo: Repo) -> None:
     history(repo, 1)
-    said = diffai(repo.top, "blame", "--", "model.safetensors", "encoder.*")
-    assert said == "(no tensor matches; 7 tensors not asked for)\n"
     for command in ("log", "blame"):
         assert diffai(repo.top, command, code=2) == (
             f"diffai: no path given; the model is named behind --: diffai {command} -- model.safetensors\n"
         )
+
+
+def test_equal_values_in_other_bytes_are_no_change(repo: Repo) -> None:
+    """As ``log`` has it: -0.0 is 0.0, and one NaN is as good as another; a number is not."""
+    nan = np.array([0x7FC00000, 0x3F800000], "<u4").view("<f4")
+    other = np.array([0x7FC00001, 0x3F800000], "<u4").view("<f4")
+    one = {"zero": np.zeros(4, "<f4"), "nan": nan, "number": np.ones(4, "<f4"), "whole": np.zeros(4, "<i4")}
+    two = {"zero": -one["zero"], "nan": other, "number": one["number"] * 2, "whole": one["whole"] + 1}
+    first, second = commit(repo, one, "one"), commit(repo, two, "two", day=2)
+    found = {name: tensor["values"]["commit"] for name, tensor in blame(repo, "--", "model.safetensors").items()}
+    assert found == {"zero": first, "nan": first, "number": second, "whole": second}
+    newest = json.loads(diffai(repo.top, "log", "--format", "json", "--", "model.safetensors"))["entries"][0]
+    assert (newest["commit"], newest["figures"]["changed"]) == (second, 2)
+
+
+@pytest.mark.parametrize("command", [("blame", "--", "model.safetensors", "layer.0.*"),
+                                     ("log", "--tensor", "layer.0.*", "--", "model.safetensors"),
+                                     ("blame", "--", "model.safetensors", "*", "[z-a]")])  # fmt: skip
+def test_a_glob_of_no_tensor_is_a_usage_error(repo: Repo, command: tuple[str, ...]) -> None:
+    history(repo, 2)
+    done = run_diffai(*command, cwd=repo.top)
+    glob = command[-1] if command[0] == "blame" else command[2]
+    assert (done.returncode, done.stdout) == (2, "")
+    near = "" if "z" in glob else "; did you mean layers.0?"
+    assert done.stderr == f"diffai: the glob {glob!r} selects no tensor{near}\n"
+
+
+def test_one_star_is_of_every_name(repo: Repo) -> None:
+    history(repo, 2)
+    every = blame(repo, "--", "model.safetensors")
+    assert blame(repo, "--", "model.safetensors", "*") == every
+    assert set(blame(repo, "--", "model.safetensors", "layers.*")) == {n for n in every if n.startswith("layers.")}
+    words = ("log", "--tensor", "layers.*", "--format", "json", "--", "model.safetensors")
+    assert len(json.loads(diffai(repo.top, *words))["entries"]) == 2
