@@ -55,6 +55,7 @@
         differs: !["identical", "equal", "uncompared"].includes(status[0]),
         statistics: [row.slice(9, 13), row.slice(13, 17)],
         notes: (model.notes || {})[number] || [],
+        number: tensors.length,
       });
     });
   });
@@ -101,19 +102,20 @@
     at.depth = depth;
     const below = [...at.below.values()];
     at.tensors = [...at.leaves, ...below.flatMap((child) => child.tensors)];
-    Object.assign(at, together(at.tensors));
+    Object.assign(at, together(at.tensors), { number: Math.min(...at.tensors.slice(0, 1).map((t) => t.number), ...below.map((child) => child.number)) });
     every.push(at);
   })(root, 0);
 
   function together(list) {
-    const moved = list.filter((tensor) => known(tensor.l2));
-    const l2 = Math.sqrt(sum(moved, (tensor) => tensor.l2 ** 2));
-    const unknown = list.some((tensor) => !known(tensor.old) && tensor.oldShape && tensor.newShape);
+    // As the update size: over pairs of equal shape, and over buffers only where there is nothing else.
+    const pairs = list.filter((t) => t.oldShape && t.newShape && String(t.oldShape) === String(t.newShape));
+    const weights = pairs.filter((t) => t.role === "parameter"), counted = weights.length ? weights : pairs;
+    const unknown = counted.some((t) => !known(t.l2) || !known(t.old));
     return {
       changed: sum(list, (tensor) => (tensor.differs ? 1 : 0)),
       elements: sum(list, (tensor) => tensor.elements),
       count: sum(list, (tensor) => tensor.count || 0),
-      relative: moved.length && !unknown ? ratio(l2, Math.sqrt(sum(moved, (tensor) => tensor.old ** 2))) : null,
+      relative: counted.length && !unknown ? ratio(Math.sqrt(sum(counted, (t) => t.l2 ** 2)), Math.sqrt(sum(counted, (t) => t.old ** 2))) : null,
       share: sum(list, (tensor) => tensor.share),
     };
   }
@@ -122,7 +124,7 @@
 
   const state = { key: "share", down: true, tree: tensors.length > 12, cur: 0, open: null, words: [], which: "" };
   const SORTS = {
-    name: null, status: (row) => (row.tensors ? row.changed / row.tensors.length : row.differs ? 1 : 0),
+    name: (row) => row.number, status: (row) => (row.tensors ? row.changed / row.tensors.length : row.differs ? 1 : 0),
     type: (row) => (row.tensors ? "" : type(row)), size: (row) => row.elements,
     rel: (row) => (known(row.relative) ? row.relative : -1), share: (row) => row.share, count: (row) => row.count || 0,
   };
@@ -144,14 +146,10 @@
     const asked = state.words.length > 0 || state.which !== "";
     const shown = new Set(asked ? tensors.filter(fits) : tensors);
     const value = SORTS[state.key], turn = state.down ? -1 : 1;
-    const sorted = (rows) => {
-      if (!value) return state.down ? rows.slice().reverse() : rows;
-      const place = new Map(rows.map((row, number) => [row, number]));
-      return rows.slice().sort((a, b) => {
-        const x = value(a), y = value(b);
-        return x < y ? -turn : x > y ? turn : place.get(a) - place.get(b);
-      });
-    };
+    const sorted = (rows) => rows.slice().sort((a, b) => {
+      const x = value(a), y = value(b);
+      return x < y ? -turn : x > y ? turn : a.number - b.number;
+    });
     lines = [];
     const walk = (at, level) => {
       const rows = [...[...at.below.values()].filter((child) => child.tensors.some((t) => shown.has(t))),
@@ -314,7 +312,7 @@
   window.addEventListener("hashchange", follow);
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr.w");
-    if (row) toggle(Number(row.dataset.n));
+    if (row && !String(getSelection())) toggle(Number(row.dataset.n));
   });
   for (const head of grid.querySelectorAll("thead th[data-key]")) {
     const key = head.dataset.key, button = make("button", { type: "button" }, head.textContent);
@@ -389,7 +387,7 @@
     };
     const fold = new Set(tensors.map((t) => split(t.name, false)[1])).size > MOST_ROLES;
     for (const t of tensors) {
-      if (t.role === "training") continue;
+      if (t.role === "training" || (several && data.models[t.place].one_sided)) continue;
       const [column, role] = split(full(t), fold), key = column + "\u0000" + role;
       if (!columns.has(column)) columns.set(column, columns.size);
       if (!roles.has(role)) roles.set(role, []);
@@ -504,7 +502,7 @@
     open.sort((a, b) => b.share - a.share);
     for (const at of open) {
       const added = at.below.size + at.leaves.length;
-      if (at.changed && rows + added <= 80) {
+      if (at.changed && rows + added <= (at.share > 0.2 ? 80 : 24)) {
         at.open = more = true;
         break;
       }

@@ -155,7 +155,7 @@ def _overview(parts: tuple[Part, ...]) -> list[str]:
             found = overview(part.diff)
             words = (found.structure, found.parameters, found.update)
             cells += [f'<td class="r">{inert(word)}' for word in words]
-            cells += [f'<td>{inert(found.kind)}<td class="w">{inert(found.look, 300)}']
+            cells += [f'<td class="w">{inert(found.kind)}<td class="w">{inert(found.look, 300)}']
         rows.append(f'<tr><td class="f n">{link}{"".join(cells)}')
     titles = (("model", ""), ("", ""), ("structure", "r"), ("parameters", "r"), ("update size", "r"),
               ("kind of change", ""), ("look at", ""))  # fmt: skip

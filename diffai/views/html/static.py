@@ -15,9 +15,9 @@ from diffai.views.style import plural, shape
 FIRST_ROWS = 200
 _HEADS = (
     ("name", "name"), ("status", "status"), ("type", "dtype and shape"), ("size", "elements"), ("rel", "relative L2"),
-    ("", ""), ("share", "share of update"), ("count", "values changed"),
+    ("", ""), ("share", "share"), ("count", "values changed"),
 )  # fmt: skip
-_WIDTHS = ("", "8rem", "12rem", "7.5rem", "7rem", "6.5rem", "9.5rem", "9rem")
+_WIDTHS = ("", "7rem", "11rem", "7.5rem", "6.5rem", "6rem", "5.5rem", "8.5rem")
 _KEYS = (
     ("k0", "identical"), ("k1", "< 0.0001"), ("k2", "< 0.001"), ("k3", "< 0.01"), ("k4", "< 0.1"), ("k5", "< 1"),
     ("k6", "1 or more"), ("kp", "added"), ("km", "removed"), ("kn", "no figure"),
