@@ -86,7 +86,7 @@ def _zip(head: bytes, name: str) -> Kind:
 
 
 def _protobuf(head: bytes, name: str) -> Kind:
-    """ONNX, Core ML and SavedModel: a message that begins with a small version number (field 1)."""
+    """ONNX and Core ML: a message that begins with a small version number (field 1)."""
     if len(head) < 8 or head[0] != 0x08 or not 1 <= head[1] <= 30:
         return UNKNOWN
     if head[2] == 0x3A:  # graph, without producer
@@ -98,7 +98,7 @@ def _protobuf(head: bytes, name: str) -> Kind:
         first += 1
     if head[first + 1 : first + 2] != b"\x0a":  # the producer's name
         return Kind("ONNX")
-    return Kind("TensorFlow SavedModel") if head[1] == 1 and not name.endswith(".mlmodel") else Kind("Core ML")
+    return Kind("Core ML")
 
 
 def _old_xgboost(head: bytes, name: str) -> Kind:

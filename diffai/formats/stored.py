@@ -134,7 +134,9 @@ class StoredCheckpoint(Checkpoint):
         nbytes = byte_count(values, count)
         self._specs[name] = TensorSpec(name, dtype, shape, nbytes, -1, 0, role, values, "", encoding)
 
-    def place_absent(self, name: str, dtype: str, shape: tuple[int, ...], reason: str, *, values: str = "") -> None:
+    def place_absent(
+        self, name: str, dtype: str, shape: tuple[int, ...], reason: str, *, values: str = "", role: Role = "weight"
+    ) -> None:
         """Add a tensor whose values are not at hand, for ``reason``; only its header is compared.
 
         Raises:
@@ -143,7 +145,7 @@ class StoredCheckpoint(Checkpoint):
         """
         self._checked(name, shape)
         nbytes = byte_count(values or dtype, element_count(shape))
-        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, values=values, lacking=reason)
+        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, role=role, values=values, lacking=reason)
 
     def place_bytes(self, name: str, dtype: str, shape: tuple[int, ...], region: Region, nbytes: int) -> None:
         """Add a tensor whose values the format does not define: ``nbytes`` bytes of ``region``, compared as bytes.

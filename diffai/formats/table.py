@@ -28,8 +28,8 @@ class Row:
         extra: the extra that some files of it need, "" = none.
         folder: whether a folder (not a file) is the model.
         arrays: whether it holds plain arrays, which are data unless somebody says that they are a model.
-        companions: files that hold values of a model beside them: (pattern of the file's whole name, glob of the
-            model's name, in which ``{0}`` is the pattern's first group).
+        companions: files that hold values of a model beside them: (pattern of the file's path, glob of the
+            model's path, in which ``{0}`` is the pattern's first group).
 
     """
 
@@ -81,7 +81,14 @@ FORMATS = (
         suffixes=(".lgb",), globs=("*.lgb",)),
     Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",),
         companions=((r"(.+\.onnx)[._](?:data|weights)(?:_\d+)?", "{0}"), (r"(.+)\.data", "{0}.onnx"),
-                    (r"weights\.pb", "*.onnx"))),
+                    (r"(.*/)?weights\.pb", "{0}*.onnx"))),
+    Row("tf-checkpoint", "TensorFlow checkpoint", "diffai.formats.tensorflow", magics=((0, b"\0\0"),),
+        suffixes=(".ckpt.index",),
+        globs=("*.ckpt.index", "*.ckpt-*.index", "ckpt-*.index", "variables.index"),
+        companions=((r"(.+)\.data-\d{5}-of-\d{5}", "{0}.index"),)),
+    Row("tf-graph", "TensorFlow (SavedModel or graph)", "diffai.formats.tensorflow.graph", firsts=b"\x08\n",
+        suffixes=(".pb",), globs=("*.pb",),
+        companions=((r"(.*/)?variables/variables\.(?:index|data-\d{5}-of-\d{5})", "{0}saved_model.pb"),)),
     Row("tflite", "TensorFlow Lite", "diffai.formats.tflite", magics=((4, b"TFL3"),), suffixes=(".tflite",),
         globs=("*.tflite",)),
     Row("flax", "Flax (msgpack)", "diffai.formats.flax", firsts=bytes((*range(0x81, 0x90), 0xDE, 0xDF)),
@@ -103,8 +110,6 @@ FORMATS = (
 #: Formats that are models and are not read yet, by suffix and by what they are called: reported, never passed over.
 NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
-    ((".pb",), "TensorFlow (SavedModel or graph)"),
-    ((".ckpt.index", ".data-00000-of-00001"), "a TensorFlow checkpoint"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
     ((".pdparams",), "PaddlePaddle"),
 )

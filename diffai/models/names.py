@@ -92,14 +92,14 @@ def single_model(names: Iterable[str]) -> str:
     return known or ("" if len(safetensors) > 1 else alone)
 
 
-def owners(name: str) -> tuple[str, ...]:
-    """Globs of the models in the same folder to which a file belongs that is called ``name``; most belong to none."""
+def owners(path: str) -> tuple[str, ...]:
+    """Globs of the paths of models to which a file belongs that lies at ``path``; most belong to none."""
     found = []
     for row in FORMATS:
         for pattern, owner in row.companions:
-            match = re.fullmatch(pattern, name)
+            match = re.fullmatch(pattern, path)
             if match:
-                found.append(owner.format(*(re.sub(r"([*?[])", r"[\1]", group) for group in match.groups())))
+                found.append(owner.format(*(re.sub(r"([*?[])", r"[\1]", group or "") for group in match.groups())))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ that DVC keeps stand beside those of git by their paths, so that a model is one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
@@ -224,18 +225,24 @@ def _gather_pointers(left: _Side, right: _Side) -> None:
 def _add_owners(side: _Side, changed: Collection[str]) -> None:
     """Models that are as they were and hold values in a file that is not: external data is part of its model."""
     for path in changed:
-        folder, slash, name = path.rpartition("/")
-        globs = owners(name)
-        for other in side.snapshot.tree.children(folder) if globs else ():
-            model = f"{folder}{slash}{other.removesuffix('.dvc')}"
-            if model in side.files or not any(fnmatchcase(model.rpartition("/")[2], glob) for glob in globs):
-                continue
-            if other.endswith(".dvc"):
-                _add_outputs(side, f"{folder}{slash}{other}")
-            else:
-                entry = side.snapshot.tree.entry(model)
-                if entry is not None and not entry.is_directory:
-                    side.files[model] = File(model, entry)
+        for glob in owners(path):
+            _add_owner(side, glob)
+
+
+def _add_owner(side: _Side, glob: str) -> None:
+    """Add the models of this side that a glob of paths means."""
+    folder, slash, _ = glob.rpartition("/")
+    folder = re.sub(r"\[([*?[])\]", r"\1", folder)  # as it is called, where the glob escapes it
+    for other in side.snapshot.tree.children(folder):
+        model = f"{folder}{slash}{other.removesuffix('.dvc')}"
+        if model in side.files or not fnmatchcase(model, glob):
+            continue
+        if other.endswith(".dvc"):
+            _add_outputs(side, f"{folder}{slash}{other}")
+        else:
+            entry = side.snapshot.tree.entry(model)
+            if entry is not None and not entry.is_directory:
+                side.files[model] = File(model, entry)
 
 
 def _hide_unlisted(left: _Side, right: _Side) -> None:

@@ -210,14 +210,11 @@ def companions(paths: Collection[str]) -> dict[str, list[str]]:
     """Files that by their names belong to models beside them, with these models, of which all are among ``paths``."""
     found: dict[str, list[str]] = {}
     for path in paths:
-        folder, slash, name = path.rpartition("/")
-        for glob in owners(name):
+        for glob in owners(path):
             if not {"*", "?", "["}.intersection(glob):
-                models = [f"{folder}{slash}{glob}"] if f"{folder}{slash}{glob}" in paths else []
+                models = [glob] if glob in paths else []
             else:
-                models = [
-                    p for p in paths if p.rpartition("/")[0] == folder and fnmatchcase(p.rpartition("/")[2], glob)
-                ]
+                models = [p for p in paths if p.count("/") == glob.count("/") and fnmatchcase(p, glob)]
             if models:
                 found.setdefault(path, []).extend(models)
     return found

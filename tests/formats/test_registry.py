@@ -42,8 +42,6 @@ MODELS: dict[str, tuple[bytes, str, str]] = {
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
     "xgboost, old": (b"binf" + bytes(200), "m.model", "XGBoost (old binary)"),
     "xgboost, old, no magic": (bytes(136) + b"\x10" + bytes(7) + b"reg:squarederror" + bytes(9), "m", "XGBoost (old binary)"),
-    "saved model": (b"\x08\x01\x12\xb2\x80\x04\x0a\x1f" + bytes(20), "saved_model.pb", "TensorFlow SavedModel"),
-    "graph": (b"\x0a\x2e\x0a\x05in\x12\x0bHold" + b"\xff" * 20, "frozen.pb", "TensorFlow (SavedModel or graph)"),
     "orbax": (b"\x0c\xdb\x3a\x2a" + bytes(20), "manifest.ocdbt", "Orbax (OCDBT)"),
     "core ml": (b"\x08\x04\x12\x8f\x02\x0a\x10" + bytes(20), "m.mlmodel", "Core ML"),
     "core ml package": (zipped("Data/com.apple.CoreML/model.mlmodel"), "m", "Core ML (.mlpackage)"),
