@@ -117,7 +117,7 @@ def _said(entry: LogEntry, figures: CommitFigures | None, moved: Movement | None
     if entry.kind == "added":
         word = "oldest version here" if entry.cut or entry.compared_with else "new"
         return "; ".join([*parts, f"{word}, {figures.format}, {plural(figures.tensors, 'tensor')}"]), tone
-    return "; ".join([*parts, ", ".join(_kind(entry, figures, moved))]), tone
+    return "; ".join(part for part in (*parts, ", ".join(_kind(entry, figures, moved))) if part), tone
 
 
 def _happened(moved: Movement | None) -> list[str]:
@@ -136,7 +136,8 @@ def _kind(entry: LogEntry, figures: CommitFigures, moved: Movement | None) -> li
     header = figures.level == "header"
     if entry.kind == "same" or (header and not figures.structural):
         return ["same names, shapes and dtypes" if header else "no difference in tensors or metadata"]
-    words = [" and ".join(figures.kinds)] if figures.kinds else []
+    kinds = [kind for kind in figures.kinds if kind != "diverged"]  # which tensors that were is said before it
+    words = [" and ".join(kinds)] if kinds else []
     training = figures.training
     words += [f"training state {training.kind}"] if training is not None and training.kind != "changed" else []
     largest = moved.largest if moved is not None else None
@@ -147,7 +148,7 @@ def _kind(entry: LogEntry, figures: CommitFigures, moved: Movement | None) -> li
         counts = ((figures.reshaped, "reshaped"), (figures.renamed, "renamed"), (figures.added, "added"),
                   (figures.removed, "removed"), (figures.changed, "changed"))  # fmt: skip
         words += [f"{count:,} {word}" for count, word in counts if count]
-    return words or ["changed"]
+    return words or ["" if figures.kinds else "changed"]
 
 
 def _notes(log: ModelLog) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("model", shrinks=True), Column("structure", rank=2), Column("params", "right"), Column("update", "right"),
-    Column("1e-4 … 1", rank=3), Column("kind"), Column("look at", rank=1),
+    Column("1e-4 … 1", rank=3), Column("kind"), Column("look at", rank=1, sentence=True),
 )  # fmt: skip
 _LONGEST_KIND, _LONGEST_LOOK = 40, 48
 
@@ -96,7 +96,10 @@ def _structure(diff: ModelDiff) -> str:
 
 def stat_table(rows: Iterable[tuple[str, ModelDiff]], *, hidden: str = "") -> Table:
     """``--stat``: a row a model; what is wrong first marked, by a sign and its tone."""
-    return Table(_COLUMNS, tuple(_row(name, overview(diff)) for name, diff in rows), hidden, indent=0)
+    shown = [_row(name, overview(diff)) for name, diff in rows]
+    used = [n for n in range(len(_COLUMNS)) if any(row[n] not in (Word(""), Bar(None)) for row in shown)]
+    columns = tuple(_COLUMNS[n] for n in used)
+    return Table(columns, tuple(tuple(row[n] for n in used) for row in shown), hidden, indent=0)
 
 
 def _row(name: str, found: Overview) -> tuple[Cell, ...]:

@@ -323,3 +323,20 @@ def test_many_tensor_names_with_packing(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(writer.build(tensors))
     lines = diffai("a", "b", cwd=tmp_path).stdout.splitlines()
     assert lines[3].startswith("  ~ t.[0-4999]  x5000  relative L2 ")
+
+
+def test_stat_is_one_line_a_model(tmp_path: Path, home: Path) -> None:
+    for side, scale in (("a", 1), ("b", 2)):
+        (tmp_path / side).mkdir()
+        for name in ("x", "y"):
+            values = np.arange(1, 9, dtype="f4") * (scale if name == "x" else 1)
+            save_file({"w.weight": values}, tmp_path / side / f"{name}.safetensors")
+    (tmp_path / "b" / "only.safetensors").write_bytes(ONE)
+    done = diffai("a", "b", "--stat", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("only.safetensors: added") and "update size 1" in lines[1], lines
+    assert lines[1].startswith("x.safetensors: ") and lines[2].startswith("3 model files: 1 changed") and len(lines) == 3
+    one = diffai("a/x.safetensors", "b/x.safetensors", "--stat", "--exit-code", cwd=tmp_path)
+    assert one.returncode == 1 and len(one.stdout.splitlines()) == 1
+    table = diffai("a", "b", "--stat", "--format", "table", cwd=tmp_path).stdout.splitlines()
+    assert table[0].split()[0] == "model" and len(table) == 4
