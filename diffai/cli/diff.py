@@ -63,6 +63,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
 @click.option("--path", default="", metavar="PREFIX", help="Only tensors below this dotted prefix.")
 @click.option("--ignore-keys-regex", multiple=True, metavar="REGEX", help="Leave out tensors and keys that match.")
+@click.option("--map", "name_map", metavar="FILE", help="Names that belong together: lines OLD -> NEW.")
 @click.option("--sort-by-change-magnitude", is_flag=True, help="Largest relative L2 first.")
 @click.option("--shape-only", is_flag=True, help="Read headers only; values are not compared (and it says so).")
 @click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
@@ -152,7 +153,16 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         threads=settings.threads,
         max_bytes=settings.max_bytes,
         cache_size=settings.cache_size,
+        name_map=_name_map(given["name_map"]),
     )
+
+
+def _name_map(path: str | None) -> tuple[tuple[str, str], ...]:
+    if path is None:
+        return ()
+    from diffai.comparison.name_map import read_name_map
+
+    return read_name_map(path)
 
 
 def _states(

@@ -163,8 +163,13 @@ class _Comparison:
     def run(self, old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[TensorChange, ...]:
         self._same_bytes = bool(self._old.identity) and self._old.identity == self._new.identity
         reason = self._why_not_values(old, new)
-        readers = (None, None) if reason else (self._digests, self._alike)
-        pairing = pair_tensors(old, new, *readers, find_renames=self._options.find_renames)
+        pairing = pair_tensors(
+            old, new, None if reason else self._digests, None if reason else self._alike,
+            permuted=None if reason else self._permuted, name_map=self._options.name_map,
+            find_renames=self._options.find_renames,
+        )  # fmt: skip
+        for before, after in pairing.idle:
+            self.left_out.append(LeftOut("rule of --map", 1, f"gave no pair: {before} -> {after}"))
         if reason:
             count = len(pairing.names) + len(pairing.renamed)
             if count:
@@ -214,6 +219,32 @@ class _Comparison:
         assert self._old.checkpoint is not None and self._new.checkpoint is not None
         return alike(self._old.checkpoint, self._new.checkpoint, old, new)
 
+    def _permuted(
+        self, old: Sequence[TensorSpec], new: Sequence[TensorSpec]
+    ) -> list[tuple[TensorSpec, TensorSpec, tuple[int, ...]]]:
+        from diffai.tensors.permuted import permuted
+
+        assert self._old.checkpoint is not None and self._new.checkpoint is not None
+        return permuted(self._old.checkpoint, self._new.checkpoint, old, new)
+
+    def _with_axes(self, changes: list[TensorChange], axes: Mapping[str, tuple[int, ...]]) -> list[TensorChange]:
+        """Say of what was reshaped whether it is the same after permuting axes; nothing of one that was not read."""
+        left, right = self._old.checkpoint, self._new.checkpoint
+        if self._values is not None or left is None or right is None:
+            return changes
+        for place, change in enumerate(changes):
+            a, b = change.old, change.new
+            if "reshaped" not in change.status or a is None or b is None:
+                continue
+            order = axes.get(b.name)
+            if order is None:
+                from diffai.tensors.permuted import order_of_axes
+
+                order = order_of_axes(left, right, a, b)
+            if order is not None:
+                changes[place] = replace(change, axes=order)
+        return changes
+
     def _summarise(self, side: Input, specs: Sequence[TensorSpec], *, digest: bool) -> list[TensorSummary]:
         from diffai.tensors.engine import summarise
 
@@ -232,7 +263,7 @@ class _Comparison:
         # In batches, because what is in the works for one tensor is several times what is kept of it.
         while batch := list(islice(pairs, _BATCH)):
             changes += self._batch(batch, statistics)
-        return self._with_norms(self._with_statistics(changes))
+        return self._with_norms(self._with_axes(self._with_statistics(changes), pairing.axes))
 
     def _batch(self, pairs: Sequence[_Pair], statistics: bool) -> list[TensorChange]:
         """Compare the values of some pairs: those of equal shape whose bytes are not known to be equal."""

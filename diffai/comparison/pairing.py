@@ -12,6 +12,7 @@ from diffai.model import TensorSpec, TensorSummary
 Specs = Mapping[str, TensorSpec]
 Digests = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], tuple[list[TensorSummary], list[TensorSummary]]]
 Alike = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], list[tuple[TensorSpec, TensorSpec]]]
+Permuted = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], list[tuple[TensorSpec, TensorSpec, tuple[int, ...]]]]
 Renamed = tuple[TensorSpec, TensorSpec, RenameEvidence]
 _Kind = tuple[str, tuple[int, ...], str]
 
@@ -21,7 +22,8 @@ class Pairing:
     """Pairs in no particular order, and what has no partner.
 
     ``names`` are those that both sides have, in the old side's file order. ``renamed`` holds
-    (old, new, evidence); pairs with evidence ``digest`` have equal bytes.
+    (old, new, evidence); pairs with evidence ``digest`` have equal bytes. ``axes``: by new name, the order of axes of
+    pairs with evidence ``permuted``. ``idle``: rules of a map that gave no pair.
     """
 
     old: Mapping[str, TensorSpec]
@@ -30,6 +32,8 @@ class Pairing:
     renamed: tuple[Renamed, ...]
     removed: tuple[TensorSpec, ...]
     added: tuple[TensorSpec, ...]
+    axes: Mapping[str, tuple[int, ...]] = {}
+    idle: tuple[tuple[str, str], ...] = ()
 
     @property
     def same_name(self) -> Iterator[tuple[TensorSpec, TensorSpec]]:
@@ -38,36 +42,60 @@ class Pairing:
 
 
 def pair_tensors(
-    old: Specs, new: Specs, digests: Digests | None, alike: Alike | None = None, *, find_renames: bool = True
+    old: Specs,
+    new: Specs,
+    digests: Digests | None,
+    alike: Alike | None = None,
+    *,
+    permuted: Permuted | None = None,
+    name_map: Sequence[tuple[str, str]] = (),
+    find_renames: bool = True,
 ) -> Pairing:
     """Pair two sets of specs; the same pairs come out when both are exchanged.
 
-    First by rules of names (:mod:`diffai.comparison.rules`), whatever their values; of the rest those of equal bytes;
-    then those whose values are each other's best.
+    First by the map that the user gave, whatever else the names say; then by name; then by rules of names
+    (:mod:`diffai.comparison.rules`), whatever their values; of the rest those of equal bytes, those equal after
+    permuting axes, then those whose values are each other's best.
 
     Args:
         old, new: specs by name.
         digests: computes summaries (with digest) of candidates of both sides; None when values may not be read.
         alike: finds the pairs among candidates that are alike enough in their values; None when values may not be read.
+        permuted: finds the pairs that are equal after permuting axes; None when values may not be read.
+        name_map: rules (old, new) as :mod:`diffai.comparison.name_map` has them.
         find_renames: whether unmatched names are looked at at all.
 
     """
-    if old is new:
+    if old is new and not name_map:
         return Pairing(old, new, tuple(old), (), (), ())
-    same = tuple([name for name in old if name in new])
-    gone = {name: spec for name, spec in old.items() if name not in new}
-    come = {name: spec for name, spec in new.items() if name not in old}
-    renamed: list[Renamed] = []
+    given: list[tuple[str, str]] = []
+    idle: list[tuple[str, str]] = []
+    if name_map:
+        from diffai.comparison.name_map import mapped
+
+        given, idle = mapped(old, new, name_map)
+    taken = [{pair[side] for pair in given} for side in (0, 1)]
+    same = tuple([name for name in old if name in new and name not in taken[0] and name not in taken[1]])
+    kept = set(same)
+    gone = {name: spec for name, spec in old.items() if name not in kept and name not in taken[0]}
+    come = {name: spec for name, spec in new.items() if name not in kept and name not in taken[1]}
+    same += tuple(before for before, after in given if before == after)
+    renamed: list[Renamed] = [(old[before], new[after], "map") for before, after in given if before != after]
+    axes: dict[str, tuple[int, ...]] = {}
     if find_renames and gone and come:
         from diffai.comparison.rules import renamings
 
-        for kind, names in renamings(old, new):
+        for kind, names in renamings(*((gone, come) if given else (old, new))):
             renamed += [(gone.pop(before), come.pop(after), kind) for before, after in names]
         if digests is not None:
             renamed += _by_digest(gone, come, digests)
+        if permuted is not None and gone and come:
+            for before, after, order in permuted(tuple(gone.values()), tuple(come.values())):
+                renamed.append((gone.pop(before.name), come.pop(after.name), "permuted"))
+                axes[after.name] = order
         if alike is not None and gone and come:
             renamed += _by_values(gone, come, alike)
-    return Pairing(old, new, same, tuple(renamed), tuple(gone.values()), tuple(come.values()))
+    return Pairing(old, new, same, tuple(renamed), tuple(gone.values()), tuple(come.values()), axes, tuple(idle))
 
 
 def _by_values(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], alike: Alike) -> list[Renamed]:

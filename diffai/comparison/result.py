@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     TensorStatus = Literal[
         "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
     ]
-    RenameEvidence = Literal["", "digest", "prefix", "suffix", "segment", "values"]
+    RenameEvidence = Literal["", "map", "digest", "prefix", "suffix", "segment", "permuted", "values"]
 else:
     TensorStatus = RenameEvidence = str
 
@@ -43,6 +43,7 @@ class CompareOptions:
             identical ones.
         threads: 0 = as many as help.
         max_bytes: above this many bytes of values on both sides together nothing is read; 0 = no limit.
+        name_map: rules (old, new) of names that belong together (``--map``), before all that is found.
         cache_size: bytes that the repository's cache may hold, where large models that git or git-LFS names by their
             content are remembered as compared; 0 = not looked at.
 
@@ -65,6 +66,7 @@ class CompareOptions:
     max_bytes: int = 0
     update_size: bool = False
     cache_size: int = 0
+    name_map: tuple[tuple[str, str], ...] = ()
 
     def committed_origin(self, name: str) -> str:
         """File and line where a clone set an option; "" where it did not."""
@@ -99,7 +101,8 @@ class TensorChange:
 
     ``old`` is None for an added tensor, ``new`` is None for a removed one. ``figures`` is None where no
     values were compared. Summaries hold statistics of sides that have no partner of equal shape.
-    ``reason`` says why values were not compared (status ``uncompared``, or a reshape).
+    ``reason`` says why values were not compared (status ``uncompared``, or a reshape). ``axes``: those of the old
+    tensor in the order in which it is, element for element, the new one; () = it is not, or not in another order.
     """
 
     name: str
@@ -111,6 +114,7 @@ class TensorChange:
     new_summary: TensorSummary | None = None
     evidence: RenameEvidence = ""
     reason: str = ""
+    axes: tuple[int, ...] = ()
 
     @property
     def differs(self) -> bool:

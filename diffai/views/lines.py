@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 3
 _EVIDENCE = {
     "prefix": "by common prefix", "suffix": "by common suffix", "segment": "by common part of names",
-    "values": "by likeness of values",
+    "values": "by likeness of values", "map": "by --map",
 }  # fmt: skip
 
 
@@ -73,7 +73,8 @@ def _parts(change: TensorChange, verbose: bool) -> list[str]:
     old, new = change.old, change.new
     assert old is not None and new is not None
     if "reshaped" in change.status:
-        parts.append(f"shape={shape(old.shape)} -> {shape(new.shape)}")
+        same = f" (equal after permuting axes ({','.join(map(str, change.axes))}))" if change.axes else ""
+        parts.append(f"shape={shape(old.shape)} -> {shape(new.shape)}{same}")
     if "cast" in change.status:
         parts.append(f"dtype={old.dtype} -> {new.dtype}" + _cast_note(change))
     if "changed" in change.status:

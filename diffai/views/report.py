@@ -193,6 +193,8 @@ def _tensor(change: TensorChange) -> dict[str, Json]:
         record["compared_as"] = "bytes"
     elif change.spec.values:
         record["compared_as"] = f"decoded {change.spec.values}"
+    if change.axes:
+        record["permuted_axes"] = list(change.axes)
     if change.reason:
         record["reason"] = values.text(change.reason)
     return record
