@@ -97,6 +97,32 @@ class StoredCheckpoint(Checkpoint):
         offset = -1 if elsewhere else view.file_offset
         self._specs[name] = TensorSpec(name, dtype, shape, nbytes, offset, 0, role, "", alias_of)
 
+    def place_strided(
+        self, name: str, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], region: Region, first: int,
+        *, alias_of: str = "",
+    ) -> None:  # fmt: skip
+        """Add a tensor whose elements lie ``strides`` apart (in elements), from element ``first`` of ``region`` on.
+
+        Raises:
+            FormatError: as :meth:`place`; negative strides, or as many as the shape has not.
+
+        """
+        self._checked(name, shape)
+        if len(strides) != len(shape) or first < 0 or any(stride < 0 for stride in strides):
+            raise FormatError("has impossible strides", tensor=name, format=self.format)
+        nbytes, size = byte_count(dtype, element_count(shape)), DTYPE_BITS[dtype] // 8
+        last = first + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        if nbytes and (last + 1) * size > region.size:
+            reason = f"needs {(last + 1) * size:,} bytes, {region.size:,} are there"
+            raise FormatError(reason, tensor=name, format=self.format)
+        if nbytes > 16 * region.size + (128 << 20):  # elements that share bytes: a bomb of few of them
+            raise FormatError("repeats its bytes too often", tensor=name, format=self.format)
+        contiguous = is_contiguous(shape, strides)
+        strides = tuple(0 if n == 1 else stride for n, stride in zip(shape, strides, strict=True))
+        view = View(region, first * size, DType(dtype, size), shape, strides, contiguous)
+        self._views[name] = view
+        self._specs[name] = TensorSpec(name, dtype, shape, nbytes, view.file_offset, 0, "weight", "", alias_of)
+
     def place_coded(
         self,
         name: str,

@@ -93,9 +93,12 @@ FORMATS = (
         globs=("*.tflite",)),
     Row("flax", "Flax (msgpack)", "diffai.formats.flax", firsts=bytes((*range(0x81, 0x90), 0xDE, 0xDF)),
         suffixes=(".msgpack",), globs=("*.msgpack",)),
+    Row("torch-export", "torch.export (.pt2)", "diffai.formats.pt2", magics=((0, b"PK\x03\x04"),), suffixes=(".pt2",),
+        globs=("*.pt2",)),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
-        suffixes=(".pt", ".pth", ".ckpt", ".bin"),
-        globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle")),
+        suffixes=(".pt", ".pth", ".ckpt", ".bin", ".pdparams"),
+        globs=("*.pt", "*.pth", "*.pth.tar", "*.ckpt", "pytorch_model*.bin", "adapter_model.bin", "*.pkl", "*.pickle",
+               "*.pdparams")),
     Row("joblib", "joblib", "diffai.formats.joblib_dumps", suffixes=(".joblib",), globs=("*.joblib",),
         magics=((0, b"\x80"),)),
     Row("compressed", "any of them in gzip, bzip2, xz, zlib, zstd, lz4", "diffai.formats.compressed",
@@ -111,7 +114,6 @@ FORMATS = (
 NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
-    ((".pdparams",), "PaddlePaddle"),
 )
 
 

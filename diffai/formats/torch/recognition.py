@@ -15,7 +15,7 @@ ZIP = b"PK\x03\x04"
 _TOP_MEMBERS = frozenset(("data.pkl", ".format_version", ".storage_alignment", "byteorder", "version", "constants.pkl",
                           "bytecode.pkl", "model.json", "attributes.pkl"))  # fmt: skip
 _FOLDERS = frozenset(("data", "code", ".data", "constants", "tensors", "extra", "ts_code"))
-_PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib", ".torch")
+_PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib", ".torch", ".pdparams")
 # How pickles of protocol 0 and 1 that hold a container or a call begin.
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _OLD_STARTS = (b"(dp", b"(lp", b"}q\x00", b"]q\x00", b"(dq\x00", b"ccollections\n", b"ccopy_reg\n", b"cnumpy")
