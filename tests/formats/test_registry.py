@@ -45,7 +45,7 @@ MODELS: dict[str, tuple[bytes, str, str]] = {
     "orbax": (b"\x0c\xdb\x3a\x2a" + bytes(20), "manifest.ocdbt", "Orbax (OCDBT)"),
     "core ml": (b"\x08\x04\x12\x8f\x02\x0a\x10" + bytes(20), "m.mlmodel", "Core ML"),
     "core ml package": (zipped("Data/com.apple.CoreML/model.mlmodel"), "m", "Core ML (.mlpackage)"),
-    "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.pdparams", "PaddlePaddle"),
+    "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.ggml", "GGML"),
 }  # fmt: skip
 
 OTHERS: dict[str, tuple[bytes, str, str]] = {
