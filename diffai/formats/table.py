@@ -89,6 +89,8 @@ FORMATS = (
     Row("tf-graph", "TensorFlow (SavedModel or graph)", "diffai.formats.tensorflow.graph", firsts=b"\x08\n",
         suffixes=(".pb",), globs=("*.pb",),
         companions=((r"(.*/)?variables/variables\.(?:index|data-\d{5}-of-\d{5})", "{0}saved_model.pb"),)),
+    Row("openvino", "OpenVINO", "diffai.formats.openvino", firsts=b"<\xef \t\r\n", globs=("openvino_*.xml",),
+        companions=((r"(.+)\.bin", "{0}.xml"),)),
     Row("tflite", "TensorFlow Lite", "diffai.formats.tflite", magics=((4, b"TFL3"),), suffixes=(".tflite",),
         globs=("*.tflite",)),
     Row("flax", "Flax (msgpack)", "diffai.formats.flax", firsts=bytes((*range(0x81, 0x90), 0xDE, 0xDF)),
