@@ -111,7 +111,7 @@ def test_a_module_has_the_figures_of_all_its_tensors(browser: Browser, page: Pat
     cells = browser.run(
         "return [...document.querySelectorAll('#g tr.w')].map((row) => [...row.cells].map((c) => c.textContent))"
     )
-    assert cells[0][1] == "290 of 299" and cells[0][6] == "100%"
+    assert cells[0][1] == "290 of 299" and cells[0][5] == "100%"
     assert float(cells[0][4]) == pytest.approx(size, rel=0.05)
 
 

@@ -222,7 +222,7 @@
     const cell = make("td", {}, mark, name, inner ? make("span", { class: "soft" }, ` (${whole(row.tensors.length)})`) : null);
     cell.style.paddingLeft = `${0.6 + 1.1 * (level - 1)}rem`;
     cell.title = inner ? row.label : full(row);
-    const words = inner ? row.changed ? `${whole(row.changed)} of ${whole(row.tensors.length)}` : "=" : `${sign(row)} ${row.status.join("+")}`;
+    const words = inner ? row.changed ? `${whole(row.changed)} of ${whole(row.tensors.length)}` : "=" : `${sign(row)} ${row.status.join(", ")}`;
     const tone = inner ? "" : row.notes.some((note) => note.match(/^(NaN|[+-]Inf):/)) ? "problem" : ["added", "removed", "renamed"].includes(row.status[0]) ? row.status[0] : "";
     const relative = known(row.relative) && row.relative > 0;
     const changed = inner ? row.changed > 0 : row.differs;
@@ -231,7 +231,7 @@
       "aria-selected": number === state.cur, "aria-expanded": inner || !state.tree || row === state.open ? isOpen(row) : null,
     }, cell, td(words, tone), td(inner ? "" : type(row)), td(whole(row.elements), ""),
     td(known(row.relative) ? (row.relative ? short(row.relative) : "=") : ""),
-    make("td", {}, relative ? bar(row.relative) : null), td(percent(row.share)), td(row.count ? whole(row.count) : ""));
+    td(percent(row.share)), td(row.count ? whole(row.count) : ""), make("td", {}, relative ? bar(row.relative) : null));
   }
   const td = (text, kind) => make("td", { class: kind || null, title: text.length > 24 ? text : null }, text);
   const isOpen = (row) => (row.tensors ? row.open || (state.words.length > 0 && lines.some((line) => line.row.up === row)) : row === state.open);
@@ -427,7 +427,8 @@
       if (parts && before && before.stack === stack && before.numbered) before.end = place;
       else heads.push({ stack, start: place, end: place, numbered: Boolean(parts) });
     }
-    const high = Math.min(150, 16 + 5 * Math.max(...heads.map((head) => Math.min(28, head.stack.length))));
+    const slanted = heads.filter((head) => size > 9 && head.end === head.start).map((head) => Math.min(32, head.stack.length + 3));
+    const high = Math.max(24, 16 + 5 * Math.max(0, ...slanted));
     const svg = drawn("svg", { width: wide + columns.size * size + 90, height: high + rows.length * size + 6, role: "img", "aria-label": "Map of the network" });
     for (const head of heads) {
       const from = wide + head.start * size, long = (head.end - head.start + 1) * size, last = (at) => places[at].split(".").pop();
@@ -437,7 +438,7 @@
       if (head.start > 0 && head.end > head.start) svg.append(drawn("line", { x1: from - 0.5, x2: from - 0.5, y1: high - 14, y2: high + rows.length * size, stroke: "var(--soft)" }));
     }
     rows.forEach((role, place) => {
-      if (size > 9 || place % 2 === 0) svg.append(drawn("text", { x: wide - 6, y: high + place * size + size * 0.78, "text-anchor": "end" }, cut(role, 34)));
+      if (size >= 9 || place % 2 === 0) svg.append(drawn("text", { x: wide - 6, y: high + place * size + size * 0.78, "text-anchor": "end" }, cut(role, 34)));
     });
     const at = new Map();
     const group = drawn("g", {});

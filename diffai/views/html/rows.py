@@ -29,7 +29,7 @@ MOST_BYTES = 890_000
 """Room for all rows; beyond it statistics are kept of the tensors that moved most, and then rows of those."""
 LONGEST_NAME = 300
 _FIGURES = COLUMNS.index("old_mean")
-_DIGITS = 4
+_DIGITS, _MORE_DIGITS = 4, 6  # of these sums and ratios are made, which must look as they do elsewhere
 _AROUND = 8
 
 
@@ -96,10 +96,10 @@ class Packer:
         figures = change.figures
         delta = figures.delta if figures is not None and not figures.as_bytes else None
         if delta is not None:
-            row += [_short(delta.l2), _short(delta.old_l2), _short(delta.new_l2), delta.changed_count]
-            row.append(_short(delta.max_abs))
+            row += [_short(delta.l2, _MORE_DIGITS), _short(delta.old_l2, _MORE_DIGITS), _short(delta.new_l2)]
+            row += [delta.changed_count, _short(delta.max_abs)]
         elif figures is not None and figures.norm is not None:
-            row += [0, _short(figures.norm), _short(figures.norm), 0, 0]
+            row += [0, _short(figures.norm, _MORE_DIGITS), _short(figures.norm), 0, 0]
         else:
             row += [None] * 5
         old, new = statistics_of(change)
@@ -150,13 +150,13 @@ def _statistics(found: Statistics | None) -> Sequence[Json]:
     return tuple(_short(value) for value in (mean, found.std, found.min, found.max))
 
 
-def _short(value: float | int | None) -> Json:
-    """Four significant digits; None where there is no finite figure."""
+def _short(value: float | int | None, digits: int = _DIGITS) -> Json:
+    """A figure of so many significant digits; None where there is no finite one."""
     if value is None or not math.isfinite(value):
         return None
     if isinstance(value, int):
         return value
-    text = float(f"{value:.{_DIGITS}g}")
+    text = float(f"{value:.{digits}g}")
     return int(text) if text.is_integer() and abs(text) < 1e15 else text
 
 

@@ -15,9 +15,9 @@ from diffai.views.style import plural, shape
 FIRST_ROWS = 200
 _HEADS = (
     ("name", "name"), ("status", "status"), ("type", "dtype and shape"), ("size", "elements"), ("rel", "relative L2"),
-    ("", ""), ("share", "share"), ("count", "values changed"),
+    ("share", "share"), ("count", "values changed"), ("", ""),
 )  # fmt: skip
-_WIDTHS = ("", "7rem", "11rem", "7.5rem", "6.5rem", "6rem", "5.5rem", "8.5rem")
+_WIDTHS = ("", "9rem", "11rem", "7.5rem", "6.5rem", "5.5rem", "8.5rem", "6.5rem")
 _KEYS = (
     ("k0", "identical"), ("k1", "< 0.0001"), ("k2", "< 0.001"), ("k3", "< 0.01"), ("k4", "< 0.1"), ("k5", "< 1"),
     ("k6", "1 or more"), ("kp", "added"), ("km", "removed"), ("kn", "no figure"),
@@ -105,13 +105,11 @@ def _rows(diffs: Sequence[ModelDiff | None], links: Sequence[Links], named: bool
 
 def _cells(change: TensorChange, share: float) -> str:
     relative = change.relative_l2 if change.figures is not None and change.figures.delta is not None else None
-    delta = change.figures.delta if change.figures is not None else None
-    count = f"{delta.changed_count:,}" if delta is not None else ""
-    words = f"{symbol(change)} {'+'.join(change.status)}"
+    words = f"{symbol(change)} {', '.join(change.status)}"
     return (
         f"<td>{inert(words)}<td>{inert(kind_of(change), 80)}<td>{element_count(change.spec.shape):,}"
-        f"<td>{short(relative) if relative is not None else ''}<td>"
-        f"<td>{inert(share_text(share))}<td>{count}"
+        f"<td>{short(relative) if relative is not None else ''}"
+        f"<td>{inert(share_text(share))}"
     )
 
 
