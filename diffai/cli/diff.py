@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from diffai.cli.documents import DocumentOptions, document, kind_of_file, write_document
+from diffai.cli.documents import DocumentOptions, document, from_template, kind_of_file, write_document
 from diffai.cli.options import (
     DOCUMENTS,
     limits_for,
@@ -69,6 +69,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
 @click.option("--stream", is_flag=True, help="Accepted; values are always streamed in blocks.")
 @click.option("--report-file", default="", metavar="FILE", help="Also write the whole report: FILE.html or FILE.md.")
+@click.option("--template", default="", metavar="FILE", help="Write by a Jinja template: FILE, brief.md or table.html.")
 @click.option("--include-charts", is_flag=True, help="Draw the change per layer; --format html, or --report-file.")
 @value_options
 @output_options
@@ -85,6 +86,10 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     kind, encoding, input_format = resolve_output(
         given["output"], given["format_"], given["input_format"], settings.format, documents=True
     )
+    if given["template"]:
+        if given["format_"] or given["output"]:
+            raise UsageError("--template takes the place of --format and --output")
+        kind = "template"
     file_kind = _report_file(kind, given)
     sizes = bool(file_kind or given["stat"]) or kind not in ("text", "changes")
     machine = bool(file_kind) or kind not in ("text", "table")
@@ -247,6 +252,9 @@ def _write(
         from diffai.views.values import dump
 
         write(dump(report(diff, sort_by_magnitude=by_magnitude), encoding))
+        return
+    if kind == "template":
+        write(from_template(diff, given["template"]))
         return
     if kind in DOCUMENTS:
         write(document(diff, kind, _document_options(given)))

@@ -8,6 +8,7 @@ from diffai.comparison.result import DirectoryDiff, ModelDiff
 from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
 
+_LONGEST_TEMPLATE = 1_000_000
 _KINDS: dict[str, str] = {".md": "markdown", ".html": "html"}
 
 
@@ -42,6 +43,27 @@ def document(diff: ModelDiff | DirectoryDiff, kind: str, options: DocumentOption
     from diffai.views.html.page import PageOptions, comparison_page
 
     return comparison_page(diff, PageOptions(options.verbose, options.charts))
+
+
+def from_template(diff: ModelDiff | DirectoryDiff, path: str) -> str:
+    """A comparison by a template: a file, or the name of one that comes with the program.
+
+    Raises:
+        UsageError: there is none, it is too long, or it is wrong.
+    """
+    from diffai.views.template import SHIPPED, render_template, shipped
+
+    text = None if os.path.lexists(path) else shipped(path)
+    if text is None:
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read(_LONGEST_TEMPLATE + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise UsageError(f"--template {path}: {why} (shipped: {', '.join(SHIPPED)})") from error
+        if len(text) > _LONGEST_TEMPLATE:
+            raise UsageError(f"--template {path}: longer than {_LONGEST_TEMPLATE:,} characters")
+    return render_template(diff, os.path.basename(path), text)
 
 
 def write_document(path: str, text: str) -> None:
