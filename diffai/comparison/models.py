@@ -306,8 +306,9 @@ class _Comparison:
 
         flat = [pair for row in parts.values() for pair in row]
         figures = compare_pairs(left, right, flat, NumericOptions(threads=self._options.threads, statistics=False))
-        known = iter(figures)
-        return [place for place, row in parts.items() if all(next(known).identical for _ in row)]
+        owners = [place for place, row in parts.items() for _ in row]
+        differing = {place for place, found in zip(owners, figures, strict=True) if not found.identical}
+        return [place for place in parts if place not in differing]
 
     def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:

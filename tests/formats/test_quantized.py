@@ -263,6 +263,17 @@ def test_equal_parts_are_never_decoded(tmp_path: Path, monkeypatch: pytest.Monke
     assert {change.name: change.differs for change in diff.tensors} == {"layer.weight": False, "other": True}
 
 
+@pytest.mark.parametrize("role", ["qweight", "scales", "qzeros"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_of_several_tensors_just_the_one_whose_part_differs_is_changed(tmp_path: Path, place: int, role: str) -> None:
+    config = {"quant_method": "gptq", "bits": 4}
+    tensors = {f"{n}.{name}": array for n in range(3) for name, array in gptq(4, seed=n)[0].items()}
+    old = model(tmp_path / "a", tensors, config)
+    tensors[f"{place}.layer.{role}"] = tensors[f"{place}.layer.{role}"] + tensors[f"{place}.layer.{role}"].dtype.type(1)
+    new = model(tmp_path / "b", tensors, config)
+    assert [change.name for change in compare(old, new).changes] == [f"{place}.layer.weight"]
+
+
 def test_the_line_names_the_kind_and_says_decoded(tmp_path: Path) -> None:
     from diffai.views.lines import tensor_line
 
@@ -319,3 +330,30 @@ def test_two_revisions_have_their_configurations_and_a_single_blob_has_none(tmp_
         paths[-1].write_bytes(blob)
     text = run(*diffai, *map(str, paths))
     assert "layer.qweight: 3,057 of 3,072 bytes differ (I32 codes compared as bytes: the configuration" in text
+
+
+def test_a_few_wide_rows_of_many_blocks_take_no_time(tmp_path: Path) -> None:
+    import time
+
+    rng = np.random.default_rng(1)
+    codes, scales = rng.integers(0, 256, (290_000, 1, 16), dtype=np.uint8), np.full((290_000, 1), 127, np.uint8)
+    words = rng.integers(0, 1 << 31, (75_000, 16)).astype(np.int32)
+    tensors = {
+        "e_blocks": codes, "e_scales": scales,
+        "g.qweight": words, "g.qzeros": np.zeros((1, 2), np.int32), "g.scales": np.ones((1, 16), np.float32),
+    }  # fmt: skip
+    old = model(tmp_path / "a", tensors, {"quant_method": "gptq"})
+    codes[7, 0, 7] ^= 1
+    words[7, 7] ^= 1
+    new = model(tmp_path / "b", tensors, {"quant_method": "gptq"})
+    start = time.perf_counter()
+    diff = compare(old, new)
+    assert time.perf_counter() - start < 10
+    counts = [c.figures.delta.changed_count for c in diff.changes if c.figures and c.figures.delta]
+    assert sorted(change.name for change in diff.changes) == ["e", "g.weight"] and counts == [1, 1]
+
+
+def test_rows_that_are_too_long_are_left_as_codes(tmp_path: Path) -> None:
+    tensors = {"w": np.zeros((1 << 20) + 1, np.int8), "w_scale": np.ones(1, np.float32)}
+    checkpoint = opened(model(tmp_path, tensors))
+    assert checkpoint.tensors["w"].dtype == "I8 codes" and "longer than" in checkpoint.tensors["w"].encoding

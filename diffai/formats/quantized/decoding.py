@@ -15,6 +15,8 @@ from diffai.model import Checkpoint, TensorSpec, byte_count
 Array = NDArray[Any]
 
 _AT_ONCE = 1 << 19  # elements
+_MANY_READS = 8192  # of some bytes each, that take longer than reading all that lies between them, up to
+_READ_WHOLE = 16 << 20  # so many bytes
 _PLAIN = {
     "I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
@@ -73,8 +75,8 @@ class _Parts:
         """Columns ``start`` to ``stop`` of a part of two dimensions, row by row: no more is read than they are."""
         spec = self.specs[role]
         rows, width = spec.shape
-        if (start, stop) == (0, width):
-            return self.all(role)
+        if (start, stop) == (0, width) or (rows > _MANY_READS and spec.nbytes <= _READ_WHOLE):
+            return self.all(role)[:, start:stop].copy()
         dtype = spec.values_dtype
         size = byte_count(dtype, 1)
         data = np.empty((rows, (stop - start) * size), np.uint8)
@@ -207,6 +209,18 @@ def _powers() -> Array:
     return powers
 
 
+def _strips(parts: _Parts, role: str, rows: tuple[int, int], width: int, columns: tuple[int, int]) -> Array:
+    """The same columns of some rows of bytes: ``rows`` says where the first of them begins, and how many there are."""
+    (base, count), (start, stop) = rows, columns
+    span = (count - 1) * width + stop - start
+    if count <= _MANY_READS or span > _READ_WHOLE:
+        strips = [parts.run(role, base + row * width + start, base + row * width + stop) for row in range(count)]
+        return np.stack(strips)
+    data = np.zeros(count * width, np.uint8)
+    data[:span] = parts.run(role, base + start, base + start + span)
+    return data.reshape(count, width)[:, : stop - start]
+
+
 def _mxfp4(parts: _Parts, first: int, last: int) -> Array:
     """MXFP4 in blocks of 32 along the inputs, which come first in the logical tensor."""
     *_, inputs, rows = parts.recipe.shape
@@ -215,14 +229,12 @@ def _mxfp4(parts: _Parts, first: int, last: int) -> Array:
         begin, end = (min(max(place - matrix * inputs, 0), inputs) for place in (first, last))
         groups, start, stop = inputs // 32, begin // 32, -(-end // 32)
         base = matrix * rows * groups
-        codes = np.empty((rows, stop - start, 16), np.uint8)
-        scales = np.empty((rows, stop - start), np.uint8)
-        for row in range(rows):
-            at = base + row * groups + start
-            codes[row] = parts.run("codes", at * 16, (at + stop - start) * 16).reshape(-1, 16)
-            scales[row] = parts.run("scales", at, at + stop - start)
-        values = _FP4[_nibbles(codes)] * _powers()[scales][..., None]
-        made.append(values.reshape(rows, -1)[:, begin - 32 * start : end - 32 * start].T)
+        codes = _strips(parts, "codes", (base * 16, rows), groups * 16, (start * 16 + begin % 32 // 2, -(-end // 2)))
+        scales = _strips(parts, "scales", (base, rows), groups, (start, stop))
+        skip = begin % 2
+        place = np.arange(begin, end) // 32 - start
+        values = _FP4[_nibbles(codes)[:, skip : skip + end - begin]] * _powers()[scales][:, place]
+        made.append(values.T)
     return np.concatenate(made)
 
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, TensorSpec]
 
-LONGEST_ROW = 1 << 22
-"""Elements of a row, of which some are decoded at a time."""
+LONGEST_ROW = 1 << 20
+"""Elements of a row, which is decoded whole."""
 
 _MOST_STATE = 1 << 16
+_MOST_RANK = 8
 _FLOATS = ("F32", "F16", "BF16", "F64")
 _MARKS = (".qweight", ".weight_packed", ".weight.absmax", ".SCB", "_blocks", "_scale", "_scale_inv")
 _NOT_HERE = "the configuration that says what the codes mean is not beside the file"
@@ -141,7 +142,9 @@ def recipes(checkpoint: Checkpoint, config: Configuration) -> tuple[dict[str, Re
         stored = made.parts[made.main].name
         if made.name in found or (made.name in tensors and made.name != stored):
             left[stored] = Left(f"another tensor is called {made.name}")
-        elif element_count(made.shape) and made.shape[-1] <= LONGEST_ROW:
+        elif (made.shape[-1] if made.shape else 1) > LONGEST_ROW:
+            left[stored] = Left(f"its rows are longer than {LONGEST_ROW:,} elements")
+        elif element_count(made.shape):
             found[made.name] = made
     return found, left
 
@@ -226,7 +229,8 @@ def _absmax(stem: _Stem) -> Recipe | Left | None:
         return Left("its quant state is not one")
     told = _state(stem.bytes_of(state))
     shape, block = told.get("shape"), told.get("blocksize")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or type(block) is not int:
+    sizes = isinstance(shape, list) and len(shape) <= _MOST_RANK and all(type(n) is int and n >= 0 for n in shape)
+    if not isinstance(shape, list) or not sizes or type(block) is not int:
         return Left("its quant state is not one")
     count = element_count(tuple(shape))
     if not count or block < 2 or block % 2 or codes.elements != -(-count // 2) or absmax.elements != -(-count // block):
