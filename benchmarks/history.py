@@ -97,6 +97,31 @@ def many_versions(directory: str, size: int, runs: int, keep: bool) -> Iterator[
         shutil.rmtree(top, ignore_errors=True)
 
 
+def revisions_again(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
+    """``diffai REV REV -- FILE`` of one large model, for the second time."""
+    each = int(size * 0.8)
+    top = _repository(directory, each, commits=2)
+    samples = interleaved(
+        {
+            "raw": Command(["git", "log", "--raw", "--", PATH], cwd=top),
+            "python": python("pass"),
+            "again": diffai("HEAD~1", "HEAD", "--", PATH, cwd=top, expect="Weight updates"),
+        },
+        runs,
+    )
+    seconds = {name: wall(found) for name, found in samples.items()}
+    limit = 2 * seconds["raw"] + 15 * seconds["python"]
+    yield Row(
+        f"REV REV -- FILE of {megabytes(each)} again",
+        "<= 2 x `git log --raw` + 15 x bare Python",
+        f"{seconds['again']:.2f} s (limit {limit:.2f} s)",
+        seconds["again"] <= limit,
+        {f"{name}_seconds": value for name, value in seconds.items()},
+    )
+    if not keep:
+        shutil.rmtree(top)
+
+
 def _repository(directory: str, each: int, commits: int = COMMITS) -> str:
     """Have the repository written, unless it is there."""
     argv = [sys.executable, os.path.join(HERE, "history_repo.py"), directory, str(commits), str(each)]

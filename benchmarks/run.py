@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from importlib.metadata import version
 
 from dvc import dvc
 from gate import gate
-from history import history, many_versions
+from history import history, many_versions, revisions_again
 from measure import DIFFAI, MeasurementError, Row, parse_size
 from memory import memory
 from startup import git_diff, many_tensors, remembered, start
@@ -42,6 +43,7 @@ PROMISES: dict[str, Promise] = {
     "history": history,
     "trees": trees,
     "many_versions": many_versions,
+    "revisions_again": revisions_again,
 }
 
 
@@ -85,7 +87,8 @@ def _mark(row: Row) -> str:
 
 
 def _machine() -> str:
-    programs = [f"Python {platform.python_version()}"] + [f"{name} {version(name)}" for name in ("diffai", "numpy")]
+    ours = subprocess.run([DIFFAI, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    programs = [f"Python {platform.python_version()}", ours.strip(), f"numpy {version('numpy')}"]
     return ", ".join((f"{os.cpu_count()} cores", f"{platform.system()} {platform.machine()}", *programs))
 
 

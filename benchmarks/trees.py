@@ -17,7 +17,7 @@ HEADER = struct.pack("<Q", len(TEXT)) + TEXT
 
 
 def trees(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
-    """``diffai A..B`` over 3,000 changed models of 4 kB, packed."""
+    """``diffai A..B`` and the gate over 3,000 changed models of 4 kB, packed."""
     top = os.path.join(directory, "many_models")
     shutil.rmtree(top, ignore_errors=True)
     repository = os.path.join(top, "repository")
@@ -47,17 +47,20 @@ def trees(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
         {
             "folders": Command([DIFFAI, os.path.join(top, "old"), os.path.join(top, "new")], expect=expect),
             "range": Command([DIFFAI, "HEAD~1..HEAD"], expect=expect, cwd=repository),
+            "gate": Command([DIFFAI, "gate", "--base", "HEAD~1"], expect=f"{MODELS:,} changed models", cwd=repository),
             "cat": Command(["sh", "-c", f"git cat-file --batch < '{oids}'"], cwd=repository),
         },
         runs,
     )
-    folders, seconds, cat = (wall(samples[name]) for name in ("folders", "range", "cat"))
-    yield Row(
-        "A..B over 3,000 changed models of 4 kB",
-        "<= 2 x (folders + `git cat-file`)",
-        f"{seconds / (folders + cat):.2f} x ({seconds:.2f} s, folders {folders:.2f} s, cat-file {cat:.2f} s)",
-        seconds <= 2 * (folders + cat),
-        {"seconds": seconds, "folders": folders, "cat": cat, "ratio": seconds / (folders + cat)},
-    )
+    folders, cat = wall(samples["folders"]), wall(samples["cat"])
+    for name, what in (("range", "A..B"), ("gate", "the gate")):
+        seconds = wall(samples[name])
+        yield Row(
+            f"{what} over {MODELS:,} changed models of 4 kB",
+            "<= 2 x (folders + `git cat-file`)",
+            f"{seconds / (folders + cat):.2f} x ({seconds:.2f} s, folders {folders:.2f} s, cat-file {cat:.2f} s)",
+            seconds <= 2 * (folders + cat),
+            {"seconds": seconds, "folders": folders, "cat": cat, "ratio": seconds / (folders + cat)},
+        )
     if not keep:
         shutil.rmtree(top)
