@@ -12,7 +12,6 @@ from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts
-from diffai.analyses.renames import rename_rules
 from diffai.analyses.resizes import is_factor, resized
 from diffai.analyses.update import update_size
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -133,9 +132,11 @@ def _cast(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None
 
 def _renamed(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
     """Names that changed, by the rule that explains most of them."""
-    rules = rename_rules(changes)
-    if not rules:
+    if not any("renamed" in change.status for change in changes):
         return None
+    from diffai.analyses.renames import rename_rules
+
+    rules = rename_rules(changes)
     count = sum(number for _, number in rules)
     rule, most = rules[0]
     more = f", {count - most:,} more" if most < count else ""

@@ -18,11 +18,11 @@ def _decoded_alike(old: Input, new: Input) -> tuple[Input, Input]:
 
     A git blob has no files beside it that say what its codes mean; the file in the work tree may have one.
     """
+    if not all(side.checkpoint is not None and side.checkpoint.decoded for side in (old, new)):
+        return old, new
     from diffai.formats.quantized import QuantizedCheckpoint
 
     sides = (old.checkpoint, new.checkpoint)
-    if not all(isinstance(side, QuantizedCheckpoint) for side in sides):
-        return old, new
     made = []
     for side, mine, other in ((old, *sides), (new, *sides[::-1])):
         assert isinstance(mine, QuantizedCheckpoint) and isinstance(other, QuantizedCheckpoint)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from diffai.comparison.names import natural_key
 from diffai.comparison.result import LeftOut, PartsChange, TensorChange, ValueChange
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, Scalar
+from diffai.model import Checkpoint, Scalar, natural_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

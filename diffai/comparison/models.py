@@ -8,7 +8,6 @@ from itertools import compress, islice, pairwise
 
 from diffai.comparison.agreement import seen_alike
 from diffai.comparison.facets import compare_facets
-from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Pairing, pair_tensors
 from diffai.comparison.result import (
     CompareOptions,
@@ -22,7 +21,7 @@ from diffai.comparison.result import (
 from diffai.comparison.selection import Selection, within_tolerance
 from diffai.comparison.tensors import classify, count, count_elements
 from diffai.frozen import replace
-from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, TensorSpec, TensorSummary
+from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, TensorSpec, TensorSummary, natural_key
 from diffai.models.inputs import Input
 
 __all__ = ["SHAPES_ONLY", "Input", "Progress", "Values", "compare_models"]

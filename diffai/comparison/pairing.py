@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from diffai.comparison.names import shared_ends
 from diffai.comparison.result import RenameEvidence
 from diffai.frozen import frozen
 from diffai.model import TensorSpec, TensorSummary
@@ -133,6 +132,8 @@ def _kind(spec: TensorSpec) -> _Kind:
 
 def _closest(olds: list[TensorSpec], news: list[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
     """One-to-one pairs of equal content, the most similar names first, whichever side they are on."""
+    from diffai.comparison.rules import shared_ends
+
     if len(olds) == 1 == len(news):
         return [(olds[0], news[0])]
     if len(olds) * len(news) > 250_000:  # thousands of copies of one tensor: similarity would take minutes

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from diffai.comparison.names import shared_ends
 from diffai.frozen import frozen
 from diffai.model import TensorSpec
 
@@ -247,3 +246,16 @@ def _differences(a: Sequence[str], b: Sequence[str]) -> Iterable[Renaming]:
             yield Renaming("segment", (a[head - 1], *old), (b[head - 1], *new))
         if tail and not a[-tail].isdigit():
             yield Renaming("segment", (*old, a[-tail]), (*new, b[-tail]))
+
+
+def shared_ends(a: str, b: str) -> int:
+    """How alike two names are: characters of their common dotted suffix plus of their common prefix."""
+    left, right = a.split("."), b.split(".")
+    limit = min(len(left), len(right))
+    tail = 0
+    while tail < limit and left[-1 - tail] == right[-1 - tail]:
+        tail += 1
+    head = 0
+    while head < limit - tail and left[head] == right[head]:
+        head += 1
+    return 2 * sum(map(len, left[len(left) - tail :])) + sum(map(len, left[:head]))

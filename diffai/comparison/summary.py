@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from diffai.comparison.names import natural_key
 from diffai.comparison.selection import compiled, nearest_name, nothing_chosen
 from diffai.comparison.tensors import count_dtypes
 from diffai.errors import DiffaiError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
-from diffai.model import Problem, Scalar, State, TensorSpec, TensorSummary
+from diffai.model import Problem, Scalar, State, TensorSpec, TensorSummary, natural_key
 from diffai.models.inputs import open_input
 
 

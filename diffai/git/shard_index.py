@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 
-from diffai.comparison.names import natural_key
 from diffai.git.environment import Change, GitEnvironment
 from diffai.git.plain import plain_diff
+from diffai.model import natural_key
 from diffai.views.style import escape, paint, plural
 
 _MOST_BYTES = 100_000_000

@@ -14,7 +14,6 @@ from typing import Literal
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, record
 from diffai.comparison.models import one_role
-from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import pair_tensors
 from diffai.comparison.selection import require_globs
 from diffai.errors import SourceError
@@ -28,7 +27,7 @@ from diffai.history.uncommitted import STAGED, WORK_TREE, uncommitted
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.history.walk import Commit, Range, is_shallow, list_commits
-from diffai.model import Checkpoint, NotAModel, State, TensorSpec, TensorSummary, Unreadable
+from diffai.model import Checkpoint, NotAModel, State, TensorSpec, TensorSummary, Unreadable, natural_key
 from diffai.repository.runner import Repository
 
 Question = Literal["values", "structure", "introduced"]

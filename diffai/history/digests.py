@@ -9,7 +9,6 @@ from hashlib import blake2b
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_summaries, encode_summaries
 from diffai.comparison.models import Input, compare_models, one_role
-from diffai.comparison.names import natural_key
 from diffai.comparison.pairing import Alike, Pairing, pair_tensors
 from diffai.comparison.result import CompareOptions, ModelDiff, TensorChange
 from diffai.comparison.tensors import classify, count, values_changed
@@ -17,7 +16,7 @@ from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.version import Version
 from diffai.history.versions import Versions
-from diffai.model import Checkpoint, PairFigures, State, TensorSpec, TensorSummary, Unreadable
+from diffai.model import Checkpoint, PairFigures, State, TensorSpec, TensorSummary, Unreadable, natural_key
 
 _IDENTICAL = PairFigures(identical=True)
 

@@ -9,10 +9,9 @@ import numpy as np
 from diffai.frozen import frozen, slotted
 from diffai.model import DTYPE_BITS, Checkpoint, Codes, PairFigures, TensorSpec
 from diffai.tensors.blocks import Batch, Chunk, Pair, Piece, Workspace, read_joined, span, unit_bits
-from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.delta import Difference, Rule, compare_values
 from diffai.tensors.dtypes import FAST_LIMITS, FLOATS, Array, decode32, decode64, has_values
-from diffai.tensors.fast import Known, compare_rows, in_range, summarise_row
+from diffai.tensors.fast import CODED, Known, compare_rows, count_zeros, extremes, in_range, summarise_row
 from diffai.tensors.joined import IDENTICAL, finish_joined
 from diffai.tensors.rounding import is_lossless, round32
 from diffai.tensors.statistics import Moments, Segments, Side

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from diffai.comparison.names import natural_key
-from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary
+from diffai.model import Checkpoint, Statistics, TensorSpec, TensorSummary, natural_key
 from diffai.views.lines import scalar
 from diffai.views.style import escape, known_mean, plural, shape
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffai.comparison.names import natural_key, shared_ends
+from diffai.comparison.rules import shared_ends
+from diffai.model import natural_key
 
 
 def test_natural_order() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffai.model import DTYPE_BITS
-from diffai.tensors.codes import CODED, count_zeros, extremes
 from diffai.tensors.dtypes import decode64
+from diffai.tensors.fast import CODED, count_zeros, extremes
 
 
 def check(dtype: str, raw: np.ndarray) -> None:
