@@ -24,6 +24,9 @@ NAME = "update_size"
 Norms = tuple[float, float, float]
 """L2 of the update of one tensor, of its old and of its new values, over the jointly finite elements."""
 
+COMPARABLE = 0.5
+"""Share of a version's parameters below which a figure over them says nothing of the model."""
+
 
 @frozen
 class UpdateSize:
@@ -46,6 +49,11 @@ class UpdateSize:
     parameters: int = 0
     parameters_new: int = 0
     reason: str = ""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the figures are of enough of the model to say something of it."""
+        return self.parameters >= COMPARABLE * self.parameters_new
 
 
 def update_size(diff: ModelDiff) -> UpdateSize:

@@ -13,9 +13,9 @@ from diffai.frozen import frozen, replace
 from diffai.model import Absent
 from diffai.models.names import model_key
 from diffai.views.records import change_list
-from diffai.views.state import describe_state
+from diffai.views.state import describe_side, describe_state
 from diffai.views.style import escape, paint
-from diffai.views.text import TextOptions, describe_side
+from diffai.views.text import TextOptions
 from diffai.views.tracked import body_lines
 
 _COLORS = {"added": "+", "deleted": "-", "renamed": "+", "modified": "~", "not in cache": "~"}

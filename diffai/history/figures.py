@@ -10,14 +10,12 @@ from diffai.analyses.casts import casts
 from diffai.analyses.nonfinite import EventKind, events, groups
 from diffai.analyses.structure import structure
 from diffai.analyses.training import TrainingState, training_state
-from diffai.analyses.update import UpdateSize, matched, norms_of, update_size
+from diffai.analyses.update import COMPARABLE, UpdateSize, matched, norms_of, update_size
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.model import Absent, Statistics, TensorSpec
 
 _MOST_NAMED = 6
-_COMPARABLE = 0.5
-"""Share of a version's parameters below which a figure over them says nothing of the model."""
 
 
 @frozen
@@ -183,7 +181,7 @@ def movement_of(
         nonfinite += strange
         if spec.is_parameter and s.mean is not None and s.std is not None:
             norm = math.hypot(norm, math.sqrt(s.element_count - strange) * math.hypot(s.mean, s.std))
-    fewest = _COMPARABLE * diff.new.parameters
+    fewest = COMPARABLE * diff.new.parameters
 
     def figure(value: float | None, over: int) -> Figure:
         return Figure(value if over >= fewest else None, over, over >= fewest)

@@ -11,14 +11,13 @@ from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Figure, Movement
 from diffai.views import values
 from diffai.views.lines import cosine
+from diffai.views.overview import NOT_COMPARABLE
 from diffai.views.report import report
 from diffai.views.state import describe_state
 from diffai.views.style import escape, plural, ratio, size
 from diffai.views.values import Json, dump
 
 SCHEMA = "diffai.log/1"
-NOT_COMPARABLE = "n/c"
-"""In place of a figure that would be of less than half of a version's parameters."""
 
 
 def as_json(logs: Sequence[ModelLog]) -> str:

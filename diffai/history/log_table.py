@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from diffai.analyses.nonfinite import BETTER, WORDS
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Figure, Movement
-from diffai.history.log_records import NOT_COMPARABLE
 from diffai.history.log_text import course, log_notes
 from diffai.views.blocks import Cell, Column, Gap, Spark, Table, Tone, View, Word, line
 from diffai.views.model_table import short
+from diffai.views.overview import NOT_COMPARABLE
 from diffai.views.state import describe_state
 from diffai.views.style import change_percent, plural
 

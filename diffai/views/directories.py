@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff
-from diffai.views.state import describe_state
+from diffai.views.state import describe_side, describe_state
 from diffai.views.style import escape, paint, plural
-from diffai.views.text import TextOptions, describe_side, render_text
+from diffai.views.text import TextOptions, render_text
 
 
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:

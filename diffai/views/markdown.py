@@ -19,9 +19,9 @@ from diffai.views.fold import fold, fold_line
 from diffai.views.graph import graph_lines
 from diffai.views.lines import describe_events, product_line, structure_line, symbol, tensor_line, value_line
 from diffai.views.overview import Overview, brief, overview
-from diffai.views.state import describe_state
+from diffai.views.state import describe_state, dtypes_text
 from diffai.views.style import change_percent, escape, percent, plural, ratio, size
-from diffai.views.text import dtypes_text, hidden_lines, no_other_differences
+from diffai.views.text import hidden_lines, no_other_differences
 
 _UNFOLDED = 40
 _MOST_ROWS = 200

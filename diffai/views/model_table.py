@@ -101,6 +101,8 @@ def _sizes(diff: ModelDiff) -> Iterable[Block]:
         words.append(Word(f"   update {short(found.relative_l2)}", "changed"))
         if found.cosine is not None:
             words.append(Word(f"   cosine {cosine(found.cosine)}"))
+        if not found.comparable:
+            words.append(Word(f"   over {found.parameters:,} of {found.parameters_new:,} parameters only", "strong"))
     elif totals.changed and totals.changed_relative_l2 is not None:
         words.append(Word(f"   relative L2 of the changed tensors {short(totals.changed_relative_l2)}", "changed"))
     if words:

@@ -8,7 +8,7 @@ from diffai.analyses.change_kind import change_kind
 from diffai.analyses.look_first import look_first
 from diffai.analyses.structure import structure
 from diffai.analyses.training import training_state
-from diffai.analyses.update import update_size
+from diffai.analyses.update import UpdateSize, update_size
 from diffai.comparison.result import FileChange, ModelDiff
 from diffai.frozen import frozen
 from diffai.model import Absent
@@ -25,6 +25,8 @@ _COLUMNS = (
     Column("model", shrinks=True), Column("structure", rank=2), Column("params", "right"), Column("update", "right"),
     Column("1e-4 … 1", rank=3), Column("kind"), Column("look at", rank=1, sentence=True),
 )  # fmt: skip
+NOT_COMPARABLE = "n/c"
+"""In place of a figure that would be of less than half of a version's parameters."""
 _LONGEST_KIND, _LONGEST_LOOK = 40, 48
 
 
@@ -69,16 +71,18 @@ def overview(diff: ModelDiff) -> Overview:
     unread = diff.totals.uncompared > 0
     phrase = kinds.phrase if kinds is not None else ""
     worse = (kinds is not None and "diverged" in kinds.kinds) or any(look.severity == "critical" for look in looks)
+    if unread and not diff.differs:
+        phrase = "alike in names, shapes and dtypes"
     return Overview(
-        _structure(diff), parameters, "values not read" if unread else _update(found.relative_l2, diff),
-        found.relative_l2, phrase if diff.differs or not unread else "alike in names, shapes and dtypes",
+        _structure(diff), parameters, "values not read" if unread else _update(found, diff),
+        found.relative_l2 if found.comparable else None, phrase,
         f"{looks[0].name}: {looks[0].text}" if looks else "", "problem" if worse else "plain",
     )  # fmt: skip
 
 
-def _update(relative: float | None, diff: ModelDiff) -> str:
-    if relative is not None:
-        return short(relative)
+def _update(found: UpdateSize, diff: ModelDiff) -> str:
+    if found.relative_l2 is not None:
+        return short(found.relative_l2) if found.comparable else NOT_COMPARABLE
     return "0" if not diff.totals.changed else "n/a"
 
 
@@ -131,7 +135,8 @@ def described(found: Overview) -> str:
     if found.parameters not in ("", "="):
         parts.append(f"parameters {found.parameters}" if found.structure else f"{found.parameters} parameters")
     if found.update not in ("", "0"):
-        parts.append(found.update if found.size is None else f"update size {found.update}")
+        known = found.size is not None or found.update == NOT_COMPARABLE
+        parts.append(f"update size {found.update}" if known else found.update)
     if found.look:
         parts.append(f"look at {found.look}")
     return ", ".join(part for part in parts if part)

@@ -13,7 +13,11 @@ from diffai.model import (
     Unreadable,
 )
 from diffai.stores.store import command_line
-from diffai.views.style import escape, size
+from diffai.views.style import escape, plural, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.result import Side
 
 
 def describe_state(state: State) -> str:
@@ -55,3 +59,17 @@ def describe_unreadable(state: Unreadable) -> str:
     return f"unreadable{kind}: {escape(state.reason, longest=500)}{where}" + (
         f" ({', '.join(details)})" if details else ""
     )
+
+
+def describe_side(side: Side) -> str:
+    """``safetensors, F32, 15 tensors, 309,633 parameters, 1.2 MB``."""
+    parts = [side.format, dtypes_text(side), plural(side.tensors, "tensor"), plural(side.parameters, "parameter")]
+    if side.size >= 0:
+        parts.append(size(side.size))
+    return ", ".join(part for part in parts if part)
+
+
+def dtypes_text(side: Side) -> str:
+    """``BF16``, ``F32/I64`` (most elements first), at most three and a count."""
+    names = [escape(name) for name, _ in side.dtypes]
+    return "/".join(names[:3]) + (f" and {len(names) - 3} more dtypes" if len(names) > 3 else "")

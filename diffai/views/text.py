@@ -15,8 +15,8 @@ from diffai.views.lines import (
     tensor_line,
     value_line,
 )
-from diffai.views.state import describe_state
-from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, size
+from diffai.views.state import describe_side, describe_state, dtypes_text
+from diffai.views.style import change_percent, escape, paint, percent, plural, ratio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,20 +120,6 @@ def _states(diff: ModelDiff, options: TextOptions) -> list[str]:
 def _labelled(side: Side, state: State) -> str:
     label = f"{escape(side.label)}: " if side.label else ""
     return label + describe_state(state)
-
-
-def describe_side(side: Side) -> str:
-    """``safetensors, F32, 15 tensors, 309,633 parameters, 1.2 MB``."""
-    parts = [side.format, dtypes_text(side), plural(side.tensors, "tensor"), plural(side.parameters, "parameter")]
-    if side.size >= 0:
-        parts.append(size(side.size))
-    return ", ".join(part for part in parts if part)
-
-
-def dtypes_text(side: Side) -> str:
-    """``BF16``, ``F32/I64`` (most elements first), at most three and a count."""
-    names = [escape(name) for name, _ in side.dtypes]
-    return "/".join(names[:3]) + (f" and {len(names) - 3} more dtypes" if len(names) > 3 else "")
 
 
 def _problems(diff: ModelDiff, options: TextOptions) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from diffai import api
 from diffai.comparison.checking import CheckResult
+from diffai.comparison.result import CompareOptions
 from diffai.git.doctor import Diagnosis, Finding, Group
 from diffai.git.doctor_text import doctor_lines
 from diffai.model import Problem
@@ -18,6 +19,8 @@ from diffai.views.check import check_text
 from diffai.views.gate_github import annotation_lines
 from diffai.views.gate_markdown import document_head
 from diffai.views.gate_text import gate_lines
+from diffai.views.model_table import model_view
+from diffai.views.overview import described, overview
 from diffai.views.terminal import Screen, cut_end, present, present_plain, width_of
 
 NARROW = Screen(60)
@@ -95,3 +98,12 @@ def test_plain_and_screen_hold_the_same_words(screen: Screen) -> None:
 def test_sentences_are_cut_at_their_end() -> None:
     assert cut_end("one two three", 8, Screen()) == "one two…" and cut_end("one", 8, Screen()) == "one"
     assert cut_end("日本語の文", 5, Screen()) == "日本…"
+
+
+def test_an_update_over_less_than_half_of_the_parameters_is_no_figure_of_the_model() -> None:
+    """One bias of a model whose every matrix was reshaped: the update of one parameter of 401 is not the model's."""
+    old = {"w": np.ones((10, 10), "f4"), "b": np.ones(1, "f4")}
+    diff = api.compare(old, {"w": np.ones((20, 20), "f4"), "b": np.zeros(1, "f4")}, CompareOptions(update_size=True))
+    assert overview(diff).update == "n/c" and overview(diff).size is None
+    assert "update size n/c" in described(overview(diff))
+    assert any("over 1 of 401 parameters only" in line for line in present(model_view(diff), Screen(120)))
