@@ -62,6 +62,7 @@ def _table(model: ModelSummary) -> list[str]:
     if not rows:
         return []
     header = ["name", "dtype", "shape"] + (["mean", "std", "min", "max", ""] if model.valued else [""])
+    rows = [[*row[:-1], *[""] * (len(header) - len(row)), row[-1]] for row in rows]  # of values that are not at hand
     rows.insert(0, header)
     columns = [_aligned(column, place) for place, column in enumerate(zip(*rows, strict=True))]
     return ["  " + "  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
@@ -83,6 +84,8 @@ def _row(spec: TensorSpec, summary: TensorSummary) -> list[str]:
         s = summary.statistics
         cells += [number(known_mean(s, spec.values_dtype)), number(s.std), number(s.min), number(s.max)]
         notes += strange_counts(s)
+    if spec.lacking:
+        notes.append(escape(spec.lacking))
     if spec.role == "training":
         notes.append("training state")
     if spec.alias_of:

@@ -90,3 +90,26 @@ def test_both_files_in_dvc_are_one_model(repo: Repo) -> None:
                  **track("m.onnx.data", data())})  # fmt: skip
     repo.commit(track("m.onnx.data", data(1)))
     assert changes(repo, "HEAD~1..HEAD") == ["w"]
+
+
+@pytest.mark.parametrize(
+    "words", [("show",), ("show", "--digests"), ("show", "--shape-only"), ("show", "--format", "json")]
+)
+def test_a_model_without_its_data_can_be_shown(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "m.onnx").write_bytes(with_external_data("gone.data"))
+    done = diffai(*words, "m.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "gone.data" in done.stdout or "json" in words
+    assert "'gone.data', which is not here" in diffai("textconv", "m.onnx", cwd=tmp_path).stdout
+
+
+def test_machine_outputs_say_what_was_not_compared(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.onnx").write_bytes(with_external_data("gone.data"))
+    done = diffai("old/m.onnx", "new/m.onnx", "--format", "json", "--exit-code", cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert done.returncode == 2 and report["equal"] is None
+    assert report["not_compared"][0]["reason"] == "the values are in 'gone.data', which is not here"
+    done = diffai("old", "new", "-r", cwd=tmp_path)
+    assert "1 not fully compared" in done.stdout and "unchanged" not in done.stdout
