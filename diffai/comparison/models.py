@@ -61,7 +61,8 @@ def compare_models(
 
     """
     selection = Selection(options)
-    old, new = seen_alike(old, new)
+    if values is None:  # else whoever has read the values has read these tensors
+        old, new = seen_alike(old, new)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
@@ -226,23 +227,16 @@ class _Comparison:
         assert self._old.checkpoint is not None and self._new.checkpoint is not None
         return permuted(self._old.checkpoint, self._new.checkpoint, old, new)
 
-    def _with_axes(self, changes: list[TensorChange], axes: Mapping[str, tuple[int, ...]]) -> list[TensorChange]:
-        """Say of what was reshaped whether it is the same after permuting axes; nothing of one that was not read."""
+    def _with_axes(self, changes: list[TensorChange], pairing: Pairing) -> list[TensorChange]:
+        """Say of what was reshaped whether it is the same after permuting axes; nothing where values are not read."""
         left, right = self._old.checkpoint, self._new.checkpoint
         if self._values is not None or left is None or right is None:
             return changes
-        for place, change in enumerate(changes):
-            a, b = change.old, change.new
-            if "reshaped" not in change.status or a is None or b is None:
-                continue
-            order = axes.get(b.name)
-            if order is None:
-                from diffai.tensors.permuted import order_of_axes
+        if not any("reshaped" in change.status for change in changes):
+            return changes
+        from diffai.comparison.stored import with_axes
 
-                order = order_of_axes(left, right, a, b)
-            if order is not None:
-                changes[place] = replace(change, axes=order)
-        return changes
+        return with_axes(left, right, changes, pairing.axes)
 
     def _summarise(self, side: Input, specs: Sequence[TensorSpec], *, digest: bool) -> list[TensorSummary]:
         from diffai.tensors.engine import summarise
@@ -262,7 +256,7 @@ class _Comparison:
         # In batches, because what is in the works for one tensor is several times what is kept of it.
         while batch := list(islice(pairs, _BATCH)):
             changes += self._batch(batch, statistics)
-        return self._with_norms(self._with_axes(self._with_statistics(changes), pairing.axes))
+        return self._with_norms(self._with_axes(self._with_statistics(changes), pairing))
 
     def _batch(self, pairs: Sequence[_Pair], statistics: bool) -> list[TensorChange]:
         """Compare the values of some pairs: those of equal shape whose bytes are not known to be equal."""
@@ -288,26 +282,14 @@ class _Comparison:
         return [pair for pair in pairs if not pair[0].lacking and not pair[1].lacking], changes
 
     def _made_of_the_same(self, pairs: Sequence[_Pair], unknown: Sequence[bool]) -> list[int]:
-        """Numbers of the pairs whose stored parts (codes, scales, ...) all have equal bytes: none need be decoded."""
+        """Numbers of the pairs that are stored in parts of equal bytes."""
         left, right = self._old.checkpoint, self._new.checkpoint
         if self._values is not None or left is None or right is None:
             return []
-        parts: dict[int, list[tuple[TensorSpec, TensorSpec]]] = {}
-        for place, (a, b, _) in enumerate(pairs):
-            if unknown[place] and a.values and (a.dtype, a.encoding) == (b.dtype, b.encoding):
-                olds, news = left.made_of(a), right.made_of(b)
-                kinds = [[(part.dtype, part.shape) for part in side] for side in (olds, news)]
-                if olds and kinds[0] == kinds[1]:
-                    parts[place] = list(zip(olds, news, strict=True))
-        if not parts:
-            return []
-        from diffai.tensors.engine import NumericOptions, compare_pairs
+        from diffai.comparison.stored import made_of_the_same
 
-        flat = [pair for row in parts.values() for pair in row]
-        figures = compare_pairs(left, right, flat, NumericOptions(threads=self._options.threads, statistics=False))
-        owners = [place for place, row in parts.items() for _ in row]
-        differing = {place for place, found in zip(owners, figures, strict=True) if not found.identical}
-        return [place for place in parts if place not in differing]
+        wanted = {place: (a, b) for place, (a, b, _) in enumerate(pairs) if unknown[place] and a.values}
+        return made_of_the_same(left, right, wanted, self._options.threads) if wanted else []
 
     def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:
