@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from diffai.comparison.result import ValueChange
 
 _MOST_OPERATORS = 8
+_MOST_PATTERNS = 12
 _WIRING = ("wiring", "wiring with names")
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 
 def graph_lines(changes: Sequence[ValueChange]) -> list[str]:
-    """Counts first, then nodes by pattern, the wiring and the rest; names are escaped."""
+    """Counts first, the wiring, inputs and outputs and the rest, then nodes by pattern; names are escaped."""
     operators = [change for change in changes if change.key.startswith("operator ")]
     wiring = [change for change in changes if change.key in _WIRING]
     nodes = [change for change in changes if change.key.startswith("node ")]
     told = {id(change) for change in (*operators, *wiring, *nodes)}
     lines = [_operators(operators)] if operators else []
-    lines += _folded(nodes)
     if wiring:
         lines.append("~ wiring changed" if wiring[0].key == "wiring" else "~ wiring changed, as far as names tell it")
-    return lines + _folded([change for change in changes if id(change) not in told])
+    lines += _folded([change for change in changes if id(change) not in told])
+    folded = _folded(nodes)
+    return lines + (folded if len(folded) <= _MOST_PATTERNS else _by_operator(nodes))
 
 
 def _operators(changes: Sequence[ValueChange]) -> str:
@@ -40,6 +42,24 @@ def _operators(changes: Sequence[ValueChange]) -> str:
     shown = [f"{escape(name)} {old:,} -> {new:,}" for name, old, new in counts[:_MOST_OPERATORS]]
     more = f" and {len(counts) - len(shown)} more kinds" if len(counts) > len(shown) else ""
     return f"~ operators: {', '.join(shown)}{more}"
+
+
+def _by_operator(nodes: Sequence[ValueChange]) -> list[str]:
+    """Where names have little in common: one line for all nodes of an operator that came, went, or changed."""
+    groups: dict[tuple[str, str, str], list[ValueChange]] = {}
+    for node in nodes:
+        old, new = (str(value).partition("(")[0] for value in (node.old, node.new))
+        groups.setdefault((node.status, old, new), []).append(node)
+    lines = []
+    for (status, old, new), some in sorted(groups.items(), key=lambda item: -len(item[1])):
+        if len(some) == 1:
+            lines.append(structure_line(some[0]))
+            continue
+        title = f"{old} -> {new}" if status == "changed" and old != new else new if status != "removed" else old
+        kind = " with other attributes" if status == "changed" and old == new else ""
+        name = some[0].key.removeprefix("node ")
+        lines.append(f"{_SIGNS[status]} {len(some):,} nodes: {escape(title)}{kind}, such as {escape(name)}")
+    return lines
 
 
 def _count(value: object) -> int:
