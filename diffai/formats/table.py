@@ -95,6 +95,8 @@ FORMATS = (
         globs=("*.tflite",)),
     Row("flax", "Flax (msgpack)", "diffai.formats.flax", firsts=bytes((*range(0x81, 0x90), 0xDE, 0xDF)),
         suffixes=(".msgpack",), globs=("*.msgpack",)),
+    Row("dcp", "PyTorch distributed checkpoints (.metadata)", "diffai.formats.dcp", magics=((0, b"\x80"),),
+        suffixes=(".metadata",), globs=(".metadata",), companions=((r"(.*/)?__\d+_\d+\.distcp", "{0}.metadata"),)),
     Row("torch-export", "torch.export (.pt2)", "diffai.formats.pt2", magics=((0, b"PK\x03\x04"),), suffixes=(".pt2",),
         globs=("*.pt2",)),
     Row("torch", "PyTorch (zip, legacy, TorchScript, pickle)", "diffai.formats.torch",
