@@ -115,6 +115,17 @@ def test_a_module_has_the_figures_of_all_its_tensors(browser: Browser, page: Pat
     assert float(cells[0][4]) == pytest.approx(size, rel=0.05)
 
 
+def test_a_module_of_which_little_can_be_compared_has_no_figure(browser: Browser, tmp_path: Path) -> None:
+    old = {"a.weight": np.ones((8, 8), "f4"), "a.bias": np.ones(8, "f4"), "b.weight": np.ones(8, "f4")}
+    new = {"a.weight": np.ones((9, 8), "f4"), "a.bias": np.full(8, 2, "f4"), "b.weight": np.full(8, 2, "f4")}
+    browser.open(written(tmp_path / "page.html", old, new))
+    browser.run("document.getElementById('none').click()")
+    cells = browser.run(
+        "return [...document.querySelectorAll('#g tr.w')].map((row) => [row.cells[0].textContent, row.cells[4].textContent])"
+    )
+    assert sorted(cells) == [["b.weight", "1.00"], ["▸a (2)", "n/c"]]
+
+
 def test_a_click_on_a_head_sorts_and_another_turns_it(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.run("document.getElementById('tree').click()")

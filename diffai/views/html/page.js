@@ -111,11 +111,14 @@
     const pairs = list.filter((t) => t.oldShape && t.newShape && String(t.oldShape) === String(t.newShape));
     const weights = pairs.filter((t) => t.role === "parameter"), counted = weights.length ? weights : pairs;
     const unknown = counted.some((t) => !known(t.l2) || !known(t.old));
+    const asked = list.filter((t) => t.newShape && (t.role === "parameter" || !weights.length));
+    const few = 2 * sum(counted, (t) => t.elements) < sum(asked, (t) => t.elements); // too few of them have a partner
     return {
       changed: sum(list, (tensor) => (tensor.differs ? 1 : 0)),
       elements: sum(list, (tensor) => tensor.elements),
       count: sum(list, (tensor) => tensor.count || 0),
-      relative: counted.length && !unknown ? ratio(Math.sqrt(sum(counted, (t) => t.l2 ** 2)), Math.sqrt(sum(counted, (t) => t.old ** 2))) : null,
+      few: few && counted.length > 0,
+      relative: counted.length && !unknown && !few ? ratio(Math.sqrt(sum(counted, (t) => t.l2 ** 2)), Math.sqrt(sum(counted, (t) => t.old ** 2))) : null,
       share: sum(list, (tensor) => tensor.share),
     };
   }
@@ -230,7 +233,7 @@
       class: changed ? "w" : "w same", id: `r${number}`, "data-n": number, "aria-level": level, "aria-rowindex": number + 2,
       "aria-selected": number === state.cur, "aria-expanded": inner || !state.tree || row === state.open ? isOpen(row) : null,
     }, cell, td(words, tone), td(inner ? "" : type(row)), td(whole(row.elements), ""),
-    td(known(row.relative) ? (row.relative ? short(row.relative) : "=") : ""),
+    td(known(row.relative) ? (row.relative ? short(row.relative) : "=") : row.few ? "n/c" : ""),
     td(percent(row.share)), td(row.count ? whole(row.count) : ""), make("td", {}, relative ? bar(row.relative) : null));
   }
   const td = (text, kind) => make("td", { class: kind || null, title: text.length > 24 ? text : null }, text);

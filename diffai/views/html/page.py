@@ -196,6 +196,7 @@ def _model(part: Part, packed: Packed | None) -> Json:
         "equal": diff.equal,
         "kind": escape(kind.phrase, longest=600) if kind is not None and diff.differs else None,
         "update_size": values.finite(size.relative_l2),
+        "update_parameters": [size.parameters, size.parameters_new],
         "cosine": values.finite(size.cosine),
         "update_l2": values.finite(packed.update),
         "look_first": [
