@@ -38,6 +38,7 @@ _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
     (b"\x89HDF\r\n\x1a\n", 0, Kind("HDF5 (Keras, MATLAB 7.3)")),
     (b"GGUF", 0, Kind("GGUF")),
     (b"lmgg", 0, Kind("GGML")), (b"fmgg", 0, Kind("GGML")), (b"tjgg", 0, Kind("GGML")),
+    (b"ET12", 4, Kind("ExecuTorch (.pte)")), (b"ftrt", 0, Kind("TensorRT")),
     (b"binf", 0, Kind("XGBoost (old binary)")), (b"bs64\t", 0, Kind("XGBoost (old binary)")),
     (b"\x0c\xdb\x3a\x2a", 0, Kind("Orbax (OCDBT)")),
     (b"\x89PNG\r\n\x1a\n", 0, Kind("a PNG image", False)),

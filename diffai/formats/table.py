@@ -117,6 +117,8 @@ FORMATS = (
 #: Formats that are models and are not read yet, by suffix and by what they are called: reported, never passed over.
 NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
+    ((".pte",), "ExecuTorch"),
+    ((".engine",), "TensorRT"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
 )
 

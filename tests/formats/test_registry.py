@@ -4,6 +4,8 @@ import io
 import json
 import pickle
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -40,6 +42,8 @@ def zipped(*members: str) -> bytes:
 MODELS: dict[str, tuple[bytes, str, str]] = {
     "ggml": (b"lmgg" + bytes(20), "m.bin", "GGML"),
     "ggjt": (b"tjgg" + bytes(20), "m.bin", "GGML"),
+    "executorch": (b"\x1c\0\0\0ET12" + bytes(20), "m", "ExecuTorch (.pte)"),
+    "tensorrt": (b"ftrt" + bytes(20), "m", "TensorRT"),
     "xgboost, old": (b"binf" + bytes(200), "m.model", "XGBoost (old binary)"),
     "xgboost, old, no magic": (bytes(136) + b"\x10" + bytes(7) + b"reg:squarederror" + bytes(9), "m", "XGBoost (old binary)"),
     "orbax": (b"\x0c\xdb\x3a\x2a" + bytes(20), "manifest.ocdbt", "Orbax (OCDBT)"),
@@ -47,6 +51,25 @@ MODELS: dict[str, tuple[bytes, str, str]] = {
     "core ml package": (zipped("Data/com.apple.CoreML/model.mlmodel"), "m", "Core ML (.mlpackage)"),
     "by its suffix only": (b"\x00\xff\x00\xff" * 9, "m.ggml", "GGML"),
 }  # fmt: skip
+
+UNREAD = ("ggml", "orbax", "executorch", "tensorrt", "xgboost, old")
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_bytes_decide_of_what_is_not_read(case: str, tmp_path: Path) -> None:
+    """Equal bytes are equal; of others it is said that they were not compared, and the exit code is that of trouble."""
+    data, name, title = MODELS[case]
+    contents = {"a": data + bytes(2000), "b": data + bytes(2000), "c": data + bytes(1999) + b"x"}
+    for folder, content in contents.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(content)
+    for other, code, equal in (("b", 0, True), ("c", 2, None)):
+        words = [sys.executable, "-m", "diffai", f"a/{name}", f"{other}/{name}", "--format", "json"]
+        run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        report = json.loads(run.stdout)
+        assert (run.returncode, report["equal"]) == (code, equal)
+        assert all(title in side["reason"] for side in report["not_compared"]) and len(report["not_compared"]) == 2
+
 
 OTHERS: dict[str, tuple[bytes, str, str]] = {
     "html": (b"<!DOCTYPE html>\n<html><body>404</body></html>", "m.safetensors", "an HTML page"),
