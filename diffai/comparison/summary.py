@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from diffai.comparison.selection import compiled, nearest_name, nothing_chosen
 from diffai.comparison.tensors import count_dtypes
@@ -42,6 +43,7 @@ class ModelSummary:
     dtypes: tuple[tuple[str, int], ...]
     left_out: int = 0
     valued: bool = True
+    facts: Mapping[str, Scalar] = MappingProxyType({})
 
     @property
     def parameters(self) -> int:
@@ -93,6 +95,7 @@ def show_model(
             side.label, checkpoint.format, side.size, tuple(specs), tuple(summaries), dict(checkpoint.metadata),
             dict(checkpoint.training), dict(checkpoint.classes), dict(checkpoint.graph), checkpoint.problems,
             count_dtypes({s.name: s for s in specs}), len(checkpoint.tensors) - len(specs), statistics,
+            dict(checkpoint.facts),
         )  # fmt: skip
     finally:
         checkpoint.close()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
 from diffai.formats.regions import Region, read
 
 _BLOCK = 1 << 20
@@ -41,3 +45,27 @@ class RecordField:
             part = field[skip : skip + len(buffer) - done]
             buffer[done : done + len(part)] = part
             at, done = at + len(part), done + len(part)
+
+
+class Joined:
+    """Regions one behind another, as if they were one."""
+
+    __slots__ = ("_ends", "_regions", "size")
+
+    file_offset = -1
+
+    def __init__(self, regions: Sequence[Region]) -> None:
+        self._regions = tuple(region for region in regions if region.size)
+        self._ends = tuple(accumulate(region.size for region in self._regions))
+        self.size = self._ends[-1] if self._ends else 0
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Read from each region that has a part of what is wanted."""
+        done = 0
+        while done < len(buffer):
+            number = bisect_right(self._ends, offset + done)
+            region = self._regions[number]
+            start = offset + done - (self._ends[number] - region.size)
+            part = min(region.size - start, len(buffer) - done)
+            region.read_into(start, buffer[done : done + part])
+            done += part

@@ -32,6 +32,8 @@ def show_text(model: ModelSummary, *, color: bool = False, verbose: bool = False
     lines += _values(classes, "classes", verbose)
     graph = (f"{escape(key)} = {escape(text)}" for key, text in model.graph.items())
     lines += _values(graph, "entries of the graph", verbose)
+    facts = (f"{escape(key)} = {scalar(value)}" for key, value in model.facts.items())
+    lines += _values(facts, "facts", verbose)
     metadata = (f"__metadata__.{escape(key)} = {scalar(value)}" for key, value in model.metadata.items())
     lines += _values(metadata, "metadata keys", verbose)
     training = (f"{escape(key)} = {scalar(value)}" for key, value in model.training.items())
@@ -117,6 +119,7 @@ def show_report(model: ModelSummary) -> dict[str, Json]:
         "training": {values.text(k): values.finite(v) for k, v in model.training.items()},
         "classes": {values.text(path): values.text(name) for path, name in model.classes.items()},
         "graph": {values.text(key): values.text(text) for key, text in model.graph.items()},
+        "facts": {values.text(k): values.finite(v) for k, v in model.facts.items()},
         "problems": [values.problem(p) for p in model.problems],
         "tensors": [_tensor(spec, summary) for spec, summary in zip(model.specs, model.summaries, strict=True)],
         "left_out": model.left_out,

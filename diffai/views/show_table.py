@@ -28,6 +28,7 @@ def show_view(model: ModelSummary, *, tensors: bool = False, verbose: bool = Fal
     facets = (
         ("CLASSES", [f"{path} = {model.classes[path]}" for path in sorted(model.classes, key=natural_key)]),
         ("GRAPH", [f"{key} = {text}" for key, text in model.graph.items()]),
+        ("FACTS", [f"{key} = {scalar(value)}" for key, value in model.facts.items()]),
         ("METADATA", [f"{key} = {scalar(value)}" for key, value in model.metadata.items()]),
         ("TRAINING", [f"{key} = {scalar(value)}" for key, value in model.training.items()]),
     )  # fmt: skip

@@ -36,10 +36,11 @@ def render_header(checkpoint: Checkpoint, size: int, digest: str) -> list[str]:
 
 
 def render_values(checkpoint: Checkpoint) -> list[str]:
-    """One line a class, a fact of the graph, a metadata key and a training-state value."""
+    """One line a class, an entry of the graph, a fact, a metadata key and a training-state value."""
     return [
         *(f"class {_text(key)} = {_text(name)}" for key, name in _ordered(checkpoint.classes)),
         *(f"{_text(key)} = {_text(value)}" for key, value in _ordered(checkpoint.graph)),
+        *(f"{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.facts)),
         *(f"__metadata__.{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.metadata)),
         *(f"{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.training)),
         *(f"requires_grad {_text(name)}" for name in sorted(checkpoint.requires_grad, key=natural_key)),

@@ -122,7 +122,8 @@ def _opened(
         checkpoint = TorchCheckpoint(source, spool, document.format)
         checkpoint.fill(document, budget, collected)
     checkpoint.safety = document.safety
-    if document.format == "pickle" and not (checkpoint.tensors or document.unsafe or collected):
+    known = checkpoint.tensors or document.unsafe or document.has_estimators or collected
+    if document.format in ("pickle", "joblib") and not known:
         raise UnsupportedFormatError("a pickle without tensors or arrays", code="PT01", format="pickle")
     return checkpoint
 

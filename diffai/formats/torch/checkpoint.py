@@ -37,6 +37,8 @@ class TorchCheckpoint(Checkpoint):
             FormatError: the first tensor that cannot be read.
 
         """
+        if document.has_estimators and budget.limits.values:
+            self._describe(document, budget)
         flat = _with_constants(document, budget)
         tensors: dict[str, TensorSpec] = {}
         seen: dict[tuple[object, ...], str] = {}
@@ -60,6 +62,14 @@ class TorchCheckpoint(Checkpoint):
         self.classes, self.requires_grad = flat.classes, frozenset(flat.requires_grad)
         self.asides = _asides(document, budget)
         self.problems = (*document.problems, *flat.problems)
+
+    def _describe(self, document: Document, budget: Budget) -> None:
+        """Trees and importances of estimators; what repeats in them is left out."""
+        from diffai.formats.torch import estimators
+
+        found = estimators.describe(document.value, budget)
+        self.facts, self.parts = found.facts, found.parts
+        document.asides = {**document.asides, **found.asides}
 
     def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
         """Fill the buffer with the tensor's logical bytes from ``offset`` on."""

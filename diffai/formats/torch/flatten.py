@@ -183,6 +183,8 @@ class _Walker:
         self._budget.value()
         if role == "weight" and is_generator_state(name, value):
             role = "training"
+        if role == "weight" and isinstance(value, Array) and value.says:
+            role, index = ("training", index) if value.says == "training" else (role, True)
         self.flat.leaves[unique] = Leaf(value, "training" if role != "weight" else "index" if index else "weight")
         if isinstance(value, Tensor):
             if value.requires_grad and role == "weight":

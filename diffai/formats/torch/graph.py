@@ -22,6 +22,7 @@ from diffai.formats.torch.objects import (
 )
 from diffai.formats.torch.plain_values import described, item_text
 
+_STEPS = {"Pipeline": "steps", "FeatureUnion": "transformer_list"}  # whose items stand under their own names
 LONG_DICT = 1000
 """Entries beyond which a dictionary of plain values (a vocabulary) is one value."""
 
@@ -112,7 +113,7 @@ def children(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, PickledSet):
         yield from _numbered(sorted(value.items, key=item_text))  # the order of a set means nothing
     elif isinstance(value, (list, tuple)):
-        yield from _numbered(value)
+        yield from named_steps(value) or _numbered(value)
     elif isinstance(value, Array):
         yield from _numbered(value.data) if isinstance(value.data, (list, tuple)) else columns_of(value)
     elif isinstance(value, Stub):
@@ -129,7 +130,11 @@ def _numbered(items: list[object] | tuple[object, ...]) -> Iterator[tuple[str, o
 
 def _stub_children(stub: Stub) -> Iterator[tuple[str, object]]:
     yield from _numbered(stub.args)
-    yield from _state_children(stub.state)
+    named = _STEPS.get(stub.of.name, "") if stub.of.module.startswith("sklearn.") else ""
+    for name, item in _state_children(stub.state):
+        steps = named_steps(item) if name == named else []
+        yield (name, " > ".join(step for step, _ in steps)) if steps else (name, item)
+        yield from steps  # by their own names: clf.coef_
     yield from _numbered(stub.items)
     for key, item in stub.pairs.items():
         yield key_text(key), item
@@ -188,3 +193,18 @@ def attributes_of(value: object) -> dict[object, object]:
     """The dictionary that a value is, or that an object's state is; empty for anything else."""
     state = value.state if isinstance(value, Stub) else value
     return state if isinstance(state, dict) else {}
+
+
+def named_steps(value: object) -> list[tuple[str, object]]:
+    """The steps of a pipeline or meta-estimator by name: a list of (name, estimator), or (name, estimator, columns)."""
+    if not isinstance(value, list) or not value:
+        return []
+    steps: list[tuple[str, object]] = []
+    for item in value:
+        if not isinstance(item, tuple) or len(item) not in (2, 3) or not isinstance(item[0], str):
+            return []
+        if not isinstance(item[1], Stub) and item[1] not in ("passthrough", "drop", None):
+            return []
+        steps.append((item[0], item[1]))
+        steps += [(f"{item[0]}.columns", item[2])] if len(item) == 3 else []
+    return steps if any(isinstance(item[1], Stub) for item in value) else []

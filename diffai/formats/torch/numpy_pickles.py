@@ -194,6 +194,36 @@ def _bytearray(machine: Machine, args: tuple[object, ...]) -> object:
     return args[0]
 
 
+_BIT_GENERATORS = frozenset(("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"))
+
+
+def _bit_generator(machine: Machine, args: tuple[object, ...]) -> object:
+    """A bit generator of numpy by its class or name; given anything else, what is done with it stays unsafe."""
+    kind = args[0] if len(args) == 1 else "MT19937" if not args else None
+    name = kind.name if isinstance(kind, Global) and kind.module.startswith("numpy.random._") else kind
+    if isinstance(name, str) and name in _BIT_GENERATORS:
+        return Stub(Global("numpy.random", name), ())
+    return Stub(Global(_RANDOM, "__bit_generator_ctor"), args)
+
+
+_RANDOM = "numpy.random._pickle"
+
+
+def _of_bits(name: str, made: str) -> Constructor:
+    """``__randomstate_ctor`` or ``__generator_ctor``: of a bit generator made as above, or of its name."""
+
+    def build(machine: Machine, args: tuple[object, ...]) -> object:
+        bits, maker = (*args, None, None)[:2]
+        known = bits is None or (isinstance(bits, str) and bits in _BIT_GENERATORS)
+        known = known or (isinstance(bits, Stub) and bits.of.module == "numpy.random")
+        plain = maker is None or (isinstance(maker, Global) and maker.full == f"{_RANDOM}.__bit_generator_ctor")
+        if known and plain and len(args) <= 2:
+            return Stub(Global("numpy.random", made), args[:1])
+        return Stub(Global(_RANDOM, name), args)
+
+    return build
+
+
 def region_of(data: object) -> Region | None:
     """The bytes of an array, wherever they lie; None when they are no bytes."""
     if isinstance(data, LongBytes):
@@ -212,6 +242,9 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "_codecs.encode": _encode,
     "builtins.bytearray": _bytearray,
     "builtins.bytes": _bytearray,
+    f"{_RANDOM}.__bit_generator_ctor": _bit_generator,
+    f"{_RANDOM}.__randomstate_ctor": _of_bits("__randomstate_ctor", "RandomState"),
+    f"{_RANDOM}.__generator_ctor": _of_bits("__generator_ctor", "Generator"),
 }
 CONSTRUCTORS["numpy.multiarray._reconstruct"] = _reconstruct
 CONSTRUCTORS["numpy.multiarray.scalar"] = _scalar

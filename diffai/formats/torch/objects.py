@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from diffai.errors import FormatError
 from diffai.formats.layout import DType
 from diffai.formats.regions import Region
@@ -177,10 +179,11 @@ class NumpyDType:
 class Array:
     """A numpy array whose bytes lie in the pickle. ``data`` is a list of objects for dtype ``O``.
 
-    ``columns``: of an array of records, an array for each field, once they were asked for.
+    ``columns``: of an array of records, an array for each field, once they were asked for. ``says``: what it is other
+    than a weight, "" = nothing.
     """
 
-    __slots__ = ("columns", "data", "dtype", "fortran", "shape")
+    __slots__ = ("columns", "data", "dtype", "fortran", "says", "shape")
 
     def __init__(self) -> None:
         self.dtype: object = None
@@ -188,6 +191,7 @@ class Array:
         self.fortran = False
         self.data: object = b""
         self.columns: list[tuple[str, Array]] | None = None
+        self.says: Literal["", "index", "training"] = ""
 
 
 class Composite:

@@ -1,0 +1,235 @@
+"""Estimators of scikit-learn against the library: importances, trees, parameters, steps; nothing of it runs in diffai."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from gitrepo import Repo
+from mutations import mutated
+from program import diffai
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import make_classification, make_regression
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from diffai.comparison.models import Input, compare_models
+from diffai.comparison.result import ModelDiff
+from diffai.errors import DiffaiError
+from diffai.formats import registry
+from diffai.formats.base import Limits
+from diffai.model import Checkpoint
+from diffai.sources.local import MemoryBytes
+
+SAFE = Limits(allow_torch=False)
+X, Y = make_classification(200, 7, n_informative=4, n_classes=3, random_state=0)
+XR, YR = make_regression(150, 5, random_state=0)
+
+
+def opened(model: object) -> Checkpoint:
+    return registry.open_checkpoint(MemoryBytes(pickle.dumps(model), label="m.pkl"), SAFE)
+
+
+def compared(old: object, new: object) -> ModelDiff:
+    return compare_models(Input("old", opened(old)), Input("new", opened(new)))
+
+
+def values(checkpoint: Checkpoint, name: str, dtype: str = "<f8") -> np.ndarray:  # type: ignore[type-arg]
+    spec = checkpoint.tensors[name]
+    data = bytearray(spec.nbytes)
+    checkpoint.read_into(spec, 0, memoryview(data))
+    return np.frombuffer(data, dtype).reshape(spec.shape)
+
+
+def importances(checkpoint: Checkpoint) -> list[object]:
+    return [value for key, value in checkpoint.facts.items() if key.startswith("importance ")]
+
+
+TREES: dict[str, Any] = {
+    "forest": RandomForestClassifier(12, random_state=1).fit(X, Y),
+    "shallow": RandomForestClassifier(9, max_depth=2, max_features=2, random_state=2).fit(X, Y),
+    "one node": RandomForestRegressor(3, min_samples_leaf=150, random_state=2).fit(XR, YR),
+    "some of one node": ExtraTreesRegressor(20, min_impurity_decrease=900.0, max_depth=1, random_state=0).fit(XR, YR),
+    "regression": RandomForestRegressor(5, criterion="absolute_error", random_state=0).fit(XR, YR),
+    "extra": ExtraTreesRegressor(7, random_state=0).fit(XR, YR),
+    "boosting": GradientBoostingClassifier(n_estimators=6, random_state=0).fit(X, Y),
+    "boosted regression": GradientBoostingRegressor(n_estimators=8, subsample=0.5, random_state=0).fit(XR, YR),
+    "tree": DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, Y),
+    "weighted": RandomForestClassifier(5, class_weight="balanced", random_state=1).fit(X, Y, np.linspace(0.1, 2, 200)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TREES)
+def test_importances_are_those_of_the_library(case: str) -> None:
+    model = TREES[case]
+    found = importances(opened(model))
+    assert np.allclose(np.array(found, float), model.feature_importances_, rtol=1e-12, atol=1e-12)
+    assert len(found) == model.n_features_in_
+
+
+@pytest.mark.parametrize("case", TREES)
+def test_trees_are_counted_and_their_nodes_are_what_the_library_has(case: str) -> None:
+    model = TREES[case]
+    checkpoint = opened(model)
+    trees = [model.tree_] if case == "tree" else [member.tree_ for member in np.ravel(model.estimators_)]
+    assert checkpoint.facts["trees"] == len(trees) == len(checkpoint.parts["trees"])
+    assert checkpoint.facts["nodes"] == sum(tree.node_count for tree in trees)
+    assert checkpoint.facts["max depth"] == max(tree.max_depth for tree in trees)
+    where = "tree_" if case == "tree" else "trees"
+    for name, attribute, dtype in (("threshold", "threshold", "<f8"), ("left_child", "children_left", "<i8"),
+                                   ("feature", "feature", "<i8"), ("values", "value", "<f8")):  # fmt: skip
+        expected = np.concatenate([getattr(tree, attribute) for tree in trees])
+        assert np.array_equal(values(checkpoint, f"{where}.{name}", dtype), expected), name
+    assert checkpoint.tensors[f"{where}.impurity"].role == "training"
+    assert checkpoint.tensors[f"{where}.feature"].role == "index"
+
+
+def test_trees_that_a_warm_start_kept_are_identical() -> None:
+    model = RandomForestClassifier(10, warm_start=True, random_state=0).fit(X, Y)
+    before = pickle.loads(pickle.dumps(model))
+    diff = compared(before, model.set_params(n_estimators=15).fit(X, Y))
+    assert [(p.kind, p.old, p.new, p.identical) for p in diff.parts] == [("trees", 10, 15, 10)]
+    assert ("n_estimators", 10, 15) in [(v.key, v.old, v.new) for v in diff.metadata]
+    assert ("trees", 10, 15) in [(v.key, v.old, v.new) for v in diff.facts]
+
+
+def test_the_same_forest_is_equal_and_seeds_of_trees_alone_are_set_aside() -> None:
+    model = RandomForestClassifier(4, random_state=0).fit(X, Y)
+    assert compared(model, pickle.loads(pickle.dumps(model))).equal is True
+    other = pickle.loads(pickle.dumps(model))
+    other.estimators_[2].random_state += 1
+    diff = compared(model, other)
+    assert not diff.metadata and not diff.changes
+    assert [(left.what, left.reason) for left in diff.left_out] == [
+        ("random states of estimators", "differ and are not compared")
+    ]
+
+
+def test_parameters_are_named_and_said_once() -> None:
+    checkpoint = opened(RandomForestClassifier(50, max_depth=3, random_state=0).fit(X, Y))
+    assert checkpoint.metadata["n_estimators"] == 50 and checkpoint.metadata["max_depth"] == 3
+    assert checkpoint.classes["RandomForestClassifier"] == "sklearn.ensemble._forest.RandomForestClassifier"
+    assert [key for key in checkpoint.metadata if key.endswith("_sklearn_version")] == ["_sklearn_version"]
+    assert not [key for key in checkpoint.metadata if key.startswith("estimators_.1.")]
+    assert not [key for key in checkpoint.metadata if key.startswith("estimators_.") and key.endswith("random_state")]
+
+
+def test_a_parameter_that_one_tree_has_otherwise_is_not_lost() -> None:
+    model = RandomForestClassifier(4, random_state=0).fit(X, Y)
+    other = pickle.loads(pickle.dumps(model))
+    other.estimators_[2].min_samples_leaf = 9
+    other.estimators_[3].splitter = "random"
+    keys = {value.key for value in compared(model, other).metadata}
+    assert keys == {"estimators_.2.min_samples_leaf", "estimators_.3.splitter"}
+
+
+def test_features_have_their_names() -> None:
+    model = RandomForestClassifier(3, random_state=0).fit(X, Y)
+    model.feature_names_in_ = np.array([f"col{n}" for n in range(7)], dtype=object)  # as a fit on a table of names does
+    checkpoint = opened(model)
+    assert "importance col6" in checkpoint.facts
+
+
+def pipeline(c: float = 1.0) -> Pipeline:
+    return Pipeline([("scale", StandardScaler()), ("clf", LogisticRegression(C=c))])
+
+
+def test_steps_of_a_pipeline_have_their_names() -> None:
+    model = pipeline().fit(X, Y)
+    checkpoint = opened(model)
+    assert np.array_equal(values(checkpoint, "clf.coef_"), model["clf"].coef_)
+    assert np.array_equal(values(checkpoint, "scale.mean_"), model["scale"].mean_)
+    assert checkpoint.metadata["steps"] == "scale > clf" and checkpoint.metadata["clf.C"] == 1.0
+    assert checkpoint.classes["Pipeline.clf"] == "sklearn.linear_model._logistic.LogisticRegression"
+    diff = compared(model, pipeline(0.5).fit(X, Y))
+    assert [(v.key, v.old, v.new) for v in diff.metadata] == [("clf.C", 1.0, 0.5)]
+    assert {change.name for change in diff.changes} <= {"clf.coef_", "clf.intercept_", "clf.n_iter_"}
+
+
+def test_meta_estimators_have_their_steps_by_name() -> None:
+    columns = ColumnTransformer([("num", StandardScaler(), [0, 1]), ("cat", OneHotEncoder(), [2])])
+    table = np.c_[X[:, :2], np.arange(200) % 3]
+    model = Pipeline([("prepare", columns), ("forest", RandomForestClassifier(3, random_state=0))]).fit(table, Y)
+    checkpoint = opened(model)
+    assert np.array_equal(values(checkpoint, "prepare.transformers_.num.mean_"), columns.named_transformers_["num"].mean_)
+    assert checkpoint.facts["forest.trees"] == 3 and len(checkpoint.parts["forest.trees"]) == 3
+    voting = VotingClassifier([("a", LogisticRegression()), ("b", DecisionTreeClassifier(random_state=0))]).fit(X, Y)
+    assert opened(voting).metadata["estimators.a.C"] == 1.0
+    union = FeatureUnion([("s", StandardScaler()), ("t", StandardScaler(with_mean=False))]).fit(X)
+    assert np.array_equal(values(opened(union), "s.mean_"), union.transformer_list[0][1].mean_)
+    search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2).fit(X, Y)
+    assert np.array_equal(values(opened(search), "best_estimator_.coef_"), search.best_estimator_.coef_)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SVC(), AdaBoostClassifier(n_estimators=3, random_state=0), HistGradientBoostingClassifier(max_iter=3),
+     IsolationForest(n_estimators=3, random_state=0), RandomForestClassifier(3, random_state=np.random.RandomState(3))],
+    ids=lambda model: type(model).__name__,
+)  # fmt: skip
+def test_other_estimators_are_read_equal_to_themselves_and_safe(model: Any) -> None:
+    model.fit(X, Y)
+    checkpoint = opened(model)
+    assert checkpoint.safety == "builds classes", [problem.message for problem in checkpoint.problems]
+    assert compared(model, model).equal is True
+    if not isinstance(model, RandomForestClassifier):
+        assert not importances(checkpoint)  # no number that the arrays alone do not give
+
+
+def test_unfitted_estimators_are_models_too() -> None:
+    assert opened(LogisticRegression(C=3)).metadata["C"] == 3
+
+
+def test_git_diff_show_check_and_gate_of_a_forest(repo: Repo) -> None:
+    model = RandomForestClassifier(5, warm_start=True, random_state=0).fit(X, Y)
+    joblib.dump(model, repo.top / "rf.joblib")
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "one")
+    assert diffai("install", cwd=repo.top).returncode == 0
+    joblib.dump(model.set_params(n_estimators=8).fit(X, Y), repo.top / "rf.joblib", compress=3)
+    text = repo.git("diff")
+    assert "~ trees: 5 -> 8, 5 identical" in text
+    assert "~ __metadata__.n_estimators: 5 -> 8" in text
+    assert "importance f" in text
+    shown = diffai("show", "rf.joblib", cwd=repo.top).stdout
+    assert "joblib (zlib)" in shown and "trees = 8" in shown and "sklearn.ensemble._forest.RandomForestClassifier" in shown
+    assert diffai("check", "rf.joblib", cwd=repo.top).returncode == 0
+    repo.git("add", "-A")
+    refused = diffai("gate", cwd=repo.top)
+    assert refused.returncode == 1 and "trees.threshold: shape=" in refused.stdout  # as any other structure
+
+
+def test_damaged_estimators_give_our_errors_and_no_others(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    models = (RandomForestClassifier(2, max_depth=2, random_state=0).fit(X, Y), pipeline().fit(X, Y), TREES["tree"])
+    samples = [pickle.dumps(model) for model in models]
+    refused = 0
+    for turn in range(900):
+        try:
+            data = mutated(samples[turn % 3], rng)
+            checkpoint = registry.open_checkpoint(MemoryBytes(data, label="m.pkl"), SAFE)
+            for spec in checkpoint.tensors.values():
+                checkpoint.read_into(spec, 0, memoryview(bytearray(spec.nbytes)))
+        except DiffaiError:
+            refused += 1
+    assert 50 < refused < 900
