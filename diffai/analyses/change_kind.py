@@ -137,6 +137,8 @@ def _renamed(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | N
     from diffai.analyses.renames import rename_rules
 
     rules = rename_rules(changes)
+    if not rules:
+        return None
     count = sum(number for _, number in rules)
     rule, most = rules[0]
     more = f", {count - most:,} more" if most < count else ""
