@@ -45,7 +45,7 @@ def test_a_file_that_changes_while_it_is_read(folder: Path) -> None:
         ("socket.pt", "no such device or address"),
         ("loop.pt", "too many levels of symbolic links"),
         ("dangling.pt", "no such file"),
-        ("empty", "no sharded model"),
+        ("empty", "holds no model"),
     ],
 )
 def test_what_is_no_file_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:

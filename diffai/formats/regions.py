@@ -185,6 +185,10 @@ class Spool:
         if fd >= 0:
             os.close(fd)
 
+    def __del__(self) -> None:
+        """Nobody has it any more."""
+        self.close()
+
 
 class RegionSource:
     """A region as a source of its own: a file inside a file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import posixpath
 import re
@@ -160,6 +159,8 @@ def _hint(repository: Repository, tree: Tree, path: str) -> str:
         if prefix and tree.entry(prefix + path) is not None:
             return f"; did you mean {tree.label}:./{path}?"
         folder, name = posixpath.split(path)
+        import difflib  # only for the hint: it is slow to load
+
         near = difflib.get_close_matches(name, tree.children(folder), 2, 0.75)
     except (GitError, SourceError):
         return ""

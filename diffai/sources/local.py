@@ -38,6 +38,7 @@ class LocalFile:
 
     random_access = True
     requests = False
+    _fd = -1
 
     def __init__(self, path: str | os.PathLike[str], *, label: str = "") -> None:
         self.path = os.fspath(path)
@@ -124,9 +125,13 @@ class LocalFile:
 
     def close(self) -> None:
         """Close the descriptor."""
-        fd, self._fd = getattr(self, "_fd", -1), -1
+        fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def __del__(self) -> None:
+        """Nobody has it any more: a program that reads many models must not run out of descriptors."""
+        self.close()
 
 
 class MemoryBytes:

@@ -166,3 +166,7 @@ class SpooledFile:
         """Give the space back."""
         fd, self._fd = self._fd, -1
         _close(fd)
+
+    def __del__(self) -> None:
+        """Nobody has it any more."""
+        self.close()
