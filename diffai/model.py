@@ -196,6 +196,11 @@ class Checkpoint:
     decoded: bool = False
 
     @property
+    def lacking(self) -> bool:
+        """Whether values of it lie in files that are not here."""
+        return any(spec.lacking for spec in self.tensors.values())
+
+    @property
     def random_access(self) -> bool:
         """Whether ``read_into`` may be called in any order and from several threads at once.
 

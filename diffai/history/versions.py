@@ -17,7 +17,7 @@ from diffai.history.model_path import ModelPath, entries_at
 from diffai.history.version import Holder, Part, Step, Version, from_touches, is_dvc, is_sharded, same, touches
 from diffai.history.walk import Logged
 from diffai.history.work_files import WorkFiles
-from diffai.model import NotPulled, State
+from diffai.model import Checkpoint, NotPulled, State
 from diffai.models.inputs import as_input, unreadable
 from diffai.repository import objects
 from diffai.repository.runner import Repository
@@ -213,7 +213,7 @@ class Versions:
             if kept is not None:
                 try:
                     known = decode_checkpoint(kept)
-                    return Input(version.label, known, size=known.size, identity=version.content)
+                    return Input(version.label, known, size=known.size, identity=_identity(version, known))
                 except ValueError:
                     pass
         if version.key in self._open:
@@ -233,9 +233,9 @@ class Versions:
         size = version.size if version.size >= 0 else opened.size
         known: RecordedCheckpoint = record(opened.checkpoint, size)
         key = self._key(version)
-        if key:
+        if key and not known.lacking:  # what is not here may come
             self._store.put("side", "header", *key, value=encode_checkpoint(known))
-        return Input(opened.label, known, size=size, identity=version.content)
+        return Input(opened.label, known, size=size, identity=_identity(version, known))
 
     def open(self, version: Version, *, keep: bool) -> Input:
         """The version with its values; the caller does not close it.
@@ -335,7 +335,8 @@ class Versions:
         except (SourceError, FormatError) as error:
             return Input(label, state=unreadable(error))
         size = version.size if version.size >= 0 else opened.size
-        return Input(label, opened.checkpoint, opened.state, size, version.content or opened.identity)
+        identity = _identity(version, opened.checkpoint, opened.identity)
+        return Input(label, opened.checkpoint, opened.state, size, identity)
 
     def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
         if version.holder == "dvc":
@@ -383,6 +384,13 @@ class _Shards(Directory):
 
 def _tensors_of(side: Input) -> int:
     return 1 + (len(side.checkpoint.tensors) if side.checkpoint is not None else 0)
+
+
+def _identity(version: Version, checkpoint: Checkpoint | None, otherwise: str = "") -> str:
+    """What names all of a version: its content, which says nothing of values in files that are not here."""
+    if checkpoint is not None and checkpoint.lacking:
+        return ""
+    return version.content or otherwise
 
 
 def close(side: Input) -> None:

@@ -171,7 +171,8 @@ def _open_alone(directory: Directory, name: str, limits: Limits) -> Checkpoint:
     except BaseException:
         source.close()
         raise
-    checkpoint.identity = source.identity
+    if checkpoint.identity is None:  # else it is of this file and of others that hold values
+        checkpoint.identity = source.identity
     return checkpoint
 
 

@@ -113,3 +113,21 @@ def test_machine_outputs_say_what_was_not_compared(tmp_path: Path) -> None:
     assert report["not_compared"][0]["reason"] == "the values are in 'gone.data', which is not here"
     done = diffai("old", "new", "-r", cwd=tmp_path)
     assert "1 not fully compared" in done.stdout and "unchanged" not in done.stdout
+
+
+def test_a_folder_with_one_model_is_that_model_with_its_data(repo: Repo) -> None:
+    repo.commit({"m/m.onnx": with_external_data("m.onnx.data"), "m/m.onnx.data": data()})
+    repo.commit({"m/m.onnx.data": data(1)})
+    assert changes(repo, "HEAD~1:m", "HEAD:m") == ["w"]
+    repo.git("worktree", "add", "-q", "../old", "HEAD~1")
+    assert changes(repo, "../old/m", "m") == ["w"]
+
+
+def test_a_history_says_that_values_are_not_here(repo: Repo) -> None:
+    repo.commit({"m.onnx": with_external_data("m.onnx.data"), "m.onnx.data": data()})
+    repo.commit({"m.onnx": with_external_data("m.onnx.data") + b"\x32\x04more", "m.onnx.data": data(1)})
+    repo.commit({"m.onnx": with_external_data("m.onnx.data"), "m.onnx.data": data(2)})
+    for _ in range(2):  # also out of the cache
+        done = diffai("log", "--", "m.onnx", cwd=repo.top)
+        assert done.returncode == 0, done.stderr
+        assert "not here" in done.stdout and "identical" not in done.stdout
