@@ -171,6 +171,7 @@ class Checkpoint:
             differs is listed as not compared.
         beside: what a configuration beside the file says of the model and is as much part of it (``lora_alpha`` of an
             adapter); compared as metadata where both sides have it.
+        undecoded: names of tensors that are only codes here, because what they mean is not known.
         not_expressible: facets that this format cannot hold: of ``metadata``, ``training``, ``classes``, ``graph``,
             ``ties``, ``requires_grad``. Their absence is not a difference.
         problems: what is unsafe or odd, though readable: pickle globals, ...
@@ -190,6 +191,7 @@ class Checkpoint:
     requires_grad: frozenset[str] = frozenset()
     asides: Mapping[str, str] = {}
     beside: Mapping[str, Scalar] = {}
+    undecoded: frozenset[str] = frozenset()
     not_expressible: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
     safety: Literal["", "safe", "builds classes", "unsafe"] = ""
@@ -223,6 +225,10 @@ class Checkpoint:
         Where dtype, encoding and the bytes of these are equal, so are the values.
         """
         return ()
+
+    def as_codes(self, names: frozenset[str]) -> Checkpoint:
+        """The same with the tensors whose codes are stored under these names left as codes; else itself."""
+        return self
 
     def codes(self, spec: TensorSpec) -> Codes | None:
         """How the tensor is coded in blocks; None where it is not, or where blocks mean nothing by themselves.

@@ -20,14 +20,11 @@ def _decoded_alike(old: Input, new: Input) -> tuple[Input, Input]:
     """
     if not all(side.checkpoint is not None and side.checkpoint.decoded for side in (old, new)):
         return old, new
-    from diffai.formats.quantized import QuantizedCheckpoint
-
-    sides = (old.checkpoint, new.checkpoint)
-    made = []
-    for side, mine, other in ((old, *sides), (new, *sides[::-1])):
-        assert isinstance(mine, QuantizedCheckpoint) and isinstance(other, QuantizedCheckpoint)
-        made.append(replace(side, checkpoint=mine.without(frozenset(other.left))) if other.left else side)
-    return made[0], made[1]
+    left, right = old.checkpoint, new.checkpoint
+    if left is None or right is None or not (left.undecoded or right.undecoded):
+        return old, new
+    sides = left.as_codes(right.undecoded), right.as_codes(left.undecoded)
+    return replace(old, checkpoint=sides[0]), replace(new, checkpoint=sides[1])
 
 
 def _named_alike(old: Input, new: Input) -> tuple[Input, Input]:

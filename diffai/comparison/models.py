@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress, islice, pairwise
 
-from diffai.comparison.agreement import seen_alike
 from diffai.comparison.facets import compare_facets
 from diffai.comparison.pairing import Pairing, pair_tensors
 from diffai.comparison.result import (
@@ -61,7 +60,9 @@ def compare_models(
 
     """
     selection = Selection(options)
-    if values is None:  # else whoever has read the values has read these tensors
+    if values is None and _seen_differently(old, new):  # with values they are of these very tensors
+        from diffai.comparison.agreement import seen_alike
+
         old, new = seen_alike(old, new)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
@@ -96,6 +97,14 @@ def compare_models(
     if place is not None:
         place.put(diff)
     return diff
+
+
+def _seen_differently(old: Input, new: Input) -> bool:
+    """Whether the formats differ, or codes of one side could be decoded and those of the other not."""
+    left, right = old.checkpoint, new.checkpoint
+    if left is None or right is None:
+        return False
+    return left.format != right.format or bool(left.undecoded or right.undecoded)
 
 
 def _same_bytes(old: Input, new: Input) -> bool | None:
@@ -232,7 +241,8 @@ class _Comparison:
         left, right = self._old.checkpoint, self._new.checkpoint
         if self._values is not None or left is None or right is None:
             return changes
-        if not any("reshaped" in change.status for change in changes):
+        reshaped = ((c.old, c.new) for c in changes if "reshaped" in c.status)
+        if not any(a and b and sorted(a.shape) == sorted(b.shape) for a, b in reshaped):
             return changes
         from diffai.comparison.stored import with_axes
 

@@ -50,6 +50,7 @@ class QuantizedCheckpoint(Checkpoint):
         self.graph, self.facts, self.parts = stored.graph, stored.facts, stored.parts
         self.requires_grad, self.asides, self.beside = stored.requires_grad, stored.asides, stored.beside
         self.not_expressible, self.problems, self.safety = stored.not_expressible, stored.problems, stored.safety
+        self.undecoded = frozenset(left)
         self.tensors = self._logical()
 
     def _logical(self) -> dict[str, TensorSpec]:
@@ -71,11 +72,11 @@ class QuantizedCheckpoint(Checkpoint):
                 tensors[name] = spec
         return tensors
 
-    def without(self, others: frozenset[str]) -> QuantizedCheckpoint:
+    def as_codes(self, names: frozenset[str]) -> Checkpoint:
         """The same with the tensors whose codes have these names left as codes: the other side's are not decoded."""
-        kept = {name: r for name, r in self.recipes.items() if r.parts[r.main].name not in others}
+        kept = {name: r for name, r in self.recipes.items() if r.parts[r.main].name not in names}
         parts = {part.name for name, r in self.recipes.items() if name not in kept for part in r.parts.values()}
-        left = dict.fromkeys(parts & others, Left("the other side's codes cannot be decoded"))
+        left = dict.fromkeys(parts & names, Left("the other side's codes cannot be decoded"))
         return QuantizedCheckpoint(self.stored, kept, {**self.left, **left})
 
     @property
