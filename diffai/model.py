@@ -34,11 +34,6 @@ DTYPE_BITS: Mapping[str, int] = {
     "QI8": 8, "QU8": 8, "QI32": 32,
 }  # fmt: skip
 
-FLOAT_DTYPES = frozenset(
-    ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ",
-     "F6_E2M3", "F6_E3M2", "F4")
-)  # fmt: skip
-
 _BUFFER_SUFFIXES = ("running_mean", "running_var", "num_batches_tracked")
 
 

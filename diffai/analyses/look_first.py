@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.update import matched, shares
@@ -199,15 +198,6 @@ def _untouched(changes: Sequence[TensorChange]) -> Iterable[Look]:
         elif len(still) == len(layers) - 1:
             layer = next(layer for layer in layers if layer not in still)
             yield Look(layer, f"the only one of {len(layers):,} layers that moved", "notice", 1)
-
-
-def outliers(sizes: Sequence[float], factor: float = 10.0) -> list[int]:
-    """Places of sizes that stand out of their row: more than ``factor`` times the median."""
-    positive = [size for size in sizes if size > 0]
-    if len(positive) < 3:
-        return []
-    middle = median(positive)
-    return [place for place, size in enumerate(sizes) if size > factor * middle]
 
 
 def _short(value: float | None) -> str:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-SMALL_FILE = 10_000_000  # bytes; up to this size the limits below keep any file within 10 s and 500 MB
-
 
 @frozen
 class Limits:

@@ -13,20 +13,6 @@ from diffai.git.abandoned import remove_abandoned, temporary_beside
 
 
 @frozen
-class Created:
-    """What an edit has to create around the content; kept in the file itself, so that it can be undone.
-
-    Attributes:
-        file: the file did not exist.
-        folders: how many of the folders above it did not exist either.
-
-    """
-
-    file: bool = False
-    folders: int = 0
-
-
-@frozen
 class FileEdit:
     """One file before and after.
 

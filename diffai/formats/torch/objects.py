@@ -35,7 +35,6 @@ def _dtypes() -> dict[str, DType]:
 
 
 DTYPES = _dtypes()
-BYTE = DTYPES["uint8"]
 
 STORAGE_DTYPES = {
     f"{name}Storage": DTYPES[torch]

@@ -202,14 +202,6 @@ def open_in_work_tree(path: str) -> Opened | None:
     return found.opened if found is not None else None
 
 
-def find_in_work_tree(path: str) -> Tracked | None:
-    """The pointer of the work tree that holds ``path`` (from the top of the repository of the working directory)."""
-    git = find_repository()
-    if git is None or not git.top:
-        return None
-    return find_tracked(path, lambda name: _text_at(os.path.join(git.top, name)))
-
-
 def work_tree_text(path: str) -> bytes | None:
     """A file of the work tree (path from the top of the repository of the working directory); None without one."""
     return _text_of(find_repository(), path)
