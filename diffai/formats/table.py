@@ -109,6 +109,8 @@ FORMATS = (
         magics=((0, b"\x1f\x8b"), (0, b"BZh"), (0, b"\xfd7zXZ\0"), (0, b"\x5d\0\0"), (0, b"\x28\xb5\x2f\xfd"),
                 (0, b"\x04\x22\x4d\x18"), (0, b"ZF0x"), (0, b"\x78")), globs=("*.pkl.gz", "*.joblib.gz"),
         extra="compressed"),
+    Row("skops", "skops", "diffai.formats.skops", magics=((0, b"PK\x03\x04"),), suffixes=(".skops",),
+        globs=("*.skops",)),
     Row("numpy", "NumPy", "diffai.formats.npz", suffixes=(".npy", ".npz"), globs=("*.npy", "*.npz"), arrays=True,
         magics=((0, b"\x93NUMPY"), (0, b"PK\x03\x04"), (0, b"PK\x05\x06"))),
 )  # fmt: skip
