@@ -296,10 +296,12 @@ class _Comparison:
         left, right = self._old.checkpoint, self._new.checkpoint
         if self._values is not None or left is None or right is None:
             return []
+        wanted = {place: (a, b) for place, (a, b, _) in enumerate(pairs) if unknown[place] and a.values}
+        if not wanted:
+            return []
         from diffai.comparison.stored import made_of_the_same
 
-        wanted = {place: (a, b) for place, (a, b, _) in enumerate(pairs) if unknown[place] and a.values}
-        return made_of_the_same(left, right, wanted, self._options.threads) if wanted else []
+        return made_of_the_same(left, right, wanted, self._options.threads)
 
     def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:
