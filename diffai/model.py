@@ -171,7 +171,6 @@ class Checkpoint:
             ``ties``, ``requires_grad``. Their absence is not a difference.
         problems: what is unsafe or odd, though readable: pickle globals, ...
         safety: the verdict on its pickles, by exact names and what is done with them; "" where it has none.
-        decoded: whether tensors that are stored as codes beside scales are given as the logical ones.
     """
 
     format: str = ""
@@ -190,7 +189,6 @@ class Checkpoint:
     not_expressible: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
     safety: Literal["", "safe", "builds classes", "unsafe"] = ""
-    decoded: bool = False
 
     @property
     def lacking(self) -> bool:

@@ -18,8 +18,6 @@ def _decoded_alike(old: Input, new: Input) -> tuple[Input, Input]:
 
     A git blob has no files beside it that say what its codes mean; the file in the work tree may have one.
     """
-    if not all(side.checkpoint is not None and side.checkpoint.decoded for side in (old, new)):
-        return old, new
     left, right = old.checkpoint, new.checkpoint
     if left is None or right is None or not (left.undecoded or right.undecoded):
         return old, new

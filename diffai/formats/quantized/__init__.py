@@ -41,8 +41,6 @@ class QuantizedCheckpoint(Checkpoint):
 
     """
 
-    decoded = True
-
     def __init__(self, stored: Checkpoint, found: Mapping[str, Recipe], left: Mapping[str, Left]) -> None:
         self.stored, self.recipes, self.left = stored, found, left
         self.format, self.identity = stored.format, stored.identity
