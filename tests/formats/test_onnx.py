@@ -278,3 +278,11 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         with pytest.raises(SourceError):
             values(checkpoint, checkpoint.tensors["w"])
         checkpoint.close()
+
+
+def test_a_graph_of_very_many_nodes_names_the_key_that_lifts_the_limit() -> None:
+    nodes = [helper.make_node("Relu", ["x"], [f"y{n}"]) for n in range(300)]
+    data = helper.make_model(helper.make_graph(nodes, "g", [], [])).SerializeToString()
+    assert opened(data).graph["operator Relu"] == "300"
+    with pytest.raises(LimitError, match="maxSteps"):
+        opened(data, limits=Limits(max_steps=1000))

@@ -11,9 +11,12 @@ from diffai.formats.protobuf import FIXED32, LENGTH, VARINT, Message, signed, va
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from diffai.formats.base import Budget
 else:
     Protocol = object
 
+_ATTRIBUTE_STEPS = 7
 _SHORT = 16  # lists up to this many numbers are attributes, longer ones are weights
 
 
@@ -28,6 +31,8 @@ class Scope:
 
 class Reader(Protocol):
     """The walk over a model, as far as attributes need it."""
+
+    budget: Budget
 
     def add(self, tensor: TensorProto, message: Message, name: str) -> None:
         """Take a tensor in."""
@@ -56,6 +61,7 @@ class Attributes:
 
     def add(self, message: Message) -> None:
         """Take in one ``AttributeProto``."""
+        self._reader.budget.step(_ATTRIBUTE_STEPS)
         name = ""
         texts: list[str] = []
         lists: dict[int, list[tuple[int, int, int]]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from diffai.errors import FormatError, LimitError, SourceError
-from diffai.formats.base import Limits
+from diffai.formats.base import Budget, Limits
 from diffai.formats.onnx.attributes import Attributes, Scope
 from diffai.formats.onnx.tensors import (
     SMALL,
@@ -26,6 +26,7 @@ from diffai.formats.stored import StoredCheckpoint
 from diffai.model import Scalar, byte_count, element_count
 from diffai.sources.base import Source
 
+_NODE_STEPS = 11  # what reading a node costs, in instructions of a pickle
 _DEPTH = 64
 _AUTOMATIC = ("onnx::", "const_fold_opt__", "Constant_", "_v_")
 _ML = "ai.onnx.ml"
@@ -79,7 +80,7 @@ class _Reader:
 
     def __init__(self, checkpoint: OnnxCheckpoint, limits: Limits) -> None:
         self._checkpoint = checkpoint
-        self._budget = limits.max_header
+        self._header, self.budget = limits.max_header, Budget(limits, "ON09")
         self._operators: dict[str, int] = {}
         self._automatic = False
 
@@ -197,7 +198,8 @@ class _Reader:
 
     def node(self, message: Message, scope: Scope, depth: int) -> tuple[bytes, bytes]:
         """One node: its constants, its line, and the digests of the values that it makes."""
-        self._budget -= message.stop - message.start
+        self._header -= message.stop - message.start
+        self.budget.step(_NODE_STEPS)
         inputs: list[str] = []
         outputs: list[str] = []
         words = ["", "", ""]  # name, operator, domain
@@ -228,7 +230,7 @@ class _Reader:
         for index, output in enumerate(outputs):
             if output:
                 scope.exact[output], scope.loose[output] = digest_of(exact, str(index)), digest_of(loose, str(index))
-        if self._budget < 0:
+        if self._header < 0:
             reason = "has a graph that is longer than the limit (diffai.maxHeader lifts it)"
             raise LimitError(reason, code="ON09", offset=message.start)
         return exact, loose
