@@ -253,8 +253,8 @@ def _factor(change: TensorChange) -> float | None:
 
 def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
     """At least a fifth of the parameters, in whole modules, is byte for byte equal, and the rest moved."""
-    if not moved:
-        return None
+    if not moved or not any(change.is_parameter and not change.differs for change in changes):
+        return None  # nothing was left alone
     modules: dict[str, bool] = {}
     sizes: dict[str, int] = {}
     for change in changes:

@@ -86,12 +86,12 @@ def _grown(changes: Sequence[TensorChange]) -> Iterable[Look]:
         rms = delta.old_l2 / math.sqrt(max(1, element_count(change.spec.shape)))
         old, new = _statistics(change)
         ratio = _largest(new) / _largest(old) if old and new and _largest(old) else 0.0
-        if rms <= least(change):
+        if (ratio < BEYOND_MAXIMUM and delta.new_l2 < GREW * delta.old_l2) or rms <= least(change):
             continue
         if ratio >= BEYOND_MAXIMUM:
             text = f"largest value {_short(_largest(old))} -> {_short(_largest(new))} ({_short(ratio)} x)"
             yield Look(change.name, text, "critical", ratio)
-        elif delta.new_l2 >= GREW * delta.old_l2:
+        else:
             times = delta.new_l2 / delta.old_l2
             yield Look(change.name, f"grew to {_short(times)} x its norm", "warning", times)
 
@@ -103,6 +103,21 @@ def _least_rms(changes: Sequence[TensorChange]) -> Callable[[TensorChange], floa
     equal tensors may not have been asked for, so there is a least value of all.
     """
     sums: dict[str, list[float]] = {}
+
+    def least(change: TensorChange) -> float:
+        if not sums:  # made for the first that asks: mostly none does, and there may be 100,000 tensors
+            sums.update(_module_sums(changes))
+        square, count, tensors = sums.get(change.name.rpartition(".")[0], (0.0, 0.0, 0.0))
+        if tensors < 2:
+            square, count, _ = sums.get("", (0.0, 0.0, 0.0))
+        return max(_NOTHING, 1e-3 * math.sqrt(square / count)) if count else _NOTHING
+
+    return least
+
+
+def _module_sums(changes: Sequence[TensorChange]) -> dict[str, list[float]]:
+    """Squares of the old values, elements and tensors by module; "" is the whole model."""
+    sums: dict[str, list[float]] = {"": [0.0, 0.0, 0.0]}
     for change in changes:
         if not matched(change) or change.figures is None:
             continue
@@ -114,14 +129,7 @@ def _least_rms(changes: Sequence[TensorChange]) -> Callable[[TensorChange], floa
                 row[0] += norm * norm
                 row[1] += element_count(change.spec.shape)
                 row[2] += 1
-
-    def least(change: TensorChange) -> float:
-        square, count, tensors = sums.get(change.name.rpartition(".")[0], (0.0, 0.0, 0.0))
-        if tensors < 2:
-            square, count, _ = sums.get("", (0.0, 0.0, 0.0))
-        return max(_NOTHING, 1e-3 * math.sqrt(square / count)) if count else _NOTHING
-
-    return least
+    return sums
 
 
 def _largest(statistics: Statistics | None) -> float:
@@ -145,13 +153,17 @@ def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
     """Few of the parameters that moved hold much of the update; a tuned head alone is a kind of change, no surprise."""
-    moved = shares(diff)
-    touched = sum(element_count(change.spec.shape) for change, _ in moved)
+    large = shares(diff, SHARE)
+    if not large:
+        return
     whole = sum(element_count(change.spec.shape) for change in changes if matched(change))
+    touched = sum(
+        element_count(change.spec.shape)
+        for change in changes
+        if matched(change) and change.figures and change.figures.delta and change.figures.delta.l2
+    )
     least = _least_rms(changes)
-    for change, share in moved:
-        if share < SHARE:
-            break
+    for change, share in large:
         count = element_count(change.spec.shape)
         part = count / whole
         old = change.figures.delta.old_l2 if change.figures and change.figures.delta else 0.0

@@ -9,7 +9,7 @@ changed tensors* (``ModelDiff.totals.changed_relative_l2``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -106,21 +106,26 @@ def cosine_of(update: float, old: float, new: float) -> float | None:
     return max(-1.0, min(1.0, 1.0 - apart / 2))
 
 
-def shares(diff: ModelDiff) -> tuple[tuple[TensorChange, float], ...]:
-    """Parameters that moved, each with its share of the squared update, the greatest first."""
-    moved = [
-        (change, change.figures.delta.l2)
-        for change in diff.tensors
-        if matched(change) and change.figures is not None and change.figures.delta is not None
-    ]
+def shares(diff: ModelDiff, least: float = 0.0) -> tuple[tuple[TensorChange, float], ...]:
+    """Parameters that moved with their share of the squared update, of ``least`` or more; the greatest first."""
     whole = 0.0
-    for _, length in moved:
+    for _, length in _moved(diff):
         whole = math.hypot(whole, length)
     if not whole:
         return ()
-    return tuple(
-        (change, (length / whole) ** 2) for change, length in sorted(moved, key=lambda pair: -pair[1]) if length
-    )
+    found = [
+        (change, share)
+        for change, length in _moved(diff)
+        if (share := (length / whole) ** 2) >= least and length
+    ]
+    return tuple(sorted(found, key=lambda row: -row[1]))
+
+
+def _moved(diff: ModelDiff) -> Iterator[tuple[TensorChange, float]]:
+    """Matched parameters with the L2 of their update; made when asked for, since there may be 100,000."""
+    for change in diff.tensors:
+        if change.figures is not None and change.figures.delta is not None and matched(change):
+            yield change, change.figures.delta.l2
 
 
 def matched(change: TensorChange) -> bool:
