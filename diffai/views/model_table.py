@@ -101,12 +101,13 @@ def _sizes(diff: ModelDiff) -> Iterable[Block]:
         words.append(Word(f"   update {short(found.relative_l2)}", "changed"))
         if found.cosine is not None:
             words.append(Word(f"   cosine {cosine(found.cosine)}"))
-        if not found.comparable:
-            words.append(Word(f"   over {found.parameters:,} of {found.parameters_new:,} parameters only", "strong"))
     elif totals.changed and totals.changed_relative_l2 is not None:
         words.append(Word(f"   relative L2 of the changed tensors {short(totals.changed_relative_l2)}", "changed"))
     if words:
         yield Line(tuple(words), indent=1, wraps=not found.update)
+    if found.update and found.relative_l2 is not None and not found.comparable:  # a line of its own: never cut
+        text = f"update and cosine are over {found.parameters:,} of {found.parameters_new:,} parameters only"
+        yield line(Word(text, "strong"), indent=1, wraps=True)
 
 
 def _problems(diff: ModelDiff) -> Iterable[Block]:
