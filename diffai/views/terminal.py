@@ -21,6 +21,7 @@ _ASCII_LEVELS = ".:-=+*#@"
 _BAR, _NARROW_BAR, _WIDE = 15, 8, 110
 _MOST_SPARK = 16
 _NARROWEST, _NARROWEST_FIRST = 12, 24
+_SHORTEST = 8
 _UNBOUNDED, _NARROWEST_SCREEN = 1 << 20, 40
 
 
@@ -155,7 +156,9 @@ def _line(block: Line, screen: Screen) -> list[str]:
         texts[0] = cut(texts[0], max(_NARROWEST_FIRST, left - rest), screen)
     parts = []
     for word, text in zip(block.words, texts, strict=True):
-        text = cut(text, left, screen) if left > 0 else ""
+        if width_of(text) > left and left < _SHORTEST:  # a stump says nothing
+            break
+        text = cut(text, left, screen)
         left -= width_of(text)
         parts.append(_paint(text, word.tone, screen))
     return [(lead + "".join(parts)).rstrip()]
