@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 from gitrepo import Repo, isolate
+from hypothesis import settings
+
+# The same examples in every run, so that a change is judged by itself; DIFFAI_FUZZ looks for new ones. No deadline:
+# a busy machine is no defect.
+settings.register_profile("diffai", derandomize="DIFFAI_FUZZ" not in os.environ, deadline=None, print_blob=True)
+settings.load_profile("diffai")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: every program that a test interrupts would inherit that it is not to be.

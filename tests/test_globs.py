@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from runaway import ends
 
 from diffai.globs import name_matches, path_matches
 
@@ -68,8 +68,7 @@ def test_folders_are_what_the_definition_says() -> None:
 @pytest.mark.parametrize("glob", ["*a" * 60 + "*b", "?*" * 300, "**/a/" * 60 + "b", "*[ab]" * 100 + "c", "x" * 5000])
 def test_no_glob_hangs(match: object, glob: str) -> None:
     assert callable(match)
-    before = time.perf_counter()
-    match("a" * 120, [glob])
-    match("a/" * 2000 + "c", [glob])
-    match("a" * 4000, [glob])
-    assert time.perf_counter() - before < 2
+    with ends():
+        match("a" * 120, [glob])
+        match("a/" * 2000 + "c", [glob])
+        match("a" * 4000, [glob])

@@ -26,7 +26,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch, *steps: tuple[int, int]) -> str:
     with ProgressBar("comparing") as bar:
         for done, total in steps:
             bar(done, total)
-            time.sleep(0.25)  # rich draws ten times a second
+            awaited = f"{done / 1e6:.1f}/{total / 1e6:.1f}" if done < total else None
+            for _ in range(3000 if awaited else 25):  # rich draws ten times a second, on a thread of its own
+                if awaited and awaited in screen.getvalue():
+                    break
+                time.sleep(0.01)
     return screen.getvalue()
 
 

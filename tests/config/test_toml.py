@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from runaway import ends
 
 from diffai.config.toml import parse_toml
 from diffai.errors import UsageError
@@ -30,10 +29,8 @@ MANY = ".".join("a" * 20_000)
     ],
 )
 def test_a_bomb_is_an_error(text: str) -> None:
-    before = time.perf_counter()
-    with pytest.raises(UsageError, match=r"^\.diffai\.toml"):
+    with ends(), pytest.raises(UsageError, match=r"^\.diffai\.toml"):
         parse_toml(text.encode("latin-1"), ".diffai.toml")
-    assert time.perf_counter() - before < 2
 
 
 @pytest.mark.parametrize(
@@ -50,9 +47,8 @@ def test_a_bomb_is_an_error(text: str) -> None:
     ],
 )
 def test_text_that_only_looks_like_one_is_read(text: str) -> None:
-    before = time.perf_counter()
-    assert isinstance(parse_toml(text.encode(), ".diffai.toml"), dict)
-    assert time.perf_counter() - before < 2
+    with ends():
+        assert isinstance(parse_toml(text.encode(), ".diffai.toml"), dict)
 
 
 def test_the_line_is_named() -> None:

@@ -179,7 +179,7 @@ def test_interrupted_it_removes_its_own_and_nothing_else(home: Path, tmp_path: P
     process = subprocess.Popen(
         [DIFFAI, "demo", str(folder)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    for _ in range(2000):
+    for _ in range(12_000):
         if (folder / ".git").is_dir():
             break
         time.sleep(0.005)

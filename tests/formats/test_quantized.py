@@ -10,6 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from runaway import ends
 from safetensors.numpy import save_file
 
 from diffai import compare
@@ -333,8 +334,6 @@ def test_two_revisions_have_their_configurations_and_a_single_blob_has_none(tmp_
 
 
 def test_a_few_wide_rows_of_many_blocks_take_no_time(tmp_path: Path) -> None:
-    import time
-
     rng = np.random.default_rng(1)
     codes, scales = rng.integers(0, 256, (290_000, 1, 16), dtype=np.uint8), np.full((290_000, 1), 127, np.uint8)
     words = rng.integers(0, 1 << 31, (75_000, 16)).astype(np.int32)
@@ -346,9 +345,8 @@ def test_a_few_wide_rows_of_many_blocks_take_no_time(tmp_path: Path) -> None:
     codes[7, 0, 7] ^= 1
     words[7, 7] ^= 1
     new = model(tmp_path / "b", tensors, {"quant_method": "gptq"})
-    start = time.perf_counter()
-    diff = compare(old, new)
-    assert time.perf_counter() - start < 10
+    with ends():
+        diff = compare(old, new)
     counts = [c.figures.delta.changed_count for c in diff.changes if c.figures and c.figures.delta]
     assert sorted(change.name for change in diff.changes) == ["e", "g.weight"] and counts == [1, 1]
 
