@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 else:
     Direction = Verdict = str
 
-_LOWER = frozenset(
-    "loss error err errors perplexity ppl mae mse rmse mape smape msle rmsle medae wer cer mer nll bce logloss fid kid "
-    "lpips latency fpr fnr eer fdr brier ece mce deviance regret bpb bpc bits_per_byte bits_per_character "
-    "cross_entropy crossentropy edit_distance false_positive_rate false_negative_rate hinge hausdorff hd95 "
-    "kl_divergence log_loss pinball".split()
-)
-_HIGHER = frozenset(
-    "accuracy acc f1 f2 f05 fbeta fscore auc auroc auprc auprg aupr ap map map50 map75 precision recall bleu sacrebleu "
-    "rouge rouge1 rouge2 rougel rougelsum meteor chrf r2 ndcg mrr iou miou dice jaccard psnr ssim kappa "
-    "mcc matthews spearman spearmanr pearson pearsonr kendall exact_match em win_rate hit_rate hits hit "
-    "specificity sensitivity tpr tnr reward throughput silhouette ari nmi ami v_measure homogeneity completeness "
-    "explained_variance bertscore comet top1 top3 top5 top10 gini samples_per_second steps_per_second "
-    "tokens_per_second pass sqnr snr sdr sisdr pesq stoi likelihood log_likelihood correlation".split()
-)
+_LOWER_WORDS = """
+loss error err errors perplexity ppl mae mse rmse mape smape msle rmsle medae wer cer mer nll bce logloss fid kid
+lpips latency fpr fnr eer fdr brier ece mce deviance regret bpb bpc bits_per_byte bits_per_character
+cross_entropy crossentropy edit_distance false_positive_rate false_negative_rate hinge hausdorff hd95
+kl_divergence log_loss pinball
+"""
+_HIGHER_WORDS = """
+accuracy acc f1 f2 f05 fbeta fscore auc auroc auprc auprg aupr ap map map50 map75 precision recall bleu sacrebleu
+rouge rouge1 rouge2 rougel rougelsum meteor chrf r2 ndcg mrr iou miou dice jaccard psnr ssim kappa
+mcc matthews spearman spearmanr pearson pearsonr kendall exact_match em win_rate hit_rate hits hit
+specificity sensitivity tpr tnr reward throughput silhouette ari nmi ami v_measure homogeneity completeness
+explained_variance bertscore comet top1 top3 top5 top10 gini samples_per_second steps_per_second
+tokens_per_second pass sqnr snr sdr sisdr pesq stoi likelihood log_likelihood correlation
+"""
+_LOWER = frozenset(_LOWER_WORDS.split())
+_HIGHER = frozenset(_HIGHER_WORDS.split())
 _WORD = re.compile(r"[^0-9A-Za-z]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST = 200
