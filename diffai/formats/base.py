@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.errors import LimitError
+from diffai.errors import FormatError, LimitError
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
@@ -119,6 +119,11 @@ class Budget:
 
     def _over(self, reason: str, number: int, key: str) -> LimitError:
         return LimitError(f"{reason.format(number)} (limit diffai.{key})", code=self.code)
+
+
+def problem_of(error: FormatError) -> Problem:
+    """An error as what ``check`` reports."""
+    return Problem(error.code, "error", error.reason, error.tensor, error.offset)
 
 
 class Format(Protocol):

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import struct
 
-from diffai.errors import FormatError, LimitError, SourceError
+from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.regions import FileRegion, JoinedRegion, Region
-from diffai.formats.stored import StoredCheckpoint
+from diffai.formats.stored import StoredCheckpoint, reader
 from diffai.frozen import frozen
-from diffai.model import DTYPE_BITS, Checkpoint, Problem, Scalar, element_count
+from diffai.model import DTYPE_BITS, Scalar, element_count
 from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -325,38 +324,8 @@ def _role(key: str, depth: int, role: Role) -> Role:
     return "training" if role == "training" or (depth == 0 and key in ("opt_state", "step")) else "weight"
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a file; arrays are not read.
-
-    Raises:
-        FormatError: with code, name and offset (table above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        checkpoint = FlaxCheckpoint(source, limits)
-        _Reader(checkpoint, Budget(limits)).whole()
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
+def _read(checkpoint: FlaxCheckpoint, limits: Limits) -> None:
+    _Reader(checkpoint, Budget(limits)).whole()
 
 
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    try:
-        _Reader(FlaxCheckpoint(spool(source, limits.max_spool), limits), Budget(limits)).whole()
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "FX04", "error", error.reason, error.tensor, error.offset),)
-    except SourceError as error:
-        return (Problem("FX02", "error", str(error)),)
-    return ()
+open_checkpoint, check = reader(FlaxCheckpoint, _read, "FX04")

@@ -22,11 +22,10 @@ from diffai.formats.base import Budget, Limits
 from diffai.formats.npy_header import MAGIC, Field, Header
 from diffai.formats.records import RecordField
 from diffai.formats.regions import FileRegion, PartOf, Region
-from diffai.formats.stored import StoredCheckpoint
+from diffai.formats.stored import StoredCheckpoint, reader
 from diffai.formats.zip import Archive
-from diffai.model import Checkpoint, Problem, Scalar, element_count
+from diffai.model import Problem, Scalar, element_count
 from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 NAME = "numpy"
 SINGLE = "array"
@@ -53,10 +52,6 @@ class NumpyCheckpoint(StoredCheckpoint):
         self.metadata = self.texts
         self.kinds: dict[str, str] = {}
         self.classes = self.kinds
-
-    def release(self) -> None:
-        """Remove temporary files; the source stays the caller's."""
-        self.spool.close()
 
 
 def recognise(head: bytes, size: int, name: str) -> bool:
@@ -102,48 +97,6 @@ def _member(head: bytes, at: int) -> tuple[str, int]:
     return head[at + _LOCAL_HEADER : start].decode("utf-8", "replace") if start <= len(head) else "", end
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a file; headers are read, and pickles of objects.
-
-    Raises:
-        FormatError: see the tables; LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    checkpoint = NumpyCheckpoint(source, limits)
-    try:
-        _Reader(checkpoint, limits).read()
-    except BaseException:
-        checkpoint.release()
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """What is wrong with each array, and what pickles of objects would do.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    source = spool(source, limits.max_spool)
-    checkpoint = NumpyCheckpoint(source, limits)
-    reader = _Reader(checkpoint, limits)
-    reader.collected = []
-    try:
-        reader.read()
-    except LimitError:
-        raise
-    except FormatError as error:
-        reader.collected.append(Problem(error.code, "error", error.reason, error.tensor, error.offset))
-    finally:
-        checkpoint.release()
-    return (*reader.collected, *reader.problems)
-
-
 class _Reader:
     """Reads one file into a checkpoint. ``collected`` takes errors of single arrays instead of raising them."""
 
@@ -151,16 +104,10 @@ class _Reader:
         self._checkpoint = checkpoint
         self._limits = limits
         self._budget = Budget(limits)
-        self.collected: list[Problem] | None = None
         self.problems: list[Problem] = []
 
     def read(self) -> None:
-        """All arrays.
-
-        Raises:
-            FormatError: the first that cannot be read, unless they are collected.
-
-        """
+        """All arrays; those that cannot be read are faults of the checkpoint."""
         source = self._checkpoint.source
         if source.read(0, 2) == b"PK":
             self._archive(source)
@@ -168,7 +115,6 @@ class _Reader:
             head = source.read(0, 12)
             start, length = npy_header.length_of(head)
             self._array(SINGLE, FileRegion(source, 0, source.size), source.read(0, start + length))
-        self._checkpoint.problems = tuple(self.problems)
 
     def _archive(self, source: Source) -> None:
         archive = Archive(source, self._budget, self._checkpoint.spool, format=NAME)
@@ -188,9 +134,7 @@ class _Reader:
                 raise
             except FormatError as error:
                 error.tensor, error.code = error.tensor or label, error.code or "NP05"
-                if self.collected is None:
-                    raise
-                self.collected.append(Problem(error.code, "error", error.reason, error.tensor, error.offset))
+                self._checkpoint.faults.append(error)
 
     def _array(self, name: str, region: Region, head: bytes) -> None:
         header = npy_header.parse(head, self._budget)
@@ -247,3 +191,14 @@ class _Reader:
         checkpoint.texts.update({**flat.metadata, **flat.training})
         checkpoint.kinds.update(flat.classes)
         self.problems += flat.problems
+
+
+def _read(checkpoint: NumpyCheckpoint, limits: Limits) -> None:
+    walk = _Reader(checkpoint, limits)
+    try:
+        walk.read()
+    finally:  # of a damaged file too, what its pickles would do
+        checkpoint.problems = tuple(walk.problems)
+
+
+open_checkpoint, check = reader(NumpyCheckpoint, _read, "NP05")

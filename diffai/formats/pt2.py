@@ -25,12 +25,11 @@ from hashlib import blake2b
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.regions import Region, RegionSource, read
-from diffai.formats.stored import StoredCheckpoint
+from diffai.formats.stored import StoredCheckpoint, reader
 from diffai.formats.zip import Archive
 from diffai.frozen import replace
 from diffai.model import Checkpoint, Problem, Scalar, TensorSpec
 from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,11 +59,11 @@ class Pt2Checkpoint(StoredCheckpoint):
         self.inner: list[Checkpoint] = []
         self.metadata, self.graph = self.values, self.lines
 
-    def close(self) -> None:
-        """Close the files inside, and the archive."""
+    def release(self) -> None:
+        """Close the files inside."""
         for checkpoint in self.inner:
             checkpoint.close()
-        super().close()
+        super().release()
 
 
 class _Inside:
@@ -87,45 +86,6 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     if member.partition("/")[2].startswith(_PLACES) or member in (_OLDER, *_OLDER_STATE):
         return True
     return _OLDER.encode() in head or (name.lower().endswith(".pt2") and not member.endswith("data.pkl"))
-
-
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a program; its graph is read, weights are not.
-
-    Raises:
-        FormatError: with code, tensor and offset (tables above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    checkpoint = Pt2Checkpoint(source, limits)
-    try:
-        _Reader(checkpoint, limits).whole()
-    except BaseException:
-        checkpoint.spool.close()
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem, or what is unsafe inside.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    checkpoint = Pt2Checkpoint(spool(source, limits.max_spool), limits)
-    try:
-        _Reader(checkpoint, limits).whole()
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "P203", "error", error.reason, error.tensor, error.offset),)
-    finally:
-        checkpoint.spool.close()
-    return checkpoint.problems
 
 
 def _wrong(reason: str, code: str, name: str = "") -> FormatError:
@@ -320,3 +280,10 @@ def _described(meta: Any) -> str:
         found = size.get("as_int")
         sizes.append(str(found) if found is not None else str(size.get("as_expr", {}).get("expr_str", "?"))[:100])
     return f"{_DTYPES.get(meta['dtype'], '?')} [{', '.join(sizes)}]"
+
+
+def _read(checkpoint: Pt2Checkpoint, limits: Limits) -> None:
+    _Reader(checkpoint, limits).whole()
+
+
+open_checkpoint, check = reader(Pt2Checkpoint, _read, "P203")

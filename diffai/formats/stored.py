@@ -7,18 +7,27 @@ value themselves.
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, SourceError
+import struct
+
+from diffai.errors import FormatError, LimitError, SourceError
+from diffai.formats.base import Limits, problem_of
 from diffai.formats.gather import Gatherer
 from diffai.formats.layout import DType, View, is_contiguous, row_major
 from diffai.formats.regions import Region, Spool
-from diffai.model import DTYPE_BITS, Checkpoint, Codes, TensorSpec, byte_count, element_count
+from diffai.model import DTYPE_BITS, Checkpoint, Codes, Problem, TensorSpec, byte_count, element_count
 from diffai.sources.base import Source
+from diffai.sources.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable
+    from typing import Protocol, TypeVar
 
     from diffai.model import Role
+
+    C = TypeVar("C", bound="StoredCheckpoint")
+    Opener = Callable[[Source, Limits], Checkpoint]
+    Checker = Callable[[Source, Limits], tuple[Problem, ...]]
 else:
     Protocol = object
 
@@ -42,12 +51,18 @@ class Coder(Protocol):
 
 
 class StoredCheckpoint(Checkpoint):
-    """Tensors at places of a source; it owns the source and a private temporary file for what is unpacked."""
+    """Tensors at places of a source; it owns the source and a private temporary file for what is unpacked.
+
+    Attributes:
+        faults: what is wrong with single tensors: the first refuses the file, ``check`` lists all.
+
+    """
 
     def __init__(self, source: Source, kind: str, max_spool: int) -> None:
         self.format = kind
         self.source = source
         self.spool = Spool(max_spool)
+        self.faults: list[FormatError] = []
         self._specs: dict[str, TensorSpec] = {}
         self.tensors = self._specs
         self._views: dict[str, View] = {}
@@ -271,7 +286,72 @@ class StoredCheckpoint(Checkpoint):
         """Raise SourceError when the file was changed since it was opened."""
         self.source.verify_unchanged()
 
-    def close(self) -> None:
-        """Close the source and remove temporary files; may be called twice."""
+    def inspect(self) -> tuple[Problem, ...]:
+        """What ``check`` says of it, which may take reads that opening does not; FormatError for what is found so."""
+        return self.problems
+
+    def release(self) -> None:
+        """Close what this object opened and remove temporary files; the source stays the caller's."""
         self.spool.close()
+
+    def close(self) -> None:
+        """Close the source too; may be called twice."""
+        self.release()
         self.source.close()
+
+
+# What the bytes of a damaged file make of code that takes them for whole; anything else is a mistake of ours.
+_DAMAGED = (struct.error, IndexError, OverflowError, RecursionError, UnicodeDecodeError)
+
+
+def reader(make: Callable[[Source, Limits], C], read: Callable[[C, Limits], None], code: str) -> tuple[Opener, Checker]:
+    """``open_checkpoint`` and ``check`` of a format: what every reader does around reading.
+
+    Args:
+        make: makes an empty checkpoint of a source with random access.
+        read: fills it from its source; raises FormatError, LimitError, SourceError.
+        code: the reason's number where an error of ``read`` has none.
+
+    """
+
+    def fill(checkpoint: C, limits: Limits) -> None:
+        try:
+            read(checkpoint, limits)
+        except _DAMAGED as error:
+            raise FormatError("is damaged", code=code, format=checkpoint.format) from error
+        except FormatError as error:
+            error.format, error.code = error.format or checkpoint.format, error.code or code
+            raise
+
+    def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
+        copy = spool(source, limits.max_spool)
+        checkpoint = make(copy, limits)
+        try:
+            fill(checkpoint, limits)
+            if checkpoint.faults:
+                raise checkpoint.faults[0]
+        except BaseException:
+            checkpoint.release()
+            if copy is not source:
+                copy.close()
+            raise
+        return checkpoint
+
+    def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
+        copy = spool(source, limits.max_spool)
+        checkpoint = make(copy, limits)
+        try:
+            fill(checkpoint, limits)
+            found = checkpoint.inspect()
+        except LimitError:
+            raise
+        except FormatError as error:
+            checkpoint.faults.append(error)
+            found = checkpoint.problems
+        finally:
+            checkpoint.release()
+            if copy is not source:
+                copy.close()
+        return (*map(problem_of, checkpoint.faults), *found)
+
+    return open_checkpoint, check

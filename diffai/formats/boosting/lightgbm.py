@@ -13,12 +13,12 @@ LG05 longer than ``diffai.maxHeader``
 
 from __future__ import annotations
 
+from functools import partial
+
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Budget, Limits
+from diffai.formats.base import Limits
 from diffai.formats.boosting.trees import BoostingCheckpoint, Forest
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.stored import reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,51 +43,18 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return head.startswith(_START)
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a model, all of which is read.
-
-    Raises:
-        FormatError: with code and tree (table above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return _read(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    try:
-        _read(spool(source, limits.max_spool), limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    return ()
-
-
 def _wrong(reason: str, code: str, where: str = "") -> FormatError:
     return FormatError(reason, code=code, tensor=where, format=NAME)
 
 
-def _read(source: Source, limits: Limits) -> BoostingCheckpoint:
+def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
+    source = checkpoint.source
     if source.size > limits.max_header:
         reason = f"is {source.size:,} bytes long (diffai.maxHeader lifts the limit of {limits.max_header:,})"
         raise LimitError(reason, code="LG05", format=NAME)
     data = source.read(0, source.size)
     if not recognise(data[:64], source.size, ""):
         raise FormatError("does not begin as a model of LightGBM", code="LG01", offset=0, format=NAME)
-    checkpoint = BoostingCheckpoint(source, NAME, Budget(limits))
     lines = _lines(data)
     names = _header(checkpoint, lines)
     forest = Forest(checkpoint, names, NAME)
@@ -95,7 +62,6 @@ def _read(source: Source, limits: Limits) -> BoostingCheckpoint:
         _tree(forest, number, block)
     forest.finish()
     _rest(checkpoint, lines)
-    return checkpoint
 
 
 def _lines(data: bytes) -> Iterator[str]:
@@ -216,3 +182,6 @@ def _rest(checkpoint: BoostingCheckpoint, lines: Iterator[str]) -> None:
                 checkpoint.note(f"parameters.{key}", _number(value))
         elif line.startswith("pandas_categorical:"):
             checkpoint.note("pandas_categorical", line.partition(":")[2])
+
+
+open_checkpoint, check = reader(partial(BoostingCheckpoint, NAME), _read, "LG02")

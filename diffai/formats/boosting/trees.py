@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from diffai.errors import FormatError
-from diffai.formats.base import Budget
+from diffai.formats.base import Budget, Limits
 from diffai.formats.regions import BytesRegion
 from diffai.formats.stored import StoredCheckpoint
 from diffai.model import Scalar
@@ -37,9 +37,9 @@ class BoostingCheckpoint(StoredCheckpoint):
 
     not_expressible = frozenset(("ties", "requires_grad", "classes"))
 
-    def __init__(self, source: Source, kind: str, budget: Budget) -> None:
+    def __init__(self, kind: str, source: Source, limits: Limits) -> None:
         super().__init__(source, kind, 0)
-        self.budget = budget
+        self.budget = Budget(limits)
         self.values: dict[str, Scalar] = {}
         self.inputs: dict[str, str] = {}
         self.figures: dict[str, Scalar] = {}

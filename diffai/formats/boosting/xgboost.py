@@ -16,14 +16,13 @@ XB05 longer than ``diffai.maxHeader``
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Budget, Limits
+from diffai.formats.base import Limits
 from diffai.formats.boosting.documents import Json, Ubjson
 from diffai.formats.boosting.trees import BoostingCheckpoint, Forest
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.stored import reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,48 +48,16 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return bool(_UBJSON.match(head) or _JSON.match(head))
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a model, all of which is read.
-
-    Raises:
-        FormatError: with code and tree (table above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return _read(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    try:
-        _read(spool(source, limits.max_spool), limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    return ()
-
-
 def _wrong(reason: str, code: str = "XB02", where: str = "") -> FormatError:
     return FormatError(reason, code=code, tensor=where, format=NAME)
 
 
-def _read(source: Source, limits: Limits) -> BoostingCheckpoint:
+def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
+    source = checkpoint.source
     if source.size > limits.max_header:
         reason = f"is {source.size:,} bytes long (diffai.maxHeader lifts the limit of {limits.max_header:,})"
         raise LimitError(reason, code="XB05", format=NAME)
-    budget = Budget(limits)
+    budget = checkpoint.budget
     data = source.read(0, source.size)
     if _UBJSON.match(data):
         document = Ubjson(data, budget).parse()
@@ -99,12 +66,10 @@ def _read(source: Source, limits: Limits) -> BoostingCheckpoint:
             document = Json(data.decode("utf-8"), budget).parse()
         except UnicodeDecodeError as error:
             raise FormatError("is no UTF-8", code="XB01", offset=error.start, format=NAME) from error
-    checkpoint = BoostingCheckpoint(source, NAME, budget)
     try:
         _fill(checkpoint, _part(document, "", dict))
     except (ValueError, OverflowError, TypeError) as error:
         raise _wrong(f"has a value of another kind ({str(error)[:100]})") from error
-    return checkpoint
 
 
 def _part(value: object, name: str, kind: type) -> Any:
@@ -222,3 +187,6 @@ def _tree(forest: Forest, number: int, tree: dict[str, Any], where: str) -> None
     forest.add(number, tensors)
     forest.count(left.tolist(), np.where(inner, right, -1).tolist(), where, "XB04")
     forest.use(features[inner].tolist(), gains[inner].tolist() if len(gains) == count else [0.0] * int(inner.sum()))
+
+
+open_checkpoint, check = reader(partial(BoostingCheckpoint, NAME), _read, "XB02")

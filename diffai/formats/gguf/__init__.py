@@ -22,14 +22,10 @@ GG12 the header is longer than ``diffai.maxHeader``
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Limits
-from diffai.formats.gguf.header import read_checkpoint
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.gguf.header import FORMAT, GgufCheckpoint, read_header
+from diffai.formats.stored import reader
 
-NAME = "gguf"
+NAME = FORMAT
 
 
 def recognise(head: bytes, size: int, name: str) -> bool:
@@ -37,35 +33,4 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return head[:4] == b"GGUF"
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a file; only its header is read.
-
-    Raises:
-        FormatError: with code, tensor and offset (table above); LimitError: the header is too long.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return read_checkpoint(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: the header is too long to be looked at.
-
-    """
-    source = spool(source, limits.max_spool)
-    try:
-        read_checkpoint(source, limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    return ()
+open_checkpoint, check = reader(GgufCheckpoint, read_header, "GG03")

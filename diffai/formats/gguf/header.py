@@ -29,6 +29,9 @@ class GgufCheckpoint(StoredCheckpoint):
 
     not_expressible = frozenset(("training", "classes", "graph", "ties", "requires_grad"))
 
+    def __init__(self, source: Source, limits: Limits) -> None:
+        super().__init__(source, FORMAT, limits.max_spool)
+
 
 class _Cursor:
     """Reads numbers and strings one after another, through a window, and never past ``limit`` bytes."""
@@ -78,13 +81,14 @@ class _Info:
     row: int
 
 
-def read_checkpoint(source: Source, limits: Limits) -> GgufCheckpoint:
-    """The checkpoint of a source, which it owns from then on.
+def read_header(checkpoint: GgufCheckpoint, limits: Limits) -> None:
+    """Fill a checkpoint from its source.
 
     Raises:
         FormatError: see the table of the package.
 
     """
+    source = checkpoint.source
     cursor = _Cursor(source, limits.max_header)
     version = cursor.number("I")
     if version & 0xFFFF == 0 and version:  # written on a big-endian machine, or for one
@@ -98,14 +102,12 @@ def read_checkpoint(source: Source, limits: Limits) -> GgufCheckpoint:
         raise FormatError(reason, code="GG03", offset=8, format=FORMAT)
     metadata = _pairs(cursor, pairs)
     infos = [_info(cursor) for _ in range(tensors)]
-    checkpoint = GgufCheckpoint(source, FORMAT, limits.max_spool)
     order = ", big-endian" if cursor.endian == ">" else ""
     checkpoint.metadata = {"gguf version": f"{version}{order}", **metadata}
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise FormatError(f"has an alignment of {alignment!r}", code="GG05", format=FORMAT)
     _place(checkpoint, infos, -(-cursor.at // alignment) * alignment, alignment, cursor.endian)
-    return checkpoint
 
 
 def _pairs(cursor: _Cursor, count: int) -> dict[str, Scalar]:

@@ -21,13 +21,9 @@ HD11 Python byte code in a Lambda layer (never run)
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Budget, Limits
 from diffai.formats.hdf5.file import SIGNATURE
-from diffai.formats.hdf5.reader import Hdf5Checkpoint, read_datasets
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.hdf5.reader import Hdf5Checkpoint, read_file
+from diffai.formats.stored import reader
 
 NAME = "hdf5"
 
@@ -37,41 +33,4 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return any(head.startswith(SIGNATURE, at) for at in (0, 512, 1024, 2048))
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a file; metadata is read, datasets are not.
-
-    Raises:
-        FormatError: with code, dataset and offset (table above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    checkpoint = Hdf5Checkpoint(source, limits)
-    try:
-        read_datasets(checkpoint, Budget(limits))
-    except BaseException:
-        checkpoint.spool.close()
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem, or links that lead elsewhere and code in layers.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    source = spool(source, limits.max_spool)
-    checkpoint = Hdf5Checkpoint(source, limits)
-    try:
-        read_datasets(checkpoint, Budget(limits))
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    finally:
-        checkpoint.spool.close()
-    return checkpoint.problems
+open_checkpoint, check = reader(Hdf5Checkpoint, read_file, "HD03")

@@ -32,6 +32,11 @@ class Hdf5Checkpoint(StoredCheckpoint):
         self.metadata = self.texts
 
 
+def read_file(checkpoint: Hdf5Checkpoint, limits: Limits) -> None:
+    """Fill a checkpoint from its source. Raises as :func:`read_datasets`."""
+    read_datasets(checkpoint, Budget(limits))
+
+
 def read_datasets(checkpoint: Hdf5Checkpoint, budget: Budget, config: object = None) -> None:
     """Walk all groups of the checkpoint's source; ``config`` is the configuration of a Keras model beside it.
 

@@ -18,13 +18,11 @@ MA06 two variables of one name
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError
+from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.matlab import level4, level5
 from diffai.formats.matlab.variables import MatlabCheckpoint, wrong
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.stored import reader
 
 NAME = "matlab"
 
@@ -32,26 +30,6 @@ NAME = "matlab"
 def recognise(head: bytes, size: int, name: str) -> bool:
     """Whether content is a MATLAB file before 7.3: the marks of version 5, or a header that only version 4 has."""
     return level5.begins(head) or level4.begins(head, size)
-
-
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a file; headers are read, compressed variables are unpacked into a private temporary file.
-
-    Raises:
-        FormatError: with code, variable and offset (table above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    checkpoint = MatlabCheckpoint(source, limits.max_spool)
-    try:
-        _fill(checkpoint, limits)
-    except BaseException:
-        checkpoint.spool.close()
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
 
 
 def _fill(checkpoint: MatlabCheckpoint, limits: Limits) -> None:
@@ -72,20 +50,4 @@ def _fill(checkpoint: MatlabCheckpoint, limits: Limits) -> None:
         raise
 
 
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    checkpoint = MatlabCheckpoint(spool(source, limits.max_spool), limits.max_spool)
-    try:
-        _fill(checkpoint, limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    finally:
-        checkpoint.spool.close()
-    return ()
+open_checkpoint, check = reader(MatlabCheckpoint, _fill, "MA04")

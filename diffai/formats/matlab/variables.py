@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
 from diffai.errors import FormatError, SourceError
+from diffai.formats.base import Limits
 from diffai.formats.regions import LazyRegion, PartOf, Region, read
 from diffai.formats.stored import StoredCheckpoint
 from diffai.frozen import frozen
@@ -66,8 +67,8 @@ class MatlabCheckpoint(StoredCheckpoint):
 
     not_expressible = frozenset(("ties", "requires_grad", "graph", "training"))
 
-    def __init__(self, source: Source, max_spool: int) -> None:
-        super().__init__(source, FORMAT, max_spool)
+    def __init__(self, source: Source, limits: Limits) -> None:
+        super().__init__(source, FORMAT, limits.max_spool)
         self.texts: dict[str, Scalar] = {}
         self.kinds: dict[str, str] = {}
         self.opaque: dict[str, str] = {}

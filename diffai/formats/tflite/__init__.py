@@ -15,12 +15,8 @@ TL04 the graph costs more to read than the limits allow
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Limits
-from diffai.formats.tflite.model import read_model
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.stored import reader
+from diffai.formats.tflite.model import TfliteCheckpoint, read_model
 
 NAME = "tflite"
 
@@ -30,35 +26,4 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return head[4:8] == b"TFL3"
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a model; the graph is read, tensors are not.
-
-    Raises:
-        FormatError: with code, tensor and offset (table above); LimitError: the graph is too long.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return read_model(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: the graph is too long to be looked at.
-
-    """
-    source = spool(source, limits.max_spool)
-    try:
-        read_model(source, limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "TL01", "error", error.reason, error.tensor, error.offset),)
-    return ()
+open_checkpoint, check = reader(TfliteCheckpoint, read_model, "TL01")

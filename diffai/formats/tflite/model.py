@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 from hashlib import blake2b
 
-from diffai.errors import FormatError, LimitError
+from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.flatbuffers import Pages, Table
 from diffai.formats.regions import FileRegion
@@ -13,31 +12,11 @@ from diffai.formats.stored import StoredCheckpoint
 from diffai.formats.tflite.operators import CUSTOM, DTYPES, INT4, OTHER_TYPES, PLAIN_OPTIONS, STRING, operator_name
 from diffai.formats.tflite.quantized import Copied, DecodedRegion, Nibbles, Quantization, values_dtype
 from diffai.frozen import frozen
-from diffai.model import DTYPE_BITS, Checkpoint, Scalar, byte_count, element_count
+from diffai.model import DTYPE_BITS, Scalar, byte_count, element_count
 from diffai.sources.base import Source
 
 
-def read_model(source: Source, limits: Limits) -> Checkpoint:
-    """The checkpoint of a model.
-
-    Raises:
-        FormatError: see the table of the package.
-
-    """
-    checkpoint = _TfliteCheckpoint(source, limits)
-    try:
-        _Reader(checkpoint, limits).model()
-    except FormatError as error:
-        checkpoint.spool.close()
-        error.format = error.format or "tflite"
-        error.code = error.code or ("TL04" if isinstance(error, LimitError) else "TL01")
-        raise
-    except struct.error as error:
-        raise FormatError(f"makes no sense: {error}", code="TL01", format="tflite", offset=0) from error
-    return checkpoint
-
-
-class _TfliteCheckpoint(StoredCheckpoint):
+class TfliteCheckpoint(StoredCheckpoint):
     """An opened model."""
 
     not_expressible = frozenset(("training", "classes", "requires_grad"))
@@ -72,7 +51,7 @@ class _Tensor:
 class _Reader:
     """One walk over a model."""
 
-    def __init__(self, checkpoint: _TfliteCheckpoint, limits: Limits) -> None:
+    def __init__(self, checkpoint: TfliteCheckpoint, limits: Limits) -> None:
         self._checkpoint = checkpoint
         self._source = checkpoint.source
         self._pages = Pages(checkpoint.source, Budget(limits, "TL04"))
@@ -271,3 +250,13 @@ def _hash(*parts: str | bytes) -> bytes:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(4, "little") + data)
     return digest.digest()
+
+
+def read_model(checkpoint: TfliteCheckpoint, limits: Limits) -> None:
+    """Fill a checkpoint from its source.
+
+    Raises:
+        FormatError: see the table of the package.
+
+    """
+    _Reader(checkpoint, limits).model()
