@@ -326,6 +326,8 @@ class Cast:
         sqnr_db: signal to quantisation noise, 20 log10(L2(old) / L2(new - old)); None without noise or signal.
         overflow_count: finite values beyond the new dtype's range that became infinite, NaN, or the largest value.
         underflow_count: non-zero values that became zero.
+        beyond_ulp_count: values more than one ulp of the new dtype from the old ones (all that changed, where it has
+            no ulp); 0 where ``rounded``.
     """
 
     exact: bool
@@ -334,6 +336,7 @@ class Cast:
     sqnr_db: float | None
     overflow_count: int
     underflow_count: int
+    beyond_ulp_count: int = 0
 
 
 @frozen

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from diffai.analyses import nonfinite
-from diffai.analyses.casts import casts
+from diffai.analyses.casts import casts, explained_by_cast
+from diffai.analyses.fine_tune import fine_tuned
 from diffai.analyses.resizes import is_factor, resized
-from diffai.analyses.update import update_size
+from diffai.analyses.update import is_moved, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
-from diffai.model import Delta, element_count
+from diffai.model import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "change_kind"
 
-FROZEN_SHARE = 0.2
-"""Share of the parameters that whole equal modules hold in a fine-tune of the rest."""
 PRUNED_POINTS = 0.10
 OTHER_WEIGHTS_COSINE = 0.3
 STEP_UPDATE = 0.5
@@ -62,7 +61,8 @@ def change_kind(diff: ModelDiff) -> ChangeKind | None:
         kind = rule(diff, changes)
         if kind is not None:
             found.append(kind)
-    values = [change for change in moved if "changed" in change.status]
+    explained = explained_by_cast(diff)
+    values = [change for change in moved if "changed" in change.status and not explained(change)]
     leading = next((kind for rule in _LEADING if (kind := rule(diff, changes, values)) is not None), None)
     if leading is not None:
         found.append(leading)
@@ -108,16 +108,17 @@ def _cast(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None
     """Casts whose every value is the old one rounded; quantized kinds and others are told apart."""
     words, kinds = [], []
     for group in casts(diff):
-        packed = [c for c in changes if "cast" in c.status and c.new is not None and c.new.dtype == group.new]
+        packed = [c for c in changes if "cast" in c.status and c.old and c.new
+                  and (c.old.dtype, c.new.dtype) == (group.old, group.new)]  # fmt: skip
         coded = any(change.new is not None and change.new.values for change in packed)
         back = any(change.old is not None and change.old.values for change in packed)
         change = f"{group.old} -> {group.new}"
-        if coded:
-            kinds.append("quantized")
-            words.append(f"quantized {change}")
-        elif back:
-            kinds.append("dequantized")
-            words.append(f"dequantized {change}")
+        if coded or back:
+            kinds.append("quantized" if coded else "dequantized")
+            words.append(f"{kinds[-1]} {change}{_decoded_error(packed)}")
+        elif group.effect == "with loss":
+            kinds.append("cast with loss")
+            words.append(f"cast {change} with loss")
         elif group.effect in ("lossless", "rounded"):
             kinds.append("cast")
             words.append(f"cast {change}" + (" without loss" if group.effect == "lossless" else ""))
@@ -128,6 +129,17 @@ def _cast(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None
         return None
     shown = words[:_SHOWN] + ([f"{len(words) - _SHOWN} more casts"] if len(words) > _SHOWN else [])
     return ChangeKind(tuple(dict.fromkeys(kinds)), ", ".join(shown))
+
+
+def _decoded_error(packed: Sequence[TensorChange]) -> str:
+    """`` (relative L2 0.0044)``: of the decoded values, over all tensors together; "" where it is not known."""
+    error = base = 0.0
+    for change in packed:
+        delta = _delta(change)
+        if delta is None:
+            return ""
+        error, base = math.hypot(error, delta.l2), math.hypot(base, delta.old_l2)
+    return f" (relative L2 {error / base:.2g})" if base else ""
 
 
 def _renamed(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
@@ -159,13 +171,14 @@ def _classes(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | N
 
 
 def _adapter(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
-    """Nothing but low-rank factors came, went or changed."""
+    """Nothing but low-rank factors came or changed; or all of them went, maybe into the weights that changed."""
     moved = [change for change in changes if change.differs]
-    if not moved or not all(is_factor(change.name) for change in moved):
+    factors = [change for change in moved if is_factor(change.name)]
+    words = {change.status for change in factors}
+    what = "changed" if len(words) != 1 else {"added": "added", "removed": "removed"}.get(words.pop()[0], "changed")
+    if not factors or (len(factors) < len(moved) and what != "removed"):
         return None
-    came = sum(change.status == ("added",) for change in moved)
-    what = "added" if came == len(moved) else "changed"
-    return ChangeKind(("adapter",), f"adapter {what} ({len(moved):,} low-rank factors)", (moved[0].name,))
+    return ChangeKind(("adapter",), f"adapter {what} ({len(factors):,} low-rank factors)", (factors[0].name,))
 
 
 def _resized(diff: ModelDiff, changes: Sequence[TensorChange]) -> ChangeKind | None:
@@ -213,10 +226,9 @@ def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
         factors.append(factor)
     if not factors or max(factors) - min(factors) > 1e-4 * abs(factors[0]):
         return None
-    same = sum(1 for c in changes if c.is_parameter and not c.differs and c.figures and not _all_zero(c))
-    if same > len(factors):  # one tensor that was scaled is a changed tensor
+    still = [c.name for c in changes if c.is_parameter and not is_moved(c) and not _all_zero(c)]
+    if len(still) > len(factors):  # one tensor that was scaled is a changed tensor
         return None
-    still = [c.name for c in changes if c.is_parameter and not c.differs and not _all_zero(c)]
     left = f" (all but {_named(still, 'tensor')})" if still else ""
     return ChangeKind(("scaled",), f"scaled by {median(factors):.6g}{left}", tuple(change.name for change in moved))
 
@@ -252,43 +264,13 @@ def _factor(change: TensorChange) -> float | None:
 
 
 def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
-    """At least a fifth of the parameters, in whole modules, is byte for byte equal, and the rest moved."""
-    if not moved or not any(change.is_parameter and not change.differs for change in changes):
-        return None  # nothing was left alone
-    modules: dict[str, bool] = {}
-    sizes: dict[str, int] = {}
-    for change in changes:
-        if change.old is None or change.new is None or not change.is_parameter:
-            continue
-        module = change.name.rpartition(".")[0]
-        modules[module] = modules.get(module, False) or change.differs
-        sizes[module] = sizes.get(module, 0) + element_count(change.spec.shape)
-    whole = sum(sizes.values())
-    frozen_ = sum(size for module, size in sizes.items() if not modules[module])
-    if not whole or frozen_ < FROZEN_SHARE * whole:
+    """At least a fifth of the parameters, in whole modules, is equal, and the rest moved."""
+    found = fine_tuned(diff, changes, moved)
+    if found is None:
         return None
-    parts = _parts([module for module, differs in modules.items() if differs], modules)
+    parts = found.parts
     text = ", ".join(parts[:_SHOWN]) + (f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else "")
-    text = f"fine-tune of {text} ({frozen_ / whole:.0%} of the parameters untouched)"
-    return ChangeKind(("fine-tune",), text, tuple(parts))
-
-
-def _parts(moved: Sequence[str], modules: dict[str, bool]) -> list[str]:
-    """The fewest prefixes that cover all modules that moved and none that did not."""
-    found: list[str] = []
-    still = [module for module, differs in modules.items() if not differs]
-    for module in moved:
-        if any(module == part or module.startswith(f"{part}.") for part in found):
-            continue
-        pieces = module.split(".")
-        for size in range(1, len(pieces) + 1):
-            prefix = ".".join(pieces[:size])
-            if not any(other == prefix or other.startswith(f"{prefix}.") for other in still):
-                found.append(prefix)
-                break
-        else:
-            found.append(module)
-    return [part or "the top" for part in dict.fromkeys(found)]
+    return ChangeKind(("fine-tune",), f"fine-tune of {text} ({found.untouched:.0%} of the parameters untouched)", parts)
 
 
 def _other_weights(

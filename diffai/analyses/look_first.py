@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from diffai.analyses import nonfinite
-from diffai.analyses.update import matched, shares
+from diffai.analyses.update import is_moved, matched, shares
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Statistics, element_count
@@ -201,7 +201,7 @@ def _untouched(changes: Sequence[TensorChange]) -> Iterable[Look]:
     for layers in stacks.values():
         if len(layers) < 3:
             continue
-        still = [layer for layer, rows in layers.items() if not any(row.differs for row in rows)]
+        still = [layer for layer, rows in layers.items() if not any(map(is_moved, rows))]
         if still and len(still) < FEW_UNTOUCHED * len(layers):
             for layer in still:
                 count = len(layers[layer])

@@ -134,6 +134,14 @@ def matched(change: TensorChange) -> bool:
     return old is not None and new is not None and old.shape == new.shape and change.is_parameter
 
 
+_KEPT = frozenset(("renamed", "cast", "equal", "identical", "uncompared"))
+
+
+def is_moved(change: TensorChange) -> bool:
+    """Whether its values are others: by more than another name, and than what rounding to another dtype explains."""
+    return not _KEPT.issuperset(change.status)
+
+
 def norms_of(change: TensorChange) -> Norms | str:
     """L2 of the update, of the old and of the new side of a matched pair, or why they are not known."""
     figures = change.figures

@@ -9,7 +9,7 @@ import numpy as np
 from diffai.frozen import frozen, replace, slotted
 from diffai.model import Cast, Delta
 from diffai.tensors.dtypes import FLOATS, INTEGERS, Array, Values
-from diffai.tensors.rounding import can_round, not_rounded, outside_range
+from diffai.tensors.rounding import beyond_ulp, can_round, not_rounded, outside_range
 from diffai.tensors.statistics import Moments, Segments, Side, rescale, scaling
 
 
@@ -43,7 +43,7 @@ class Difference:
         sum_abs, sum_squares: of d / 2**exponent.
         dot: sum of old * new / 2**(old_exponent + new_exponent), the real part for complex numbers.
         old_squares, new_squares: sums of squares of each side, scaled by its exponent.
-        unrounded: elements of new that are not old rounded; overflows, underflows: as in Cast.
+        unrounded: elements of new that are not old rounded; overflows, underflows, beyond_ulp: as in Cast.
     """
 
     joint: int = 0
@@ -59,6 +59,7 @@ class Difference:
     unrounded: int = 0
     overflows: int = 0
     underflows: int = 0
+    beyond_ulp: int = 0
     exponent: int = 0
     old_exponent: int = 0
     new_exponent: int = 0
@@ -89,6 +90,7 @@ class Difference:
         self.unrounded += other.unrounded
         self.overflows += other.overflows
         self.underflows += other.underflows
+        self.beyond_ulp += other.beyond_ulp
 
     def delta(self, elements: int) -> Delta:
         """The figures people see; ``elements`` of the tensor, non-finite ones included."""
@@ -120,7 +122,9 @@ class Difference:
         sqnr = None
         if relative and math.isfinite(relative):
             sqnr = -20.0 * math.log10(relative)
-        return Cast(exact, exact or self.unrounded == 0, relative, sqnr, self.overflows, self.underflows)
+        rounded = exact or self.unrounded == 0
+        beyond = 0 if rounded else self.beyond_ulp
+        return Cast(exact, rounded, relative, sqnr, self.overflows, self.underflows, beyond)
 
 
 def _with_common_exponents(kept: Difference, other: Difference) -> Difference:
@@ -143,7 +147,7 @@ def _with_common_exponents(kept: Difference, other: Difference) -> Difference:
     return copy
 
 
-SCALES = 16
+SCALES = 17
 """Columns that :func:`compare_columns` gives where exponents are among them."""
 
 
@@ -282,11 +286,12 @@ def _products(old: Side, new: Side) -> tuple[Array, Array, Array]:
 
 
 def _cast_counts(old: Values, new: Values, target: str, segments: Segments) -> list[Array]:
-    """Counts of unrounded, overflowed and underflowed elements; zeros when there is no cast."""
+    """Counts of elements unrounded, overflowed, underflowed and beyond an ulp; zeros when there is no cast."""
     if not target:
         none = np.zeros(len(segments.starts), np.int64)
-        return [none, none, none]
+        return [none, none, none, none]
     unrounded = not_rounded(old, new, target) if can_round(target) else ~_same_kind(old, new)
+    far = unrounded & beyond_ulp(old, new, target) if unrounded.any() else unrounded
     finite = old.finite()
     overflow = finite & ~new.finite()
     if target in FLOATS:
@@ -298,4 +303,4 @@ def _cast_counts(old: Values, new: Values, target: str, segments: Segments) -> l
     elif target in INTEGERS and target != "BOOL":
         overflow |= finite & outside_range(old, target)
     underflow = ~old.zero() & ~old.nan() & new.zero()
-    return [segments.count(unrounded), segments.count(overflow), segments.count(underflow)]
+    return [segments.count(mask) for mask in (unrounded, overflow, underflow, far)]

@@ -13,7 +13,7 @@ from diffai.tensors.delta import Difference, Rule, compare_values
 from diffai.tensors.dtypes import FAST_LIMITS, FLOATS, Array, decode32, decode64, has_values
 from diffai.tensors.fast import CODED, Known, compare_rows, count_zeros, extremes, in_range, summarise_row
 from diffai.tensors.joined import IDENTICAL, finish_joined
-from diffai.tensors.rounding import is_lossless, round32
+from diffai.tensors.rounding import beyond_ulp32, is_lossless, round32
 from diffai.tensors.statistics import Moments, Segments, Side
 
 
@@ -328,10 +328,9 @@ def _compare_fast(kind: Kind, raws: Sequence[Array], count: int, space: Workspac
         if known is None:
             return None
         sides.append(known)
-    unrounded = underflows = 0
-    rounding = round32(kind.old, target) if target else None
-    if rounding is not None:
-        unrounded = rounding(rows[0, :count], rows[1, :count], rows[2, :count])
+    unrounded = underflows = beyond = 0
+    if target:
+        unrounded, beyond = _unrounded(kind, rows[:, :count])
     if target and sides[1].zeros:
         np.equal(rows[:2, :count], 0, out=masks)
         underflows = int(np.count_nonzero(masks[1] > masks[0]))
@@ -341,10 +340,18 @@ def _compare_fast(kind: Kind, raws: Sequence[Array], count: int, space: Workspac
         return None
     difference = result[0]
     if target:
-        # Within both sides' limits nothing overflows; a value exact in the new dtype is rounded to itself.
-        difference.unrounded = difference.changed if rounding is None else unrounded
-        difference.underflows = underflows
+        # Within both sides' limits nothing overflows.
+        difference.unrounded, difference.underflows, difference.beyond_ulp = unrounded, underflows, beyond
     return Figures(False, *result)
+
+
+def _unrounded(kind: Kind, rows: Array) -> tuple[int, int]:
+    """Elements that are not the old ones rounded, and how many of them are beyond an ulp of the new dtype."""
+    target = kind.rule.target
+    rounding = round32(kind.old, target)
+    # A value exact in the new dtype is rounded to itself.
+    count = int(np.count_nonzero(rows[0] != rows[1])) if rounding is None else rounding(*rows)
+    return count, beyond_ulp32(rows[0], rows[1], target) if count else 0
 
 
 def _decode_row(dtype: str, raw: Array, row: Array, limit: float, masks: Array) -> Known | None:

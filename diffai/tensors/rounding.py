@@ -15,6 +15,7 @@ import numpy as np
 from diffai.model import DTYPE_BITS
 from diffai.tensors.dtypes import COMPLEX, FLOATS, INTEGERS, Array, FloatFormat, Values
 
+_PIECE = 1 << 16
 _PART = {"C32": "F16", "C64": "F32", "C128": "F64"}
 
 
@@ -108,6 +109,25 @@ def _wrong_integer(old: Values, new: Values, dtype: str) -> Array:
     return wrong
 
 
+def beyond_ulp(old: Values, new: Values, dtype: str) -> Array:
+    """Mask of the elements where ``new`` is more than one ulp of ``dtype`` from ``old``.
+
+    One ulp is the spacing of the values of ``dtype`` at ``old``, and 1 for integers. Complex and quantized kinds have
+    none: there, and where one of both is not finite, every element that is not equal is beyond.
+    """
+    within: Array = old.high == new.high
+    if dtype not in FLOATS and (dtype not in INTEGERS or dtype == "BOOL"):
+        return ~within
+    spacing: Array | float = 1.0
+    if dtype in FLOATS:
+        _, exponent = np.frexp(old.high)
+        form = FLOATS[dtype]
+        spacing = np.ldexp(1.0, np.maximum(exponent, form.min_exponent + 1) - form.precision)
+    with np.errstate(invalid="ignore"):
+        np.logical_or(within, np.abs(new.high - old.high) <= spacing, out=within)
+    return ~within
+
+
 def outside_range(values: Values, dtype: str) -> Array:
     """Mask of the values that lie beyond the least or greatest integer of ``dtype``."""
     least, (top, top_low) = _integer_range(dtype)
@@ -159,6 +179,18 @@ def _unrounded_bf16(old: Array, new: Array, scratch: Array) -> int:
 def _unrounded_f16(old: Array, new: Array, scratch: Array) -> int:
     np.copyto(scratch, old.astype(np.float16))
     return int(np.count_nonzero(scratch != new))
+
+
+def beyond_ulp32(old: Array, new: Array, target: str) -> int:
+    """How many elements of ``new`` are more than one ulp of a float dtype from ``old``; finite float32 rows."""
+    form, far = FLOATS[target], 0
+    for start in range(0, len(old), _PIECE):
+        a, b = old[start : start + _PIECE], new[start : start + _PIECE]
+        power = (a.view(np.uint32) & np.uint32(0x7F800000)).view(np.float32)  # 2**exponent of each
+        np.maximum(power, np.float32(2.0**form.min_exponent), out=power)
+        np.multiply(power, np.float32(2.0 ** (1 - form.precision)), out=power)
+        far += int(np.count_nonzero(np.abs(b - a) > power))
+    return far
 
 
 _ROUND32: dict[tuple[str, str], Callable[[Array, Array, Array], int]] = {

@@ -391,5 +391,6 @@ def _cast_text(group: CastGroup) -> str:
         return text
     if len(group.casts) == 1:
         return f"{text} ({describe_cast(group.casts[0])})"
-    effects = {"lossless": "lossless", "rounded": "every value exactly rounded"}
+    effects = {"lossless": "lossless", "rounded": "every value exactly rounded",
+               "with loss": "not rounded to the nearest, but within a step of the dtype"}  # fmt: skip
     return f"{text} ({effects.get(group.effect) or f'{group.beyond_rounding:,} with changes beyond rounding'})"

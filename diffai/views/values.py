@@ -77,6 +77,7 @@ def cast(figures: Cast) -> dict[str, Json]:
         "sqnr_db": finite(figures.sqnr_db),
         "overflow_count": figures.overflow_count,
         "underflow_count": figures.underflow_count,
+        "beyond_ulp_count": figures.beyond_ulp_count,
     }
 
 

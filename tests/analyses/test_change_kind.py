@@ -2,119 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
+from controls import CONTROLS, Arrays, adapter, base, merged, noise, put, quantized, taller, truncated, zeroed
 
 import diffai
 from diffai.analyses.change_kind import change_kind
 from diffai.analyses.look_first import look_first
 
-Arrays = dict[str, np.ndarray]  # type: ignore[type-arg]
-
-
-def base() -> Arrays:
-    rng = np.random.default_rng(0)
-    arrays: Arrays = {"embed.weight": rng.normal(0, 0.02, (50, 16)).astype("f4")}
-    for layer in range(6):
-        prefix = f"layers.{layer}"
-        arrays[f"{prefix}.attn.weight"] = rng.normal(0, 0.1, (16, 16)).astype("f4")
-        arrays[f"{prefix}.mlp.weight"] = rng.normal(0, 0.1, (32, 16)).astype("f4")
-        arrays[f"{prefix}.mlp.bias"] = rng.normal(0, 0.1, 32).astype("f4")
-        arrays[f"{prefix}.norm.weight"] = (1 + rng.normal(0, 0.01, 16)).astype("f4")
-    arrays["bn.running_var"] = np.ones(16, "f4")
-    arrays["head.weight"] = rng.normal(0, 0.1, (10, 16)).astype("f4")
-    return arrays
-
-
-def noise(arrays: Arrays, scale: float = 0.001, only: str = "") -> Arrays:
-    rng = np.random.default_rng(1)
-    return {
-        name: (array + rng.normal(0, scale, array.shape)).astype(array.dtype) if name.startswith(only) else array
-        for name, array in arrays.items()
-    }
-
-
-def fresh(arrays: Arrays) -> Arrays:
-    rng = np.random.default_rng(2)
-    return {
-        name: array if "norm" in name else rng.normal(0, 0.1, array.shape).astype("f4")
-        for name, array in arrays.items()
-    }
-
-
-def pruned(arrays: Arrays) -> Arrays:
-    made = {}
-    for name, array in arrays.items():
-        made[name] = array.copy()
-        if array.ndim == 2:
-            made[name][np.abs(array) < np.quantile(np.abs(array), 0.4)] = 0
-    return made
-
-
-def put(name: str, value: float, at: int = 3) -> Callable[[Arrays], Arrays]:
-    def apply(arrays: Arrays) -> Arrays:
-        made = {key: array.copy() for key, array in arrays.items()}
-        made[name].reshape(-1)[at] = value
-        return made
-
-    return apply
-
-
-def zeroed(arrays: Arrays) -> Arrays:
-    return {**noise(arrays), "layers.2.mlp.weight": np.zeros((32, 16), "f4")}
-
-
-def taller(arrays: Arrays) -> Arrays:
-    extra = np.random.default_rng(3).normal(0, 0.02, (7, 16)).astype("f4")
-    return {**arrays, "embed.weight": np.concatenate((arrays["embed.weight"], extra))}
-
-
-def without_layer(arrays: Arrays) -> Arrays:
-    return {name: array for name, array in arrays.items() if not name.startswith("layers.5.")}
-
-
-def adapter(arrays: Arrays) -> Arrays:
-    made = dict(arrays)
-    for layer in range(6):
-        for half, shape in (("lora_A", (2, 16)), ("lora_B", (16, 2))):
-            made[f"layers.{layer}.attn.{half}.weight"] = np.random.default_rng(layer).normal(size=shape).astype("f4")
-    return made
-
-
-CONTROLS: dict[str, tuple[Callable[[Arrays], Arrays], tuple[str, ...]]] = {
-    "identity": (dict, ("identical",)),
-    "noise": (noise, ("training step",)),
-    "scaling": (lambda a: {n: v * np.float32(0.7) for n, v in a.items()}, ("scaled",)),
-    "negation": (lambda a: {n: -v for n, v in a.items()}, ("scaled",)),
-    "one tensor zeroed": (zeroed, ("training step",)),
-    "pruning": (pruned, ("pruned",)),
-    "pruning and training": (lambda a: pruned(noise(a)), ("pruned",)),
-    "freezing": (lambda a: noise(a, only="head"), ("fine-tune",)),
-    "cast": (lambda a: {n: v.astype(ml_dtypes.bfloat16) for n, v in a.items()}, ("cast",)),
-    "lossless cast": (lambda a: {n: v.astype("f8") for n, v in a.items()}, ("cast",)),
-    "NaN appeared": (put("head.weight", np.nan), ("diverged", "fine-tune")),
-    "NaN in training": (lambda a: put("head.weight", np.nan)(noise(a)), ("diverged", "training step")),
-    "re-initialised": (fresh, ("other weights",)),
-    "rows permuted": (lambda a: {n: v[::-1].copy() for n, v in a.items()}, ("other weights",)),
-    "head resized": (lambda a: {**a, "head.weight": np.zeros((12, 16), "f4") + 1}, ("resized",)),
-    "vocabulary extended": (taller, ("resized",)),
-    "layer dropped": (without_layer, ("resized",)),
-    "adapter": (adapter, ("adapter",)),
-    "prefix": (lambda a: {f"model.{n}": v for n, v in a.items()}, ("renamed",)),
-    "prefix and training": (lambda a: {f"model.{n}": v for n, v in noise(a).items()}, ("renamed", "training step")),
-    "cast and training": (lambda a: {n: v.astype("f2") for n, v in noise(a).items()}, ("cast", "training step")),
-    "far": (lambda a: noise(a, 0.09), ("changed",)),
-}
+pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_a_planted_change_is_called_what_it_is(control: str) -> None:
-    change, kinds = CONTROLS[control]
-    found = change_kind(diffai.compare(base(), change(base())))
-    assert found is not None and found.kinds == kinds, found
+def test_a_planted_change_is_called_what_it_is(control: str, tmp_path: Path) -> None:
+    planted = CONTROLS[control]
+    found = change_kind(diffai.compare(*planted.sides(tmp_path)))
+    assert found is not None and found.kinds == planted.kinds, found
 
 
 def test_a_healed_value_is_no_divergence() -> None:
@@ -136,6 +41,43 @@ def test_the_part_that_was_tuned_is_named() -> None:
 def test_the_resized_rows_are_named() -> None:
     found = change_kind(diffai.compare(base(), taller(base())))
     assert found is not None and "embed.weight 50 -> 57 rows" in found.phrase
+
+
+def phrase(new: object, old: object | None = None) -> str:
+    found = change_kind(diffai.compare(base() if old is None else old, new))
+    assert found is not None
+    return found.phrase
+
+
+def test_parts_of_one_pattern_are_named_as_one() -> None:
+    assert phrase(merged(base())).startswith("fine-tune of layers.[0-5].attn (")
+
+
+def test_a_tensor_that_only_has_another_name_is_no_part_of_a_fine_tune() -> None:
+    tuned = noise(base(), only="head")
+    tuned["tail.weight"] = tuned.pop("embed.weight")
+    assert phrase(tuned) == "renamed ('embed' -> 'tail') and fine-tune of head (97% of the parameters untouched)"
+
+
+def test_factors_that_went_are_said_beside_the_weights_that_changed() -> None:
+    assert phrase(merged(base()), adapter(base(), 0.1)).startswith("adapter removed (12 low-rank factors) and fine-t")
+
+
+def test_the_decoded_error_of_codes_is_said(tmp_path: Path) -> None:
+    import torch
+
+    torch.save(quantized(base()), tmp_path / "q.pt")
+    assert phrase(str(tmp_path / "q.pt")).startswith("quantized F32 -> QI8 (relative L2 0.00")
+
+
+def test_a_cast_that_is_not_to_the_nearest_is_one_with_loss_up_to_a_thousandth_of_the_elements() -> None:
+    new = truncated(base())
+    assert phrase(new) == "cast F32 -> BF16 with loss"
+    flat = new["layers.0.mlp.weight"].reshape(-1)
+    flat[:3] = 9.0  # 3 of 6,136 elements are within the thousandth
+    assert phrase(new) == "cast F32 -> BF16 with loss"
+    flat[:9] = 9.0
+    assert "with loss" not in phrase(new)
 
 
 def looks(new: Arrays, old: Arrays | None = None) -> dict[str, str]:

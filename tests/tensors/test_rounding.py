@@ -96,3 +96,24 @@ def test_lossless_cast_is_exact_and_rounded() -> None:
     old = np.array([1.5, -0.0, np.inf, np.nan], np.float16)
     cast = cast_of(("F16", old), ("F32", old.astype(np.float32)))
     assert cast == Cast(exact=True, rounded=True, relative_l2=0.0, sqnr_db=None, overflow_count=0, underflow_count=0)
+
+
+@pytest.mark.parametrize(("source", "target"), [("F32", t) for t in FLOATS] + [("BF16", "F16"), ("F64", "F32")])
+@pytest.mark.parametrize("count", [1000, 300_000])
+def test_elements_beyond_one_ulp_are_counted(source: str, target: str, count: int) -> None:
+    old = np.random.default_rng(5).standard_normal(count).astype(oracle.NUMPY[source])
+    new = old.astype(oracle.NUMPY[target])
+    codes = new.view(f"u{new.itemsize}")
+    codes[::2] += 1  # one step away from zero: still within one ulp, or just beyond it where rounding went that way
+    codes[:5] += 9
+    cast = cast_of((source, old), (target, new))
+    exact, moved = old.astype("f8"), new.astype("f8")
+    form = ml_dtypes.finfo(oracle.NUMPY[target])
+    ulp = 2.0 ** (np.maximum(np.floor(np.log2(np.abs(exact))), float(form.minexp)) - form.nmant)
+    assert not cast.rounded and cast.beyond_ulp_count == int((~(np.abs(moved - exact) <= ulp)).sum()) > 4
+
+
+def test_nothing_is_beyond_an_ulp_of_a_faithful_cast_and_the_ulp_of_integers_is_one() -> None:
+    old = np.array([0.2, 1.4, -7.0, 300.0], np.float32)
+    assert cast_of(("F32", old), ("I8", np.array([0, 1, -7, 127], np.int8))).beyond_ulp_count == 0
+    assert cast_of(("F32", old), ("I8", np.array([1, 2, -9, 127], np.int8))).beyond_ulp_count == 1
