@@ -24,14 +24,13 @@ from threading import Lock
 from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.regions import FileRegion, LazyRegion, Region, RegionSource
-from diffai.formats.stored import StoredCheckpoint
+from diffai.formats.stored import StoredCheckpoint, reader
 from diffai.formats.torch import document as documents
 from diffai.formats.torch import legacy, objects
 from diffai.formats.torch import open_checkpoint as open_torch
 from diffai.frozen import frozen, replace
 from diffai.model import DTYPE_BITS, Checkpoint, Problem, Scalar, element_count
 from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 NAME = "dcp"
 _MODULE = b"torch.distributed.checkpoint.metadata"
 _BLOCK = 32 << 20
-_MOST_FILES = 100_000
 _TRAINING = frozenset((
     "optim", "optimizer", "optimizers", "optimizer_state", "optimizer_state_dict", "optimizer_states", "lr_scheduler",
     "lr_schedulers", "scheduler", "train_state", "dataloader", "rng_state",
@@ -85,39 +83,21 @@ class DcpCheckpoint(StoredCheckpoint):
         self.values: dict[str, Scalar] = {}
         self.state: dict[str, Scalar] = {}
         self.metadata, self.training = self.values, self.state
-        self.files: dict[str, Source] = {}
         self.not_expressible = frozenset(("graph", "classes", "ties", "requires_grad"))
 
     def piece_file(self, path: str) -> Source:
         """The file of that name in the checkpoint's folder; DC05 for any other path, DC04 when it is not here."""
-        found = self.files.get(path)
-        if found is None:
-            parts = path.split("/")
-            if not path or path.startswith("/") or "\\" in path or "\0" in path or {"..", ".", ""} & set(parts):
-                raise _wrong(f"has a piece outside its folder: {path[:200]!r}", "DC05")
-            if len(self.files) >= _MOST_FILES:
-                raise _wrong(f"has more than {_MOST_FILES:,} files", "DC02")
-            try:
-                found = self.files[path] = spool(self.source.sibling(path), self.limits.max_spool)
-            except SourceError as error:
-                raise _wrong(f"has a file of pieces that is not here: {path[:200]} ({error})", "DC04") from error
-        return found
+        try:
+            return self.companions.need(path)
+        except SourceError as error:
+            raise _wrong(f"has a file of pieces that is not here: {path[:200]} ({error})", "DC04") from error
 
-    def verify_unchanged(self) -> None:
-        """Raise SourceError when a file was changed since it was opened."""
-        for source in (self.source, *self.files.values()):
-            source.verify_unchanged()
-
-    def release(self) -> None:
-        """Close the files beside the metadata, which stays the caller's."""
-        self.spool.close()
-        for source in self.files.values():
-            source.close()
-
-    def close(self) -> None:
-        """Close all files."""
-        self.release()
-        super().close()
+    def inspect(self) -> tuple[Problem, ...]:
+        """Look into every piece."""
+        for spec in self.tensors.values():
+            if spec.nbytes:
+                self.read_into(spec, 0, memoryview(bytearray(1)))
+        return self.problems
 
 
 class _Saved:
@@ -158,53 +138,11 @@ def _inside(checkpoint: DcpCheckpoint, place: _Place) -> Checkpoint:
     return open_torch(RegionSource(region, place.path), replace(checkpoint.limits, allow_torch=False))
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a checkpoint by its metadata; pieces are looked into when they are read.
-
-    Raises:
-        FormatError: with code and tensor (table above); LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    checkpoint = DcpCheckpoint(source, limits)
-    try:
-        _read(checkpoint)
-    except BaseException:
-        checkpoint.release()
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem, in the pieces too.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    checkpoint = DcpCheckpoint(spool(source, limits.max_spool), limits)
-    try:
-        _read(checkpoint)
-        for spec in checkpoint.tensors.values():
-            if spec.nbytes:
-                checkpoint.read_into(spec, 0, memoryview(bytearray(1)))
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    finally:
-        checkpoint.release()
-    return checkpoint.problems
-
-
-def _read(checkpoint: DcpCheckpoint) -> None:
+def _read(checkpoint: DcpCheckpoint, limits: Limits) -> None:
     source = checkpoint.source
-    if source.size > checkpoint.limits.max_header:
+    if source.size > limits.max_header:
         raise LimitError(f"has metadata of {source.size:,} bytes (limit diffai.maxHeader)", code="DC02", format=NAME)
-    document, budget = documents.Document(NAME), Budget(checkpoint.limits)
+    document, budget = documents.Document(NAME), Budget(limits)
     legacy.open_pickle(source, budget, checkpoint.spool, document, 0)
     checkpoint.problems, checkpoint.safety = tuple(document.problems), document.safety
     try:
@@ -212,9 +150,6 @@ def _read(checkpoint: DcpCheckpoint) -> None:
         _fill(checkpoint, top, budget)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _wrong("has metadata that does not say what it should", "DC02") from error
-    names = [f"{path}={file.identity}" for path, file in sorted(checkpoint.files.items())]
-    known = source.identity and all(file.identity for file in checkpoint.files.values())
-    checkpoint.identity = " ".join((source.identity, *names)) if known else ""
 
 
 def _state(value: object, kind: str) -> dict[str, object]:
@@ -355,3 +290,6 @@ def _rows(shape: Sizes, pieces: list[_Piece], width: int) -> Iterator[bytes]:
                 place = tuple(slice(at, at + size) for at, size in spans)
                 out[(slice(None), *place)] = np.frombuffer(data, kind).reshape(count, *piece.sizes[1:])
             yield out.tobytes()
+
+
+open_checkpoint, check = reader(DcpCheckpoint, _read, "DC02", missing="DC05")

@@ -25,11 +25,10 @@ from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.onnx.tensors import SmallCoder
 from diffai.formats.regions import FileRegion
-from diffai.formats.stored import StoredCheckpoint
+from diffai.formats.stored import StoredCheckpoint, reader
 from diffai.frozen import slotted
-from diffai.model import Checkpoint, Problem, Scalar, byte_count, element_count
+from diffai.model import Scalar, byte_count, element_count
 from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 NAME = "openvino"
 
@@ -51,55 +50,6 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return text.startswith((b"<net ", b"<net>")) and b"<layer" in text
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a network; values are not read.
-
-    Raises:
-        FormatError: with code, tensor and offset (table above); LimitError: the text is too long.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return _opened(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem, and whether the file of values is here.
-
-    Raises:
-        LimitError: the text is too long to be looked at.
-
-    """
-    try:
-        checkpoint = _opened(spool(source, limits.max_spool), limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "OV01", "error", error.reason, error.tensor, error.offset),)
-    checkpoint.release()
-    missing = checkpoint.missing
-    return (Problem("OV05", "error", f"the file of values cannot be opened: {missing}"),) if missing else ()
-
-
-def _opened(source: Source, limits: Limits) -> _OpenvinoCheckpoint:
-    checkpoint = _OpenvinoCheckpoint(source, limits)
-    try:
-        _Reader(checkpoint, limits).read()
-    except FormatError as error:
-        checkpoint.release()
-        error.format, error.code = error.format or NAME, error.code or "OV01"
-        raise
-    except BaseException:
-        checkpoint.release()
-        raise
-    return checkpoint
-
-
 class _OpenvinoCheckpoint(StoredCheckpoint):
     """An opened network and its file of values."""
 
@@ -110,49 +60,11 @@ class _OpenvinoCheckpoint(StoredCheckpoint):
         self.lines: dict[str, str] = {}
         self.texts: dict[str, Scalar] = {}
         self.graph, self.metadata = self.lines, self.texts
-        self._max_spool = limits.max_spool
-        self.values: Source | None = None
-        self.missing = ""
 
     @property
     def values_name(self) -> str:
         """What the file of values is called."""
         return source_name(self.source).rpartition(".")[0] + ".bin"
-
-    def open_values(self) -> Source:
-        """The file of values; SourceError, which says so, where it is not here."""
-        if self.values is None and not self.missing:
-            try:
-                self.values = spool(self.source.sibling(self.values_name), self._max_spool)
-            except SourceError as error:
-                self.missing = str(error)
-        if self.values is None:
-            raise SourceError(f"the values are in {self.values_name[:200]!r}, which is not here")
-        return self.values
-
-    def name_content(self) -> None:
-        """A model is both its files: set the identity of both, "" where one is not known."""
-        if self.values is not None or self.missing:
-            names = (self.source.identity, self.values.identity if self.values is not None else "")
-            self.identity = " ".join(names) if all(names) else ""
-
-    def verify_unchanged(self) -> None:
-        """Raise SourceError when one of the files was changed."""
-        super().verify_unchanged()
-        if self.values is not None:
-            self.values.verify_unchanged()
-
-    def release(self) -> None:
-        """Close what this object opened; the source stays the caller's."""
-        self.spool.close()
-        if self.values is not None:
-            self.values.close()
-
-    def close(self) -> None:
-        """Close both files; may be called twice."""
-        super().close()
-        if self.values is not None:
-            self.values.close()
 
 
 def source_name(source: Source) -> str:
@@ -208,7 +120,6 @@ class _Reader:
             raise FormatError("has no layers", code="OV01", offset=0)
         lines.update((f"operator {name}", str(count)) for name, count in sorted(self._operators.items()))
         lines["wiring"] = self._whole.hex()
-        self._checkpoint.name_content()
 
     # -- what expat calls
 
@@ -307,7 +218,7 @@ class _Reader:
             return
         small = _SMALL.get(kind)
         try:
-            values = checkpoint.open_values()
+            values = checkpoint.companions.open(checkpoint.values_name)
         except SourceError as error:
             decoded = "" if kind in _DTYPES else "U8" if small is None or not small[2] else "I8"
             checkpoint.place_absent(name, dtype, shape, str(error), values=decoded)
@@ -363,3 +274,10 @@ def _hash(*parts: str | bytes) -> bytes:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(4, "little") + data)
     return digest.digest()
+
+
+def _read(checkpoint: _OpenvinoCheckpoint, limits: Limits) -> None:
+    _Reader(checkpoint, limits).read()
+
+
+open_checkpoint, check = reader(_OpenvinoCheckpoint, _read, "OV01", missing="OV05")

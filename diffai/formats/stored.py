@@ -11,6 +11,7 @@ import struct
 
 from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Limits, problem_of
+from diffai.formats.companions import Companions, OutsideError
 from diffai.formats.gather import Gatherer
 from diffai.formats.layout import DType, View, is_contiguous, row_major
 from diffai.formats.regions import Region, Spool
@@ -54,6 +55,7 @@ class StoredCheckpoint(Checkpoint):
     """Tensors at places of a source; it owns the source and a private temporary file for what is unpacked.
 
     Attributes:
+        companions: the files beside it that hold values of it.
         faults: what is wrong with single tensors: the first refuses the file, ``check`` lists all.
 
     """
@@ -62,6 +64,7 @@ class StoredCheckpoint(Checkpoint):
         self.format = kind
         self.source = source
         self.spool = Spool(max_spool)
+        self.companions = Companions(source, max_spool)
         self.faults: list[FormatError] = []
         self._specs: dict[str, TensorSpec] = {}
         self.tensors = self._specs
@@ -283,8 +286,9 @@ class StoredCheckpoint(Checkpoint):
         self.source.read_into(offset, buffer)
 
     def verify_unchanged(self) -> None:
-        """Raise SourceError when the file was changed since it was opened."""
+        """Raise SourceError when the file, or one beside it, was changed since it was opened."""
         self.source.verify_unchanged()
+        self.companions.verify_unchanged()
 
     def inspect(self) -> tuple[Problem, ...]:
         """What ``check`` says of it, which may take reads that opening does not; FormatError for what is found so."""
@@ -292,6 +296,7 @@ class StoredCheckpoint(Checkpoint):
 
     def release(self) -> None:
         """Close what this object opened and remove temporary files; the source stays the caller's."""
+        self.companions.close()
         self.spool.close()
 
     def close(self) -> None:
@@ -304,24 +309,31 @@ class StoredCheckpoint(Checkpoint):
 _DAMAGED = (struct.error, IndexError, OverflowError, RecursionError, UnicodeDecodeError)
 
 
-def reader(make: Callable[[Source, Limits], C], read: Callable[[C, Limits], None], code: str) -> tuple[Opener, Checker]:
+def reader(
+    make: Callable[[Source, Limits], C], read: Callable[[C, Limits], None], code: str, *, missing: str = ""
+) -> tuple[Opener, Checker]:
     """``open_checkpoint`` and ``check`` of a format: what every reader does around reading.
 
     Args:
         make: makes an empty checkpoint of a source with random access.
         read: fills it from its source; raises FormatError, LimitError, SourceError.
         code: the reason's number where an error of ``read`` has none.
+        missing: that of a file beside the model which is not here, or lies outside its folder.
 
     """
 
     def fill(checkpoint: C, limits: Limits) -> None:
+        companions = checkpoint.companions
         try:
             read(checkpoint, limits)
         except _DAMAGED as error:
             raise FormatError("is damaged", code=code, format=checkpoint.format) from error
         except FormatError as error:
-            error.format, error.code = error.format or checkpoint.format, error.code or code
+            known = missing if isinstance(error, OutsideError) else code
+            error.format, error.code = error.format or checkpoint.format, error.code or known
             raise
+        if companions.opened or companions.missing:
+            checkpoint.identity = companions.identity()
 
     def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
         copy = spool(source, limits.max_spool)
@@ -343,6 +355,8 @@ def reader(make: Callable[[Source, Limits], C], read: Callable[[C, Limits], None
         try:
             fill(checkpoint, limits)
             found = checkpoint.inspect()
+            for name, why in checkpoint.companions.missing.items():
+                found += (Problem(missing, "error", f"values in {name!r} cannot be opened: {why}"),)
         except LimitError:
             raise
         except FormatError as error:

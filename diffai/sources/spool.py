@@ -165,7 +165,8 @@ class SpooledFile:
     def close(self) -> None:
         """Give the space back."""
         fd, self._fd = self._fd, -1
-        _close(fd)
+        if fd >= 0:  # not through a function of this module, which is gone when the interpreter ends
+            os.close(fd)
 
     def __del__(self) -> None:
         """Nobody has it any more."""

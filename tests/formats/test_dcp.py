@@ -136,7 +136,7 @@ def test_lies_are_refused_by_number(tmp_path: Path, case: str) -> None:
     with pytest.raises(FormatError) as caught:
         opened(metadata)
     assert caught.value.code == code
-    assert [p.code for p in registry.check(LocalFile(metadata), Limits())] == [code]
+    assert registry.check(LocalFile(metadata), Limits())[0].code == code
 
 
 def test_a_missing_a_short_and_another_piece_are_refused(tmp_path: Path) -> None:

@@ -20,12 +20,8 @@ ON09 the graph (without tensors) is longer than ``diffai.maxHeader``
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Limits
 from diffai.formats.onnx.model import OnnxCheckpoint, read_model
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.formats.stored import reader
 
 NAME = "onnx"
 
@@ -49,47 +45,4 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return producer.isascii() and producer[:1].isalpha()
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a model; the graph is read, tensors are not.
-
-    Raises:
-        FormatError: with code, tensor and offset (table above); LimitError: the graph is too long.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        checkpoint = OnnxCheckpoint(source, limits)
-        try:
-            read_model(checkpoint, limits)
-        except BaseException:
-            checkpoint.release()
-            raise
-        return checkpoint
-    except FormatError as error:
-        error.format = error.format or NAME
-        error.code = error.code or "ON01"
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem, and what is odd about external data.
-
-    Raises:
-        LimitError: the graph is too long to be looked at.
-
-    """
-    try:
-        checkpoint = OnnxCheckpoint(spool(source, limits.max_spool), limits)
-        try:
-            read_model(checkpoint, limits)
-        finally:
-            checkpoint.release()
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "ON01", "error", error.reason, error.tensor, error.offset),)
-    missing = checkpoint.external.missing.items()
-    return tuple(Problem("ON06", "error", f"external data {name!r} cannot be opened: {why}") for name, why in missing)
+open_checkpoint, check = reader(OnnxCheckpoint, read_model, "ON01", missing="ON06")

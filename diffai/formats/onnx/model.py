@@ -10,7 +10,6 @@ from diffai.formats.onnx.attributes import Attributes, Scope
 from diffai.formats.onnx.tensors import (
     SMALL,
     STRING,
-    ExternalFiles,
     SmallCoder,
     TensorProto,
     entry,
@@ -39,26 +38,9 @@ class OnnxCheckpoint(StoredCheckpoint):
 
     def __init__(self, source: Source, limits: Limits) -> None:
         super().__init__(source, "onnx", limits.max_spool)
-        self.external = ExternalFiles(source, limits.max_spool)
         self.lines: dict[str, str] = {}
         self.texts: dict[str, Scalar] = {}
         self.graph, self.metadata = self.lines, self.texts
-
-    def release(self) -> None:
-        """Close what this object opened; the source stays the caller's."""
-        self.external.close()
-        self.spool.close()
-
-    def close(self) -> None:
-        """Close the model and its external files; may be called twice."""
-        self.external.close()
-        super().close()
-
-    def verify_unchanged(self) -> None:
-        """Raise SourceError when the model or an external file was changed."""
-        super().verify_unchanged()
-        for source in self.external.opened.values():
-            source.verify_unchanged()
 
 
 def read_model(checkpoint: OnnxCheckpoint, limits: Limits) -> None:
@@ -68,11 +50,7 @@ def read_model(checkpoint: OnnxCheckpoint, limits: Limits) -> None:
         FormatError: see the table of the package.
 
     """
-    source, external = checkpoint.source, checkpoint.external
-    _Reader(checkpoint, limits).model(Message(source, 0, source.size))
-    if external.opened or external.missing:
-        rest = external.identity()
-        checkpoint.identity = f"{source.identity} {rest}" if source.identity and rest else ""
+    _Reader(checkpoint, limits).model(Message(checkpoint.source, 0, checkpoint.source.size))
 
 
 class _Reader:
@@ -291,7 +269,7 @@ class _Reader:
         external = tensor.is_external and wanted > 0
         try:
             region = (
-                external_region(tensor, name, checkpoint.external, wanted)
+                external_region(tensor, name, checkpoint.companions, wanted)
                 if external
                 else values_of(tensor, message, name)
             )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 
-from diffai.errors import FormatError, SourceError
+from diffai.errors import FormatError
+from diffai.formats.companions import Companions
 from diffai.formats.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Message, signed, varints
 from diffai.formats.regions import BytesRegion, FileRegion, LazyRegion, Region
 from diffai.frozen import slotted
 from diffai.model import byte_count, element_count
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 #: ``TensorProto.DataType`` by number. STRING (8) has no values of ours; 4-bit kinds are coded, two to a byte.
 DTYPES = {
@@ -179,7 +178,7 @@ class SmallCoder:
         out[:] = np.ascontiguousarray(values).view(np.uint8).data
 
 
-def external_region(tensor: TensorProto, name: str, open_file: ExternalFiles, wanted: int) -> Region:
+def external_region(tensor: TensorProto, name: str, companions: Companions, wanted: int) -> Region:
     """The values of a tensor that lie in a file beside the model.
 
     Raises:
@@ -193,58 +192,12 @@ def external_region(tensor: TensorProto, name: str, open_file: ExternalFiles, wa
         length = int(tensor.external.get("length") or wanted)
     except ValueError as error:
         raise _wrong("has external data at a place that is no number", name, tensor, "ON07") from error
-    source = open_file.open(location, name)
+    try:
+        source = companions.open(location)
+    except FormatError as error:
+        error.tensor = name
+        raise
     if length != wanted or offset < 0 or offset + wanted > source.size:
         reason = f"has {length:,} bytes of external data at offset {offset:,} of {source.size:,}, needs {wanted:,}"
         raise _wrong(reason, name, tensor, "ON07")
     return FileRegion(source, offset, wanted)
-
-
-def _lies_elsewhere(location: str) -> str:
-    return f"the values are in {location[:200]!r}, which is not here"
-
-
-class ExternalFiles:
-    """Files beside a model that hold tensor data, each opened once; never one outside the model's folder.
-
-    Attributes:
-        opened: by their place as the model names it.
-        missing: why the others could not be opened.
-
-    """
-
-    def __init__(self, source: Source, max_spool: int) -> None:
-        self._source, self._max_spool = source, max_spool
-        self.opened: dict[str, Source] = {}
-        self.missing: dict[str, str] = {}
-
-    def open(self, location: str, tensor: str) -> Source:
-        """The file; FormatError where the name leads elsewhere, SourceError where the file is not here."""
-        found = self.opened.get(location)
-        if found is not None:
-            return found
-        if location in self.missing:
-            raise SourceError(_lies_elsewhere(location))
-        parts = location.replace("\\", "/").split("/")
-        if not location or location.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in location:
-            reason = f"has external data outside the model's folder: {location[:200]!r}"
-            raise FormatError(reason, code="ON06", tensor=tensor)
-        try:
-            beside = self._source.sibling("/".join(part for part in parts if part not in ("", ".")))
-            found = spool(beside, self._max_spool)
-        except SourceError as error:
-            self.missing[location] = str(error)
-            raise SourceError(_lies_elsewhere(location)) from error
-        self.opened[location] = found
-        return found
-
-    def identity(self) -> str:
-        """Of all files together; "" where one is not here, or nothing names its content."""
-        names = [f"{location}={source.identity}" for location, source in sorted(self.opened.items()) if source.identity]
-        return "" if self.missing or len(names) < len(self.opened) else " ".join(names)
-
-    def close(self) -> None:
-        """Close all."""
-        for source in self.opened.values():
-            source.close()
-        self.opened.clear()

@@ -17,12 +17,11 @@ TF06 a file of values is not here (``check`` only)
 
 from __future__ import annotations
 
-from diffai.errors import FormatError, LimitError
+from functools import partial
+
 from diffai.formats.base import Budget, Limits
+from diffai.formats.stored import reader
 from diffai.formats.tensorflow.bundle import BundleCheckpoint, read_bundle
-from diffai.model import Checkpoint, Problem
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 NAME = "tf-checkpoint"
 
@@ -34,53 +33,10 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return b"\x1a" in head[4 : 3 + head[2]]  # the version, which every writer gives
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open an index; values are not read.
-
-    Raises:
-        FormatError: with code, tensor and offset (table above); LimitError: the index is too long.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return _opened(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem, and each file of values that is not here.
-
-    Raises:
-        LimitError: the index is too long to be looked at.
-
-    """
-    try:
-        checkpoint = _opened(spool(source, limits.max_spool), limits)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "TF01", "error", error.reason, error.tensor, error.offset),)
-    checkpoint.release()
-    missing = [(shards.name(number), why) for shards in checkpoint.shards for number, why in shards.missing.items()]
-    return tuple(Problem("TF06", "error", f"values {name!r} cannot be opened: {why}") for name, why in missing)
-
-
-def _opened(source: Source, limits: Limits) -> BundleCheckpoint:
-    checkpoint = BundleCheckpoint(source, NAME, limits.max_spool)
+def _read(checkpoint: BundleCheckpoint, limits: Limits) -> None:
+    source = checkpoint.source
     place = source.label.rpartition("/")[2].rpartition(":")[2].removesuffix(".index")
-    try:
-        read_bundle(checkpoint, source, place, Budget(limits, "TF05"), limits.max_spool)
-    except FormatError as error:
-        checkpoint.release()
-        error.format, error.code = error.format or NAME, error.code or "TF01"
-        raise
-    except BaseException:
-        checkpoint.release()
-        raise
-    rest = checkpoint.shards[0].identity()
-    checkpoint.identity = f"{source.identity} {rest}" if source.identity and rest else ""
-    return checkpoint
+    read_bundle(checkpoint, source, place, Budget(limits, "TF05"))
+
+
+open_checkpoint, check = reader(partial(BundleCheckpoint, NAME), _read, "TF01", missing="TF06")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from diffai.errors import FormatError, SourceError
-from diffai.formats.base import Budget
+from diffai.formats.base import Budget, Limits
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed
 from diffai.formats.regions import BytesRegion, FileRegion, Region, RegionSource
 from diffai.formats.stored import StoredCheckpoint
@@ -20,7 +20,6 @@ from diffai.formats.tensorflow.types import DTYPES, STRING, dtype_name, shape_of
 from diffai.frozen import slotted
 from diffai.model import byte_count, element_count
 from diffai.sources.base import Source
-from diffai.sources.spool import spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,80 +53,23 @@ class Entry:
     at: int
 
 
-class Shards:
-    """The files beside an index that hold its values, each opened once; ``missing`` says which are not here."""
-
-    def __init__(self, index: Source, place: str, count: int, max_spool: int) -> None:
-        self._index, self._place, self._count, self._max_spool = index, place, count, max_spool
-        self.opened: dict[int, Source] = {}
-        self.missing: dict[int, str] = {}
-
-    def name(self, number: int) -> str:
-        """A shard's file name."""
-        return f"{self._place}.data-{number:05}-of-{self._count:05}"
-
-    def open(self, number: int) -> Source:
-        """A shard; SourceError, which says so, where it is not here."""
-        found = self.opened.get(number)
-        if found is not None:
-            return found
-        if number not in self.missing:
-            try:
-                found = self.opened[number] = spool(self._index.sibling(self.name(number)), self._max_spool)
-                return found
-            except SourceError as error:
-                self.missing[number] = str(error)
-        raise SourceError(f"the values are in {self.name(number)[:200]!r}, which is not here")
-
-    def identity(self) -> str:
-        """Of all files; "" where one is not here, or nothing names its content."""
-        names = [f"{number}={source.identity}" for number, source in sorted(self.opened.items()) if source.identity]
-        return "" if self.missing or len(names) < len(self.opened) else " ".join(names)
-
-    def close(self) -> None:
-        """Close all."""
-        for source in self.opened.values():
-            source.close()
-        self.opened.clear()
-
-
 class BundleCheckpoint(StoredCheckpoint):
     """An opened checkpoint: the index, and the shards that it names."""
 
     not_expressible = frozenset(("classes", "ties", "requires_grad"))
 
-    def __init__(self, source: Source, kind: str, max_spool: int) -> None:
-        super().__init__(source, kind, max_spool)
-        self.shards: list[Shards] = []
+    def __init__(self, kind: str, source: Source, limits: Limits) -> None:
+        super().__init__(source, kind, limits.max_spool)
         self.lines: dict[str, str] = {}
         self.graph = self.lines
 
-    def verify_unchanged(self) -> None:
-        """Raise SourceError when the index or a shard was changed."""
-        super().verify_unchanged()
-        for shards in self.shards:
-            for source in shards.opened.values():
-                source.verify_unchanged()
 
-    def release(self) -> None:
-        """Close what this object opened; the source stays the caller's."""
-        for shards in self.shards:
-            shards.close()
-        self.spool.close()
-
-    def close(self) -> None:
-        """Close all files; may be called twice."""
-        for shards in self.shards:
-            shards.close()
-        super().close()
-
-
-def read_bundle(checkpoint: BundleCheckpoint, index: Source, place: str, budget: Budget, max_spool: int) -> None:
+def read_bundle(checkpoint: BundleCheckpoint, index: Source, place: str, budget: Budget) -> None:
     """Add all tensors of an index to a checkpoint.
 
     Args:
-        index: the index file, whose siblings the shards are.
-        place: what the shards' names begin with, relative to the folder of ``index``.
+        index: the index file.
+        place: what the shards' names begin with, relative to the checkpoint's folder.
 
     Raises:
         FormatError: see the table of the package.
@@ -148,9 +90,7 @@ def read_bundle(checkpoint: BundleCheckpoint, index: Source, place: str, budget:
             raise
     if not 0 < count <= _MOST_SHARDS:
         raise FormatError(f"names {count:,} files of values", code="TF02", offset=0)
-    shards = Shards(index, place, count, max_spool)
-    checkpoint.shards.append(shards)
-    _Placer(checkpoint, shards, found, bool(swap)).place()
+    _Placer(checkpoint, (place, count), found, bool(swap)).place()
 
 
 def _entry(message: Message, at: int) -> Entry:
@@ -185,8 +125,11 @@ def _slice(message: Message) -> tuple[tuple[int, int], ...]:
 class _Placer:
     """Places the entries of one index."""
 
-    def __init__(self, checkpoint: BundleCheckpoint, shards: Shards, found: Mapping[bytes, Entry], swap: bool) -> None:
-        self._checkpoint, self._shards, self._found, self._swap = checkpoint, shards, found, swap
+    def __init__(
+        self, checkpoint: BundleCheckpoint, shards: tuple[str, int], found: Mapping[bytes, Entry], swap: bool
+    ) -> None:
+        self._checkpoint, self._found, self._swap = checkpoint, found, swap
+        self._place, self._count = shards
         names = {key: _text(key) for key in found if key[:1] != b"\0"}
         short = {key: name.removesuffix(_VALUE) for key, name in names.items()}
         plain = set(names.values())
@@ -228,7 +171,7 @@ class _Placer:
             checkpoint.place(name, dtype, entry.shape, region, swap=self._swap, role=role, elsewhere=True)
 
     def _region(self, entry: Entry) -> Region:
-        source = self._shards.open(entry.shard)
+        source = self._checkpoint.companions.open(f"{self._place}.data-{entry.shard:05}-of-{self._count:05}")
         if entry.offset < 0 or entry.size < 0 or entry.offset + entry.size > source.size:
             reason = f"lies at {entry.offset:,} to {entry.offset + entry.size:,} of {source.size:,} bytes"
             raise FormatError(reason, code="TF03")

@@ -19,16 +19,16 @@ import re
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from diffai.errors import FormatError, LimitError, SourceError
+from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.protobuf import LENGTH, VARINT, Field, Message
+from diffai.formats.stored import reader
 from diffai.formats.tensorflow import constants
 from diffai.formats.tensorflow.bundle import BundleCheckpoint, read_bundle
 from diffai.formats.tensorflow.types import DTYPES, dtype_name, shape_of, shape_text
-from diffai.model import Checkpoint, Problem, Scalar, element_count
+from diffai.model import Scalar, element_count
 from diffai.sources.base import Source
 from diffai.sources.directory import UnresolvedError
-from diffai.sources.spool import spool
 
 NAME = "tf-graph"
 
@@ -58,95 +58,13 @@ def recognise(head: bytes, size: int, name: str) -> bool:
     return head[at + 1] < 128 and head[stop : stop + 1] == b"\x12" and head[at + 2 : stop].isascii()
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a graph, and the variables of a SavedModel.
-
-    Raises:
-        FormatError: with code, tensor and offset (table above); LimitError: the graph is too long; UnresolvedError.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    try:
-        return _opened(source, limits)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: the graph is too long to be looked at.
-
-    """
-    try:
-        _opened(spool(source, limits.max_spool), limits).release()
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "TG01", "error", error.reason, error.tensor, error.offset),)
-    return ()
-
-
-def _opened(source: Source, limits: Limits) -> GraphCheckpoint:
-    checkpoint = GraphCheckpoint(source, NAME, limits.max_spool)
-    try:
-        reader = _Reader(checkpoint, Budget(limits, "TG03"))
-        reader.file(Message(source, 0, source.size))
-        if reader.saved and reader.variables:
-            _add_variables(checkpoint, limits)
-    except FormatError as error:
-        checkpoint.release()
-        error.format, error.code = error.format or NAME, error.code or "TG01"
-        raise
-    except BaseException:
-        checkpoint.release()
-        raise
-    return checkpoint
-
-
-def _add_variables(checkpoint: GraphCheckpoint, limits: Limits) -> None:
-    """Take in the checkpoint below a SavedModel's folder, which is part of the model."""
-    try:
-        checkpoint.index = spool(checkpoint.source.sibling("variables/variables.index"), limits.max_spool)
-    except UnresolvedError:
-        raise
-    except SourceError as error:
-        raise FormatError(f"has variables that cannot be opened: {error}", code="TG04", offset=0) from error
-    read_bundle(checkpoint, checkpoint.index, "variables", Budget(limits, "TF05"), limits.max_spool)
-    names = (checkpoint.source.identity, checkpoint.index.identity, checkpoint.shards[0].identity())
-    checkpoint.identity = " ".join(names) if all(names) else ""
-
-
 class GraphCheckpoint(BundleCheckpoint):
     """An opened graph, with its variables where it has any."""
 
-    def __init__(self, source: Source, kind: str, max_spool: int) -> None:
-        super().__init__(source, kind, max_spool)
-        self.index: Source | None = None
+    def __init__(self, source: Source, limits: Limits) -> None:
+        super().__init__(NAME, source, limits)
         self.texts: dict[str, Scalar] = {}
         self.metadata = self.texts
-
-    def verify_unchanged(self) -> None:
-        """Raise SourceError when the graph, the index or a file of values was changed."""
-        super().verify_unchanged()
-        if self.index is not None:
-            self.index.verify_unchanged()
-
-    def release(self) -> None:
-        """Close what this object opened; the source stays the caller's."""
-        super().release()
-        if self.index is not None:
-            self.index.close()
-
-    def close(self) -> None:
-        """Close all files; may be called twice."""
-        super().close()
-        if self.index is not None:
-            self.index.close()
 
 
 class _Reader:
@@ -327,3 +245,19 @@ def _hash(*parts: str | bytes) -> bytes:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(4, "little") + data)
     return digest.digest()
+
+
+def _read(checkpoint: GraphCheckpoint, limits: Limits) -> None:
+    walk = _Reader(checkpoint, Budget(limits, "TG03"))
+    walk.file(Message(checkpoint.source, 0, checkpoint.source.size))
+    if walk.saved and walk.variables:  # the checkpoint below a SavedModel's folder is part of the model
+        try:
+            index = checkpoint.companions.need("variables/variables.index")
+        except UnresolvedError:
+            raise
+        except SourceError as error:
+            raise FormatError(f"has variables that cannot be opened: {error}", code="TG04", offset=0) from error
+        read_bundle(checkpoint, index, "variables/variables", Budget(limits, "TF05"))
+
+
+open_checkpoint, check = reader(GraphCheckpoint, _read, "TG01", missing="TF06")
