@@ -49,7 +49,7 @@ class FormatError(DiffaiError):
 
 
 class UnsupportedFormatError(FormatError):
-    """A model file of a kind that diffai does not read, or no model at all; the text names what it reads."""
+    """A model file of a kind that diffai does not read, or no model at all."""
 
 
 class LimitError(FormatError):

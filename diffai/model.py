@@ -444,14 +444,42 @@ class NotPulled:
 
 @frozen
 class Unreadable:
-    """Bytes are there but no checkpoint could be made of them; ``unsupported`` where their format is not read."""
+    """Bytes are there, of a format that is read, but no checkpoint could be made of them."""
 
     reason: str
     format: str = ""
     code: str = ""
     tensor: str = ""
     offset: int = -1
-    unsupported: bool = False
+
+
+@frozen
+class NotRead:
+    """Content of a format that is recognised and not read, or of none that is known. Its bytes decide what is equal.
+
+    Attributes:
+        reason: a clause: ``is TensorRT, which diffai does not read``.
+        size: bytes of the file; -1 where not known.
+        digest: xxh3-128 of all bytes, 32 hexadecimal digits; "" where they were not read for it.
+        code: stable number of the reason, "" when it has none.
+    """
+
+    reason: str
+    size: int = -1
+    digest: str = ""
+    code: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """What the bytes tell: ``3,004 bytes, xxh3:86628b16ac8759af``."""
+        known = [f"{self.size:,} bytes"] if self.size >= 0 else []
+        known += [f"xxh3:{self.digest[:16]}"] if self.digest else []
+        return ", ".join(known) or "size not known"
+
+    @property
+    def said(self) -> str:
+        """The reason with the fingerprint: ``is TensorRT, which diffai does not read (3,004 bytes, xxh3:...)``."""
+        return f"{self.reason} ({self.fingerprint})"
 
 
 @frozen
@@ -469,7 +497,7 @@ class TooLarge:
     key: str
 
 
-State = Absent | LfsPointer | DvcPointer | NotPulled | Unreadable | NotAModel | TooLarge
+State = Absent | LfsPointer | DvcPointer | NotPulled | Unreadable | NotRead | NotAModel | TooLarge
 
 
 # ---------------------------------------------------------------- order of names

@@ -20,7 +20,7 @@ from diffai.comparison.result import (
 from diffai.comparison.selection import Selection, within_tolerance
 from diffai.comparison.tensors import classify, count, count_elements
 from diffai.frozen import replace
-from diffai.model import Absent, Checkpoint, LfsPointer, PairFigures, TensorSpec, TensorSummary, natural_key
+from diffai.model import Absent, Checkpoint, LfsPointer, NotRead, PairFigures, TensorSpec, TensorSummary, natural_key
 from diffai.models.inputs import Input
 
 __all__ = ["SHAPES_ONLY", "Input", "Progress", "Values", "compare_models"]
@@ -115,14 +115,20 @@ def _same_bytes(old: Input, new: Input) -> bool | None:
         return old.state.oid == new.state.oid
     if old.size >= 0 and new.size >= 0 and old.size != new.size:
         return False
-    if not (old.path and new.path):
-        return None
-    import filecmp
+    states = [side.state for side in (old, new) if isinstance(side.state, NotRead)]
+    if states and (old.checkpoint or new.checkpoint):
+        return False  # content decides what is read
+    digests = {state.digest for state in states}
+    if len(digests) == 2 and all(digests):
+        return False
+    if old.path and new.path:
+        import filecmp
 
-    try:
-        return filecmp.cmp(old.path, new.path, shallow=False)
-    except OSError:
-        return None
+        try:
+            return filecmp.cmp(old.path, new.path, shallow=False)
+        except OSError:
+            return None
+    return True if len(states) == 2 and len(digests) == 1 and all(digests) else None
 
 
 def one_role(old: Specs, new: Specs) -> tuple[Specs, Specs]:

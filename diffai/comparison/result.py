@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diffai.frozen import frozen
-from diffai.model import PairFigures, Problem, Role, Scalar, State, TensorSpec, TensorSummary
+from diffai.model import Absent, NotRead, PairFigures, Problem, Role, Scalar, State, TensorSpec, TensorSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -303,8 +303,6 @@ class ModelDiff:
     @property
     def comparable(self) -> bool:
         """Whether both sides are checkpoints, or one is and the other is absent."""
-        from diffai.model import Absent
-
         states = [side.state for side in (self.old, self.new) if side.state is not None]
         return all(isinstance(state, Absent) for state in states) and len(states) < 2
 
@@ -320,18 +318,18 @@ class ModelDiff:
     def equal(self) -> bool | None:
         """Whether both sides are equal: the same bytes, or all was compared and nothing differs.
 
-        None where that is not known: a side with other bytes could not be read, values were not compared, or a
-        setting of the clone hides something.
+        None where that is not known: a side with other bytes is damaged or not here, values were not compared, or a
+        setting of the clone hides something. Of formats that are not read the bytes decide.
         """
-        from diffai.model import Absent
-
         if self.same_bytes:
             return True
         old, new = self.old.state, self.new.state
         if isinstance(old, Absent) or isinstance(new, Absent):
             return old == new
         if old is not None or new is not None:
-            return None
+            # Of what is not read the bytes decide, as of any file; what is damaged or not here is not known.
+            not_read = isinstance(old, NotRead) or isinstance(new, NotRead)
+            return False if not_read and self.same_bytes is False else None
         if self.differs:
             return False
         return None if self.hidden or self.totals.uncompared or self.totals.training.uncompared else True
@@ -343,9 +341,11 @@ class ModelDiff:
 
     @property
     def unread(self) -> bool:
-        """Whether it is not known if both are equal although this was asked: something could not be read."""
-        if self.equal is not None or not self.comparable:
-            return self.equal is None
+        """Whether not all that was asked could be compared: something that differs, or may, could not be read."""
+        if any(side.state is not None and not isinstance(side.state, Absent) for side in (self.old, self.new)):
+            return self.equal is not True
+        if self.equal is not None:
+            return False
         return bool(self.totals.uncompared or self.totals.training.uncompared) and not self.options.shape_only
 
     @property
@@ -376,8 +376,6 @@ class FileChange:
     @property
     def unread(self) -> bool:
         """Whether it could not be read, though the bytes leave that open."""
-        from diffai.model import Absent
-
         if self.diff is None:
             return self.status == "unreadable"
         if self.status in ("added", "removed"):

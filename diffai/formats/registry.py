@@ -24,11 +24,6 @@ HEAD_BYTES = 4096
 _LOOSE = Row("zip", "zip archive with pickles", "diffai.formats.torch.loose")
 
 
-def reads() -> str:
-    """The formats that are read, for a sentence: ``safetensors, PyTorch (zip, legacy, TorchScript, pickle)``."""
-    return ", ".join(row.title for row in FORMATS)
-
-
 class NotAModelError(UnsupportedFormatError):
     """Content of no model format.
 
@@ -51,8 +46,7 @@ def recognise(source: Source) -> Format:
     """The format of ``source``, from its first bytes and, where they say nothing, its name.
 
     Raises:
-        UnsupportedFormatError: a model of a kind that diffai does not read, or unknown content; the reason names
-            what is read.
+        UnsupportedFormatError: a model of a kind that diffai does not read, or unknown content.
         NotAModelError: no model at all: empty, text, an HTML page, an image, ...
         SourceError: the bytes cannot be read.
 
@@ -77,14 +71,14 @@ def recognise(source: Source) -> Format:
     if known.kind and not known.model:
         raise NotAModelError(f"is {known.kind}, not a model{known.hint}", known.kind)
     if known.kind:
-        raise UnsupportedFormatError(f"is {known.kind}, which diffai does not read yet; it reads {reads()}")
+        raise UnsupportedFormatError(f"is {known.kind}, which diffai does not read")
     for row in FORMATS:
         if name.lower().endswith(row.suffixes):
             return _load(row)
     by_name = not_read_by_name(name)
     if by_name:
-        raise UnsupportedFormatError(f"is called {by_name}, which diffai does not read yet; it reads {reads()}")
-    raise UnsupportedFormatError(f"is of no format that diffai knows; it reads {reads()}")
+        raise UnsupportedFormatError(f"is called {by_name}, which diffai does not read")
+    raise UnsupportedFormatError("is of no format that diffai knows")
 
 
 def recognised(head: bytes, size: int, name: str) -> bool:

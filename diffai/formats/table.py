@@ -116,24 +116,32 @@ FORMATS = (
 )  # fmt: skip
 
 
-#: Formats that are models and are not read yet, by suffix and by what they are called: reported, never passed over.
+#: Formats that are models and are not read, by suffix and by what they are called: reported, never passed over.
 NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
-    ((".pte",), "ExecuTorch"),
-    ((".engine",), "TensorRT"),
+    ((".pte", ".ptd"), "ExecuTorch"),
+    ((".engine", ".trt"), "TensorRT"),
     ((".mlmodel", ".mlpackage"), "Core ML"),
+    ((".ocdbt",), "Orbax (OCDBT)"),
+    ((".caffemodel",), "Caffe"),
+    ((".pdiparams",), "Paddle (for inference)"),
+    ((".mnn",), "MNN"),
+    ((".rknn",), "RKNN"),
+    ((".dlc",), "Qualcomm DLC"),
+    ((".hef",), "Hailo"),
 )
 
 
 def model_globs() -> tuple[str, ...]:
-    """The globs of all rows, in order, each once: models by their name, and what ``install`` registers."""
-    return tuple(dict.fromkeys(glob for row in FORMATS if not row.arrays for glob in row.globs))
+    """The globs of all rows and of what is not read, each once: models by name, and what ``install`` registers."""
+    read = [glob for row in FORMATS if not row.arrays for glob in row.globs]
+    return tuple(dict.fromkeys([*read, *(f"*{suffix}" for suffixes, _ in NOT_READ for suffix in suffixes)]))
 
 
 def named_like_a_model(path: str) -> bool:
     """Whether a file's name alone says that it is a model, whatever its folder and the case of its letters."""
     name = path.rpartition("/")[2].lower()
-    return any(fnmatchcase(name, glob) for glob in model_globs()) or bool(not_read_by_name(name))
+    return any(fnmatchcase(name, glob) for glob in model_globs())
 
 
 def may_be_named_so(path: str) -> bool:
@@ -143,6 +151,6 @@ def may_be_named_so(path: str) -> bool:
 
 
 def not_read_by_name(path: str) -> str:
-    """The format, not read yet, that a name's suffix promises; "" when none."""
+    """The format, not read, that a name's suffix promises; "" when none."""
     lower = path.lower()
     return next((title for suffixes, title in NOT_READ if lower.endswith(suffixes)), "")

@@ -14,7 +14,7 @@ from diffai.frozen import frozen
 from diffai.gate import sides
 from diffai.gate.approvals import Approval, steps
 from diffai.gate.ranges import Words
-from diffai.model import Absent, LfsPointer, NotPulled, State, Unreadable
+from diffai.model import Absent, LfsPointer, NotPulled, NotRead, State, Unreadable
 from diffai.policy.judging import Case, judge, judge_size
 from diffai.policy.rules import Effective
 from diffai.policy.structure import structure_change
@@ -119,7 +119,7 @@ def judge_sides(
     if sides.is_nothing(old.state) and sides.is_nothing(new.state):
         return None
     if new.state is not None and not sides.is_nothing(new.state):
-        return _unjudged(blank, new, policy)
+        return _unjudged(blank, both, policy)
     if new.checkpoint is None:
         if new.state is not None and not isinstance(new.state, Absent):
             reason = f"it was a model and is none any more: {describe_state(new.state)}"
@@ -175,16 +175,19 @@ def _deleted_unseen(blank: Verdict, state: State, policy: Effective) -> Verdict:
     return replace(blank, violations=violations, not_judged=reason, missing=state)
 
 
-def _unjudged(blank: Verdict, new: Input, policy: Effective) -> Verdict:
+def _unjudged(blank: Verdict, both: Sides, policy: Effective) -> Verdict:
     """The new side is not here, or cannot be read."""
-    state = new.state
+    state = both.new.state
     assert state is not None
     violations: tuple[Violation, ...] = ()
     if isinstance(state, LfsPointer | NotPulled) and state.size >= 0:
         violations = judge_size(state.size, policy)
     here = sides.is_missing(state) or sides.is_foreign(state)
     must = blank.must_judge if here else _explicit(policy)
-    return replace(blank, not_judged=describe_state(state), missing=state, violations=violations, must_judge=must)
+    reason = describe_state(state)
+    if isinstance(state, NotRead) and isinstance(both.old.state, NotRead):
+        reason += f"; before: {both.old.state.fingerprint}"
+    return replace(blank, not_judged=reason, missing=state, violations=violations, must_judge=must)
 
 
 def _explicit(policy: Effective) -> bool:

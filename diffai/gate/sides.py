@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace
-from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, State, Unreadable
+from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, NotRead, State, Unreadable
 from diffai.models.inputs import Input, as_input, unreadable
 from diffai.models.reference import ModelRef, open_ref
 
@@ -56,7 +56,7 @@ def is_missing(state: State | None) -> bool:
 
 def is_foreign(state: State | None) -> bool:
     """Whether this is content of a format that is not read, known or not."""
-    return isinstance(state, Unreadable) and (state.unsupported or state.code in _UNRECOGNISED)
+    return isinstance(state, NotRead) or (isinstance(state, Unreadable) and state.code in _UNRECOGNISED)
 
 
 def is_nothing(state: State | None) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from diffai.errors import DiffaiError, FormatError, LimitError, SourceError, UnsupportedFormatError
 from diffai.formats.base import Limits
-from diffai.frozen import frozen
-from diffai.model import Checkpoint, NotAModel, State, Unreadable
+from diffai.frozen import frozen, replace
+from diffai.model import Checkpoint, NotAModel, NotRead, State, Unreadable
 from diffai.sources.base import Source
 from diffai.stores.store import Opened
 
@@ -101,8 +101,9 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
         source.close()
         return Input(label, state=error.state, size=source.size)
     except FormatError as error:
+        state = _with_digest(unreadable(error), source, limits)
         source.close()
-        return Input(label, state=unreadable(error), size=source.size, identity=source.identity, path=source.path)
+        return Input(label, state=state, size=source.size, identity=source.identity, path=source.path)
     identity = source.identity if checkpoint.identity is None else checkpoint.identity
     return Input(label, checkpoint, size=source.size, identity=identity)
 
@@ -139,6 +140,21 @@ def unreadable(error: FormatError | SourceError) -> State:
     if isinstance(error, FormatError):
         reason = error.reason
         kind = "" if isinstance(error, LimitError) else error.format
-        unsupported = isinstance(error, UnsupportedFormatError)
-        return Unreadable(reason, kind, error.code, error.tensor, error.offset, unsupported)
+        if isinstance(error, UnsupportedFormatError):
+            return NotRead(reason, code=error.code)
+        return Unreadable(reason, kind, error.code, error.tensor, error.offset)
     return Unreadable(str(error))
+
+
+def _with_digest(state: State, source: Source, limits: Limits) -> State:
+    """Of what is not read, what its bytes tell: size and digest, where they are at hand and may be read."""
+    if not isinstance(state, NotRead):
+        return state
+    if source.requests or not limits.values:
+        return replace(state, size=source.size)
+    from diffai.cache.places import digest_of
+
+    try:
+        return replace(state, size=source.size, digest=digest_of(source))
+    except SourceError as error:
+        return Unreadable(str(error))

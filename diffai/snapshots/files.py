@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, State
+from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, NotRead, State
 from diffai.repository.place import GitPlace, find_repository
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError
@@ -167,6 +167,8 @@ def sentence(state: State) -> str:
         return f"{state.what} is not here{_hint(state)}"
     if isinstance(state, DvcPointer):
         return "is a DVC pointer with several outputs; name one of them"
+    if isinstance(state, NotRead):
+        return state.said
     return getattr(state, "reason", "") or getattr(state, "kind", "") or "has no bytes to read"
 
 

@@ -11,7 +11,7 @@ from diffai.analyses.training import training_state
 from diffai.analyses.update import UpdateSize, update_size
 from diffai.comparison.result import FileChange, ModelDiff
 from diffai.frozen import frozen
-from diffai.model import Absent
+from diffai.model import Absent, NotRead
 from diffai.views.blocks import Bar, Cell, Column, Table, Tone, Word
 from diffai.views.model_table import short
 from diffai.views.state import describe_state
@@ -63,6 +63,8 @@ def overview(diff: ModelDiff) -> Overview:
     states = [side.state for side in (old, new) if side.state is not None]
     if states:
         kind = "the same bytes, not readable" if diff.equal else f"not compared: {describe_state(states[0])}"
+        if isinstance(old.state, NotRead) and isinstance(new.state, NotRead) and not diff.equal:
+            kind += f" -> {new.state.fingerprint}"
         return Overview("", "", "", None, kind, tone="plain" if diff.equal else "problem")
     found, kinds, looks = update_size(diff), change_kind(diff), look_first(diff)
     parameters = "=" if old.parameters == new.parameters else (

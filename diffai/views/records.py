@@ -34,7 +34,7 @@ def change_list(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = Fa
 def _model(diff: ModelDiff, prefix: str, by_magnitude: bool) -> list[dict[str, Json]]:
     records: list[dict[str, Json]] = []
     for side in (diff.old, diff.new):
-        if side.state is not None and not isinstance(side.state, Absent):
+        if side.state is not None and not isinstance(side.state, Absent) and not diff.equal:
             label = prefix.removesuffix(":") or values.text(side.label)
             records.append({"FileUnreadable": [label, describe_state(side.state)]})
     changes = [change for change in diff.tensors if change.differs]

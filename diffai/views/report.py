@@ -17,7 +17,7 @@ from diffai.comparison.result import (
     ValueChange,
 )
 from diffai.comparison.tensors import count
-from diffai.model import Absent
+from diffai.model import Absent, NotRead
 from diffai.views import values
 from diffai.views.lines import statistics_of
 from diffai.views.state import describe_state
@@ -107,6 +107,7 @@ def _side(side: Side) -> dict[str, Json]:
         "format": side.format,
         "size": side.size if side.size >= 0 else None,
         "identity": values.text(side.identity),
+        "digest": f"xxh3:{side.state.digest}" if isinstance(side.state, NotRead) and side.state.digest else None,
         "tensors": side.tensors,
         "parameters": side.parameters,
         "elements": side.elements,

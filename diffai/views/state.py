@@ -8,6 +8,7 @@ from diffai.model import (
     LfsPointer,
     NotAModel,
     NotPulled,
+    NotRead,
     State,
     TooLarge,
     Unreadable,
@@ -34,6 +35,8 @@ def describe_state(state: State) -> str:
             return f"{escape(what)} is not here{known}{bring_hint(state)}"
         case Unreadable():
             return describe_unreadable(state)
+        case NotRead():
+            return escape(state.said, longest=500)
         case NotAModel(kind):
             return escape(kind, longest=500)
         case TooLarge(limit, key):

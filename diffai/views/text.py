@@ -114,7 +114,8 @@ def _states(diff: ModelDiff, options: TextOptions) -> list[str]:
             lines.append(paint(f"! {which}: {_labelled(side, side.state)}", "!", options.color))
     if diff.equal:
         return [*lines, "No differences found (the same bytes, though not readable)"]
-    return [*lines, paint("! not compared", "!", options.color)]
+    text = "! not compared" if diff.equal is None else "! not compared: their bytes differ"
+    return [*lines, paint(text, "!", options.color)]
 
 
 def _labelled(side: Side, state: State) -> str:

@@ -63,7 +63,7 @@ def test_bytes_decide_of_what_is_not_read(case: str, tmp_path: Path) -> None:
     for folder, content in contents.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(content)
-    for other, code, equal in (("b", 0, True), ("c", 2, None)):
+    for other, code, equal in (("b", 0, True), ("c", 2, False)):
         words = [sys.executable, "-m", "diffai", f"a/{name}", f"{other}/{name}", "--format", "json"]
         run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
         report = json.loads(run.stdout)
@@ -97,8 +97,7 @@ def test_models_that_are_not_read_yet_are_called_by_name(case: str) -> None:
     with pytest.raises(UnsupportedFormatError) as error:
         registry.open_checkpoint(named(data, name), LIMITS)
     assert not isinstance(error.value, NotAModelError)
-    assert f" {title}, which diffai does not read yet; it reads safetensors" in error.value.reason
-    assert "PyTorch" in error.value.reason
+    assert error.value.reason.endswith(f" {title}, which diffai does not read")
 
 
 @pytest.mark.parametrize("case", OTHERS)
@@ -116,7 +115,7 @@ def test_empty() -> None:
 
 
 def test_unknown_content() -> None:
-    with pytest.raises(UnsupportedFormatError, match="no format that diffai knows; it reads safetensors"):
+    with pytest.raises(UnsupportedFormatError, match=r"^is of no format that diffai knows$"):
         registry.open_checkpoint(named(b"\0\xff" * 99, "m.dat"), LIMITS)
 
 
