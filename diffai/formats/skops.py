@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.npy_header import Header, length_of, parse
-from diffai.formats.regions import PartOf, Spool, read
+from diffai.formats.regions import PartOf, read
+from diffai.formats.stored import reader
 from diffai.formats.torch.checkpoint import TorchCheckpoint
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.objects import Array, Global, LongBytes, NumpyDType, PickledSet, Stub
 from diffai.formats.zip import Archive
-from diffai.model import Checkpoint, Problem, element_count
-from diffai.sources.base import Source
-from diffai.sources.spool import spool
+from diffai.model import element_count
 
 NAME = "skops"
 _SCHEMA = "schema.json"
@@ -40,49 +40,6 @@ def recognise(head: bytes, size: int, name: str) -> bool:
         return False
     member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
     return member == _SCHEMA.encode() or name.lower().endswith(".skops") or bool(_NUMBERED.fullmatch(member))
-
-
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """Open a file; the schema and headers of arrays are read.
-
-    Raises:
-        FormatError: see the tables; LimitError: over a limit.
-
-    """
-    given = source
-    source = spool(source, limits.max_spool)
-    unpacked = Spool(limits.max_spool)
-    try:
-        budget = Budget(limits)
-        archive = Archive(source, budget, unpacked, format=NAME)
-        if limits.values:
-            archive.verify()
-        document = Document(NAME)
-        document.value = _Reader(archive, budget).read()
-        document.has_estimators = True
-        checkpoint = TorchCheckpoint(source, unpacked, NAME)
-        checkpoint.fill(document, budget)
-    except BaseException:
-        unpacked.close()
-        if source is not given:
-            source.close()
-        raise
-    return checkpoint
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The first structural problem.
-
-    Raises:
-        LimitError: over a limit, so that nothing was checked.
-
-    """
-    try:
-        return open_checkpoint(source, limits).problems
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code or "SK02", "error", error.reason, error.tensor, error.offset),)
 
 
 class _Reader:
@@ -174,3 +131,17 @@ def _dtype(header: Header) -> NumpyDType:
             kind.base = (NumpyDType(field.code), field.shape)
         made.fields[field.name] = kind, field.offset
     return made
+
+
+def _read(checkpoint: TorchCheckpoint, limits: Limits) -> None:
+    budget = Budget(limits)
+    archive = Archive(checkpoint.source, budget, checkpoint.spool, format=NAME)
+    if limits.values:
+        archive.verify()
+    document = Document(NAME)
+    document.value = _Reader(archive, budget).read()
+    document.has_estimators = True
+    checkpoint.fill(document, budget)
+
+
+open_checkpoint, check = reader(partial(TorchCheckpoint, NAME), _read, "SK02")

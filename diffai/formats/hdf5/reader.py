@@ -34,18 +34,18 @@ class Hdf5Checkpoint(StoredCheckpoint):
 
 def read_file(checkpoint: Hdf5Checkpoint, limits: Limits) -> None:
     """Fill a checkpoint from its source. Raises as :func:`read_datasets`."""
-    read_datasets(checkpoint, Budget(limits))
+    read_datasets(checkpoint, checkpoint.source, Budget(limits))
 
 
-def read_datasets(checkpoint: Hdf5Checkpoint, budget: Budget, config: object = None) -> None:
-    """Walk all groups of the checkpoint's source; ``config`` is the configuration of a Keras model beside it.
+def read_datasets(checkpoint: Hdf5Checkpoint, source: Source, budget: Budget, config: object = None) -> None:
+    """Walk all groups of a file; ``config`` is the configuration of a Keras model beside it.
 
     Raises:
         FormatError: see the table of the package.
 
     """
     try:
-        file = File(checkpoint.source, budget)
+        file = File(source, budget)
         walk = _Walk(file, checkpoint)
         walk.group(file.root, (), ())
         if matlab.is_matlab(walk.attributes):

@@ -34,7 +34,7 @@ from __future__ import annotations
 import gc
 
 from diffai.errors import FormatError, LimitError, UnsupportedFormatError
-from diffai.formats.base import Budget, Limits
+from diffai.formats.base import Budget, Limits, problem_of
 from diffai.formats.regions import Spool
 from diffai.formats.torch import legacy, recognition, tar
 from diffai.formats.torch.archive import open_archive
@@ -43,6 +43,7 @@ from diffai.formats.torch.document import Document
 from diffai.formats.zip import ambiguous
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
+from diffai.sources.spool import spool
 
 NAME = "torch"
 
@@ -56,13 +57,17 @@ def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
         FormatError: damaged, or of a kind that is not read; LimitError: too large.
 
     """
-    spool = Spool(limits.max_spool)
+    copy = spool(source, limits.max_spool)
+    checkpoint = TorchCheckpoint(NAME, copy, limits)
     collecting = gc.isenabled()
     gc.disable()  # tens of thousands of small objects and no garbage: collecting would double the time
     try:
-        return _open(source, limits, spool, None)
+        _fill(checkpoint, limits, None, Document(NAME))
+        return checkpoint
     except BaseException:
-        spool.close()
+        checkpoint.release()
+        if copy is not source:
+            copy.close()
         raise
     finally:
         if collecting:
@@ -76,75 +81,58 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
         FormatError: it is no torch file at all (PT01).
 
     """
-    spool = Spool(limits.max_spool)
+    copy = spool(source, limits.max_spool)
+    checkpoint = TorchCheckpoint(NAME, copy, limits)
     found: list[Problem] = []
-    document = Document("torch")
+    document = Document(NAME)
     try:
-        checkpoint = _open(source, limits, spool, found, document)
+        _fill(checkpoint, limits, found, document)
         found.extend(checkpoint.problems)
     except FormatError as error:
         if error.code == "PT01":
             raise
-        found.append(Problem(error.code, "error", error.reason, error.tensor, error.offset))
+        found.append(problem_of(error))
         found.extend(problem for problem in document.problems if problem not in found)
     finally:
-        spool.close()
+        checkpoint.release()
+        if copy is not source:
+            copy.close()
     return tuple(found)
 
 
-def _open(
-    source: Source, limits: Limits, spool: Spool, collected: list[Problem] | None, document: Document | None = None
-) -> TorchCheckpoint:
-    document = document or Document("torch")
-    given = source
-    if not source.random_access:
-        source = recognition.spooled(source, limits)
+def _fill(checkpoint: TorchCheckpoint, limits: Limits, collected: list[Problem] | None, document: Document) -> None:
+    source, budget = checkpoint.source, Budget(limits, "PT12")
     try:
-        return _opened(source, limits, spool, collected, document)
-    except BaseException:
-        if source is not given:
-            source.close()
-        raise
-
-
-def _opened(
-    source: Source, limits: Limits, spool: Spool, collected: list[Problem] | None, document: Document
-) -> TorchCheckpoint:
-    budget = Budget(limits, "PT12")
-    try:
-        _read(source, budget, spool, document)
-        checkpoint = TorchCheckpoint(source, spool, document.format)
+        _read(source, budget, checkpoint.spool, document)
         checkpoint.fill(document, budget, collected)
     except LimitError:
         raise
     except FormatError as error:
         document = _second_try(source, limits, document, error)
-        checkpoint = TorchCheckpoint(source, spool, document.format)
         checkpoint.fill(document, budget, collected)
     checkpoint.safety = document.safety
     known = checkpoint.tensors or document.unsafe or document.has_estimators or collected
     if document.format in ("pickle", "joblib") and not known:
         raise UnsupportedFormatError("a pickle without tensors or arrays", code="PT01", format="pickle")
-    return checkpoint
 
 
-def _read(source: Source, budget: Budget, spool: Spool, document: Document) -> None:
+def _read(source: Source, budget: Budget, unpacked: Spool, document: Document) -> None:
     head = source.read(0, recognition.HEAD)
     if tar.has_checksum(head) and not tar.is_tar(head):
         raise ambiguous("a file that begins as a tar and is something else", 0, "torch")
     if head[:4] == recognition.ZIP:
-        open_archive(source, budget, spool, document)
+        open_archive(source, budget, unpacked, document)
     elif legacy.is_legacy(head):
-        legacy.open_legacy(source, budget, spool, document)
+        legacy.open_legacy(source, budget, unpacked, document)
     elif tar.is_tar(head):
-        tar.open_tar(source, budget, spool, document)
+        tar.open_tar(source, budget, unpacked, document)
     elif head[4:8] == b"PTMF":
         raise FormatError("a torch mobile flatbuffer, which is not read", code="PT15", format="torch")
     else:
         start = recognition.pickle_start(head, source.size, named=True)
         if start < 0:
             raise FormatError("not a torch file", code="PT01", offset=0, format="torch")
-        legacy.open_pickle(source, budget, spool, document, start)
+        legacy.open_pickle(source, budget, unpacked, document, start)
 
 
 def _second_try(source: Source, limits: Limits, document: Document, error: FormatError) -> Document:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.base import Budget
-from diffai.formats.gather import Gatherer
+from diffai.formats.base import Budget, Limits, problem_of
 from diffai.formats.layout import View, is_contiguous
-from diffai.formats.regions import Spool
+from diffai.formats.stored import StoredCheckpoint
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.flatten import Flat, Leaf, flatten
 from diffai.formats.torch.plain_values import Digest, sizes
 from diffai.formats.torch.views import view_of
-from diffai.model import Checkpoint, Problem, TensorSpec
+from diffai.model import Problem, TensorSpec
 from diffai.sources.base import Source
 
 _OVERLAP = 16  # times that all bytes may be shown under different names: tied weights, views of one buffer
 DICT_ATTRIBUTES = "attributes of dictionaries (versions of modules, _metadata)"
 
 
-class TorchCheckpoint(Checkpoint):
-    """See :class:`diffai.model.Checkpoint`; ``random_access`` is always True."""
+class TorchCheckpoint(StoredCheckpoint):
+    """Named and validated views of storages."""
 
     not_expressible = frozenset(("graph",))
 
-    def __init__(self, source: Source, spool: Spool, kind: str) -> None:
-        self.format = kind
-        self._source = source
-        self._spool = spool
-        self._views: dict[str, View] = {}
-        self._gatherer = Gatherer()
+    def __init__(self, kind: str, source: Source, limits: Limits) -> None:
+        super().__init__(source, kind, limits.max_spool)
 
     def fill(self, document: Document, budget: Budget, collected: list[Problem] | None = None) -> None:
         """Name and validate everything. With ``collected``, problems of tensors go there instead of being raised.
@@ -37,6 +32,7 @@ class TorchCheckpoint(Checkpoint):
             FormatError: the first tensor that cannot be read.
 
         """
+        self.format = document.format
         if document.has_estimators and budget.limits.values:
             self._describe(document, budget)
         flat = _with_constants(document, budget)
@@ -50,7 +46,7 @@ class TorchCheckpoint(Checkpoint):
                 error.tensor, error.format = name, document.format
                 if collected is None:
                     raise
-                collected.append(Problem(error.code, "error", error.reason, name, error.offset))
+                collected.append(problem_of(error))
                 continue
             self._views[name] = view
             alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes else name
@@ -70,31 +66,6 @@ class TorchCheckpoint(Checkpoint):
         found = estimators.describe(document.value, budget)
         self.facts, self.parts = found.facts, found.parts
         document.asides = {**document.asides, **found.asides}
-
-    def read_into(self, spec: TensorSpec, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer with the tensor's logical bytes from ``offset`` on."""
-        view = self._views[spec.name]
-        if offset < 0 or offset + len(buffer) > spec.nbytes:
-            raise FormatError("read beyond the end of a tensor", code="PT09", tensor=spec.name, format=self.format)
-        if not len(buffer):
-            return
-        if view.plain and view.region is not None:
-            view.region.read_into(view.start + offset, buffer)
-        else:
-            self._gatherer.read_into(spec.name, view, offset, buffer)
-
-    def read_file_into(self, file: int, offset: int, buffer: memoryview) -> None:
-        """Raw bytes of the file."""
-        self._source.read_into(offset, buffer)
-
-    def verify_unchanged(self) -> None:
-        """SourceError when the file was changed since."""
-        self._source.verify_unchanged()
-
-    def close(self) -> None:
-        """Close the source and remove temporary files."""
-        self._spool.close()
-        self._source.close()
 
 
 def _with_constants(document: Document, budget: Budget) -> Flat:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.regions import LazyRegion, Spool
 from diffai.formats.regions import read as read_region
+from diffai.formats.stored import reader
 from diffai.formats.torch.checkpoint import TorchCheckpoint
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.legacy import judge_rest
 from diffai.formats.torch.recognition import HEAD, pickle_start
 from diffai.formats.zip import Archive
-from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 
 NAME = "zip"
@@ -35,38 +37,6 @@ def holds_pickles(source: Source, limits: Limits = Limits()) -> bool:
         spool.close()
 
 
-def open_checkpoint(source: Source, limits: Limits) -> Checkpoint:
-    """A checkpoint without tensors, whose problems are the verdict on its pickles.
-
-    Raises:
-        FormatError: the zip is damaged or ambiguous; LimitError: too much to be judged.
-
-    """
-    spool = Spool(limits.max_spool)
-    try:
-        document = _judged(source, limits, spool)
-        checkpoint = TorchCheckpoint(source, spool, NAME)
-        checkpoint.problems = tuple(document.problems)
-        checkpoint.safety = document.safety
-        return checkpoint
-    except BaseException:
-        spool.close()
-        raise
-
-
-def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
-    """The verdict; what is wrong with the zip itself is a problem, too."""
-    spool = Spool(limits.max_spool)
-    try:
-        return tuple(_judged(source, limits, spool).problems)
-    except LimitError:
-        raise
-    except FormatError as error:
-        return (Problem(error.code, "error", error.reason, error.tensor, error.offset),)
-    finally:
-        spool.close()
-
-
 def _judged(source: Source, limits: Limits, spool: Spool) -> Document:
     """What the pickles in all members say."""
     budget, document = Budget(limits), Document(NAME)
@@ -83,3 +53,11 @@ def _judged(source: Source, limits: Limits, spool: Spool) -> Document:
         if start >= 0:
             judge_rest(region, start, budget, spool, document, what="")
     return document
+
+
+def _read(checkpoint: TorchCheckpoint, limits: Limits) -> None:
+    document = _judged(checkpoint.source, limits, checkpoint.spool)
+    checkpoint.problems, checkpoint.safety = tuple(document.problems), document.safety
+
+
+open_checkpoint, check = reader(partial(TorchCheckpoint, NAME), _read, "ZIP03")

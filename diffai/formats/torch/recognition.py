@@ -8,7 +8,6 @@ from diffai.errors import DiffaiError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.torch import legacy, tar
 from diffai.formats.torch.opcodes import OPCODE_BYTES
-from diffai.sources.base import Source
 
 HEAD = 4096
 ZIP = b"PK\x03\x04"
@@ -103,10 +102,3 @@ def _starts_with_call(head: bytes) -> bool:
         return False
     words = all(line and line.replace(b".", b"").replace(b"_", b"").isalnum() for line in lines[:2])
     return words and lines[2][:1] in (b"(", b"p", b"q", b")")
-
-
-def spooled(source: Source, limits: Limits) -> Source:
-    """The same bytes with random access."""
-    from diffai.sources.spool import spool
-
-    return spool(source, limits.max_spool)
