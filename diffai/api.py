@@ -19,9 +19,12 @@ Model Changes:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from diffai.analyses.run import Asked, while_open
+from diffai.analyses.table import row_of
 from diffai.comparison.directories import compare_directories, compare_pairs
 from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import (
@@ -37,7 +40,9 @@ from diffai.comparison.result import (
 )
 from diffai.comparison.selection import require_selection
 from diffai.errors import DiffaiError, FormatError, SourceError, UnsupportedFormatError, UsageError
+from diffai.finding import Finding
 from diffai.formats.base import Limits
+from diffai.frozen import replace
 from diffai.history.entries import LogOptions
 from diffai.history.python import HistoryEntry, history
 from diffai.history.walk import Range
@@ -66,6 +71,7 @@ __all__ = [
     "DiffaiError",
     "DirectoryDiff",
     "FileChange",
+    "Finding",
     "FormatError",
     "HistoryEntry",
     "LeftOut",
@@ -105,6 +111,8 @@ def compare(
     limits: Limits | None = None,
     input_format: str = "",
     progress: Progress | None = None,
+    analyses: Sequence[str] = (),
+    base: GitModel | None = None,
 ) -> ModelDiff:
     """Compare two models element by element.
 
@@ -120,6 +128,9 @@ def compare(
         limits: safety limits of reading.
         input_format: read both as this format instead of recognising them by content.
         progress: called with (bytes done, bytes in all).
+        analyses: names of analyses to run while both models are open (``memory_analysis``); what they find is in
+            ``findings`` of the result.
+        base: a third model, for analyses that can use one.
 
     Returns:
         All tensors of either side with what happened to each, metadata and training state, totals.
@@ -143,13 +154,35 @@ def compare(
             for side in (left, right):
                 if side.state is not None:
                     raise DiffaiError(f"{side.label}: {_reason(side.state)}")
-            diff = compare_models(left, right, options or CompareOptions(), progress)
+            with _asked(analyses, base, options or CompareOptions(), limits) as used:
+                diff = compare_models(left, right, used, progress)
             require_selection(diff)
             return diff
         finally:
             _close(right.checkpoint, new)
     finally:
         _close(left.checkpoint, old)
+
+
+@contextmanager
+def _asked(
+    analyses: Sequence[str], base: GitModel | None, options: CompareOptions, limits: Limits
+) -> Iterator[CompareOptions]:
+    """The options with the analyses that were asked for; the third model is open as long."""
+    if not analyses:
+        yield options
+        return
+    asked = Asked(frozenset(row_of(name).name for name in analyses), threads=options.threads)
+    if base is None:
+        yield replace(options, while_open=while_open(asked))
+        return
+    third = open_model(base, "", None, limits, "")
+    try:
+        if third.state is not None:
+            raise DiffaiError(f"{third.label}: {_reason(third.state)}")
+        yield replace(options, while_open=while_open(replace(asked, base=third)))
+    finally:
+        _close(third.checkpoint, base)
 
 
 def compare_trees(

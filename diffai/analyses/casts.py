@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Fields, Finding
 
     Effect = Literal["lossless", "rounded", "with loss", "changed", "not compared"]
@@ -89,7 +90,7 @@ def explained_by_cast(diff: ModelDiff) -> Callable[[TensorChange], bool]:
     return explained
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The casts as one finding."""
     from diffai.analyses.finding import Finding
 

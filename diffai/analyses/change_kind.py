@@ -21,6 +21,7 @@ from diffai.model import Delta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding
 
 NAME = "change_kind"
@@ -348,7 +349,7 @@ def _named(names: Sequence[str], noun: str) -> str:
     return names[0] if len(names) == 1 else f"{len(names):,} {plural}"
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The kind as a finding."""
     from diffai.analyses.finding import Finding
 

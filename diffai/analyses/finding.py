@@ -1,43 +1,42 @@
-"""What an analysis says, as frozen data: every output shows findings, and none works them out again."""
+"""How findings are put into words: one form for figures in every analysis."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from diffai.finding import SEVERITIES, Basis, Fields, Finding, Severity, Status, Value
 
-from diffai.frozen import frozen
+__all__ = [
+    "NOT_RECORDED", "SEVERITIES", "Basis", "Fields", "Finding", "Severity", "Status", "Value",
+    "brief", "not_computed", "nothing",
+]  # fmt: skip
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
-
-    Severity = Literal["info", "notice", "warning", "critical"]
-    Basis = Literal["fact", "estimate"]
-    Fields = Mapping[str, "Value"]
-    Value = str | int | float | bool | None | tuple["Value", ...] | Fields
-else:
-    Severity = Basis = Value = Fields = str
-
-SEVERITIES: tuple[Severity, ...] = ("info", "notice", "warning", "critical")
-"""From the least to the most."""
+NOT_RECORDED = "not recorded"
+"""What stands in a text for a figure that the inputs do not hold."""
 
 
-@frozen
-class Finding:
-    """One finding.
+def brief(fields: Fields) -> str:
+    """Figures as one line, ``trend=improving, magnitude=0.0543``; None is ``not recorded``, lists are counted."""
+    return ", ".join(f"{name}={_word(value)}" for name, value in fields.items())
 
-    Attributes:
-        name: of the analysis, as in the table: ``non_finite``.
-        severity: how much it matters: one of :data:`SEVERITIES`.
-        basis: ``fact`` where it was computed from the files, ``estimate`` where it rests on an assumption that
-            ``evidence`` names.
-        fields: the figures, by name; None where something that was needed is not there, which ``evidence`` says.
-        evidence: what it rests on: names of tensors, inputs that were missing, assumptions.
-        text: one plain line, without the name.
-    """
 
-    name: str
-    severity: Severity
-    basis: Basis
-    fields: Fields
-    evidence: tuple[str, ...] = ()
-    text: str = ""
+def _word(value: Value) -> str:
+    if value is None:
+        return NOT_RECORDED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, str):
+        return value
+    return f"{len(value):,}"
+
+
+def nothing(name: str, text: str = "nothing to say of this pair", evidence: tuple[str, ...] = ()) -> Finding:
+    """The finding of an analysis that was asked for and looked, and has nothing to say."""
+    return Finding(name, "info", "fact", {}, evidence, text, status="nothing")
+
+
+def not_computed(name: str, reason: str, evidence: tuple[str, ...] = ()) -> Finding:
+    """The finding of an analysis that was asked for and could not look."""
+    return Finding(name, "notice", "fact", {}, evidence, f"not computed: {reason}", status="not computed")

@@ -13,6 +13,7 @@ from diffai.model import Statistics, element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding, Severity
 else:
     Severity = str
@@ -225,7 +226,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The lines as one finding."""
     from diffai.analyses.finding import Finding
 

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Fields, Finding, Severity, Value
 
     EventKind = Literal["appeared", "changed kind", "more", "fewer", "healed"]
@@ -108,7 +109,7 @@ def groups(found: Iterable[Event]) -> list[tuple[EventKind, list[Event]]]:
     return [(kind, some) for kind, some in by_kind if some]
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The events of a comparison as one finding."""
     from diffai.analyses.finding import Finding
 

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Fields, Finding
 
 NAME = "rename"
@@ -45,7 +46,7 @@ def _rule(old: str, new: str) -> str:
     return f"{'.'.join(before)!r} -> {'.'.join(after)!r}"
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The renames as one finding."""
     from diffai.analyses.finding import Finding
 

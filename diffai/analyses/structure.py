@@ -7,6 +7,7 @@ from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding
 
 NAME = "structure"
@@ -52,7 +53,7 @@ def structure(diff: ModelDiff) -> Structure:
     return Structure(t.added, t.removed, t.renamed, t.reshaped, len(diff.classes), len(diff.graph))
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The same as a finding; none where the structure is the same or a side is no model."""
     from diffai.analyses.finding import Finding
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from diffai.analyses.finding import Finding
-from diffai.comparison.result import ModelDiff
 from diffai.errors import UsageError
 from diffai.frozen import frozen
 
@@ -12,7 +10,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Literal
 
+    from diffai.analyses.context import Context
+    from diffai.comparison.result import ModelDiff
+    from diffai.finding import Finding
+
     Need = Literal["diff", "training", "values", "siblings", "second pass", "history"]
+    Kind = Literal["number", "count", "flag", "text"]
+    Looser = Literal["", "higher", "lower"]
+    Option = float | int | bool | str
+else:
+    Need = Kind = Looser = Option = str
+
+LEARNING = "Learning and convergence"
+ARCHITECTURE = "Architecture and performance"
+MLOPS = "MLOps"
+ADVANCED = "Advanced (these read tensors again)"
+ADDITIONAL = "Additional"
+GROUPS = (LEARNING, ARCHITECTURE, MLOPS, ADVANCED, ADDITIONAL)
+"""Headings of the flags in the help, in this order."""
+
+
+@frozen
+class Key:
+    """One option of an analysis, set under ``[analyses.NAME]``.
+
+    Attributes:
+        name: of the key.
+        default: what holds where nobody says otherwise.
+        what: what it means, with its unit, for the reference.
+        kind: ``number`` (finite, at least 0), ``count`` (whole, at least 0), ``flag`` or ``text``.
+        looser: in which direction a value lets more pass; a looser one in a committed file is named in the output.
+    """
+
+    name: str
+    default: Option
+    what: str
+    kind: Kind = "number"
+    looser: Looser = ""
 
 
 @frozen
@@ -21,24 +55,61 @@ class Analysis:
 
     Attributes:
         name: of its findings.
-        module: where its function ``find(ModelDiff) -> Finding | None`` stands.
+        module: where its function ``find(ModelDiff, Context) -> Finding | None`` stands.
         automatic: it runs without being asked for.
         needs: what it is computed from: ``diff`` (what the first pass over the values gave), ``training`` (training
             state in the checkpoints), ``values`` (fed with blocks during the first pass), ``siblings`` (files
             beside the model), ``second pass`` (reads tensors again), ``history`` (three or more versions).
+        help: one line for the help; "" = no flag asks for it.
+        group: heading in the help: one of :data:`GROUPS`.
+        keys: its options.
+        siblings: names of the files beside the model that it reads.
+        flag: the option that asks for it; "" = made of the name.
     """
 
     name: str
     module: str
     automatic: bool = True
     needs: tuple[Need, ...] = ("diff",)
+    help: str = ""
+    group: str = ""
+    keys: tuple[Key, ...] = ()
+    siblings: tuple[str, ...] = ()
+    flag: str = ""
 
-    def find(self, diff: ModelDiff) -> Finding | None:
-        """What it says of a comparison; None when it has nothing to say."""
+    @property
+    def option(self) -> str:
+        """The option that asks for it, ``--learning-progress``; "" where there is none."""
+        return (self.flag or f"--{self.name.replace('_', '-')}") if self.help else ""
+
+    @property
+    def record(self) -> str:
+        """The kind of its records in the change list: ``LearningProgress``."""
+        return record_of(self.name)
+
+    @property
+    def second_pass(self) -> bool:
+        """Whether it reads tensors again."""
+        return "second pass" in self.needs
+
+    def find(self, diff: ModelDiff, context: Context | None = None) -> Finding | None:
+        """What it says of a comparison; None when it has nothing to say.
+
+        Without a context no file is open: it then speaks of what the comparison holds.
+        """
         from importlib import import_module
 
-        found: Finding | None = import_module(f"diffai.analyses.{self.module}").find(diff)
+        if context is None:
+            from diffai.analyses.context import Context
+
+            context = Context(self)
+        found: Finding | None = import_module(f"diffai.analyses.{self.module}").find(diff, context)
         return found
+
+
+def record_of(name: str) -> str:
+    """The kind of the records of an analysis in the change list."""
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 ANALYSES: tuple[Analysis, ...] = (
@@ -50,19 +121,54 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis("cast", "casts"),
     Analysis("training_state", "training"),
     Analysis("rename", "renames"),
-)
+    Analysis(
+        "memory_analysis", "memory", group=ARCHITECTURE,
+        help="Bytes of weights by dtype, and estimates of what inference and training take.",
+        keys=(
+            Key("inference_factor", 1.2, "memory of inference over bytes of weights"),
+            Key("training_bytes", 16.0, "bytes a trainable parameter takes in training with mixed-precision Adam"),
+        ),
+    ),
+)  # fmt: skip
+
+
+def row_of(name: str) -> Analysis:
+    """The row of this name; dashes are as good as underscores.
+
+    Raises:
+        UsageError: there is no such analysis; the text names the nearest.
+    """
+    wanted = name.replace("-", "_")
+    for row in ANALYSES:
+        if row.name == wanted:
+            return row
+    raise UsageError(f"there is no analysis {name!r}{nearest(wanted, [row.name for row in ANALYSES])}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the end of an error: the known word that was probably meant, or all of them."""
+    import difflib
+
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
 
 
 def find(diff: ModelDiff, names: Iterable[str] = ()) -> tuple[Finding, ...]:
     """Findings in the order of the table: of the analyses of these names, or of all automatic ones.
 
+    What was found while the checkpoints were open (``diff.findings``) stands for itself.
+
     Raises:
         UsageError: there is no such analysis.
     """
-    wanted = set(names)
-    unknown = wanted - {row.name for row in ANALYSES}
-    if unknown:
-        known = ", ".join(row.name for row in ANALYSES)
-        raise UsageError(f"there is no analysis {min(unknown)!r}; there are {known}")
-    rows = [row for row in ANALYSES if (row.name in wanted if wanted else row.automatic)]
-    return tuple(found for row in rows if (found := row.find(diff)) is not None)
+    wanted = {row_of(name).name for name in names}
+    known = {found.name: found for found in diff.findings}
+    every = []
+    for row in ANALYSES:
+        if row.name in known:
+            every += [known[row.name]] if not wanted or row.name in wanted else []
+        elif row.name in wanted if wanted else row.automatic:
+            found = row.find(diff)
+            every += [found] if found is not None else []
+    return tuple(every)

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding
 
     StateKind = Literal["added", "dropped", "changed"]
@@ -55,7 +56,7 @@ def training_state(diff: ModelDiff) -> TrainingState | None:
     return TrainingState(kind, tensors, len(diff.training))
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The same as a finding."""
     from diffai.analyses.finding import Finding
 

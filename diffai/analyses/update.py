@@ -17,6 +17,7 @@ from diffai.model import element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding
 
 NAME = "update_size"
@@ -158,7 +159,7 @@ def norms_of(change: TensorChange) -> Norms | str:
     return 0.0, figures.norm, figures.norm
 
 
-def find(diff: ModelDiff) -> Finding | None:
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
     """The size of the update as a finding; none where nothing was compared or nothing moved."""
     from diffai.analyses.finding import Finding
 

@@ -8,6 +8,15 @@ from typing import Any
 
 import click
 
+from diffai.analyses.run import while_open
+from diffai.cli.analyses import (
+    GroupedCommand,
+    analysis_flags,
+    asked_for,
+    exit_code,
+    findings_of,
+    request_of,
+)
 from diffai.cli.documents import DocumentOptions, document, from_template, kind_of_file, write_document
 from diffai.cli.options import (
     DOCUMENTS,
@@ -43,11 +52,16 @@ Examples:
   diffai a.pt b.pt --output json | jq '.[] | select(.TensorShapeChanged)'
 
 \b
-Exit codes: 0 done; 1 different (with --exit-code or -q); 2 a side is unreadable, missing or not pulled.
+Exit codes: 0 done; 1 different (with --exit-code or -q), or a finding of --fail-on; 2 a side is unreadable,
+missing or not pulled, or an analysis of --fail-on could not be computed.
 Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 
 
-@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=GroupedCommand,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.argument("words", nargs=-1, metavar="OLD NEW")
 @click.option("--stat", is_flag=True, help="One line a model: kind, structure, parameters, update size, look at.")
 @click.option("--stats", is_flag=True, help="Tensor lines only.")
@@ -73,6 +87,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--include-charts", is_flag=True, help="Draw the change per layer; --format html, or --report-file.")
 @value_options
 @output_options
+@analysis_flags
 @click.pass_context
 def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     """Compare two models, or two directories of models, tensor by tensor.
@@ -94,6 +109,11 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     sizes = bool(file_kind or given["stat"]) or kind not in ("text", "changes")
     machine = bool(file_kind) or kind not in ("text", "table")
     compare_options = _compare_options(settings, given, machine=machine, sizes=sizes)
+    request = request_of(given)
+    if given["base"] and not request.names:
+        if _meant_instead(words):  # a mistyped command that has this option
+            raise click.NoSuchOption("--base", ctx=ctx)
+        raise UsageError("--base: names a third model for an analysis, and none was asked for")
 
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
         return _compare(words, split, settings, options, input_format, staged=given["staged"])
@@ -103,18 +123,22 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
 
         headers = replace(compare_options, shape_only=True, statistics="none")
         fetch_missing(lambda: _states(compare, headers))
-    diff = compare(compare_options)
+    with asked_for(request, settings, limits_for(settings), base=given["base"], automatic=machine) as asked:
+        diff = compare(replace(compare_options, while_open=while_open(asked) if asked is not None else None))
     require_selection(diff)
     if file_kind:
         write_document(given["report_file"], document(diff, file_kind, _document_options(given)))
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
-    elif diff.hidden:  # said even then: what a clone hides is never silent
+        return exit_code(_exit_code(diff, asked=given["exit_code"]), request, diff)
+    if diff.hidden:  # said even then: what a clone hides is never silent
         from diffai.views.text import hidden_lines
 
         for line in hidden_lines(diff.hidden):
             click.echo(line, err=True)
-    return _exit_code(diff, asked=given["exit_code"] or given["quiet"])
+    for note in {f"! {found.name}: {note}" for found in findings_of(diff) if found.asked for note in found.notes}:
+        click.echo(note, err=True)
+    return exit_code(_exit_code(diff, asked=given["exit_code"] or not request.fail_on), request, diff)
 
 
 def _report_file(kind: str, given: dict[str, Any]) -> str:
@@ -245,7 +269,8 @@ def _write(
         from diffai.views.records import change_list
         from diffai.views.values import dump
 
-        write(dump(change_list(diff, sort_by_magnitude=by_magnitude), encoding))
+        flags = request_of(given).flags
+        write(dump(change_list(diff, sort_by_magnitude=by_magnitude, findings=flags), encoding))
         return
     if kind == "report":
         from diffai.views.report import report

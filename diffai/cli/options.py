@@ -126,7 +126,12 @@ def settings_for(options: dict[str, object], config_file: str | None) -> Setting
     """Settings of the current folder under the given options (None = not given)."""
     cwd = os.getcwd()
     git_config, root = read_git_config(cwd)
-    return load_settings(cwd, root=root, git_config=git_config, options=options, file=config_file)
+    settings = load_settings(cwd, root=root, git_config=git_config, options=options, file=config_file)
+    if settings.analyses:
+        from diffai.analyses.options import analysis_options
+
+        analysis_options(settings)  # a wrong name or key is an error whatever is run
+    return settings
 
 
 def limits_for(settings: Settings) -> Limits:

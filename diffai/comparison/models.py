@@ -59,11 +59,21 @@ def compare_models(
         UsageError: a regular expression in the options is wrong.
 
     """
-    selection = Selection(options)
     if values is None and _seen_differently(old, new):  # with values they are of these very tensors
         from diffai.comparison.agreement import seen_alike
 
         old, new = seen_alike(old, new)
+    if options.while_open is None:
+        return _compared(old, new, options, progress, values)
+    diff = _compared(old, new, replace(options, while_open=None), progress, values)
+    return replace(diff, findings=options.while_open(diff, old, new))
+
+
+def _compared(
+    old: Input, new: Input, options: CompareOptions, progress: Progress | None, values: Values | None
+) -> ModelDiff:
+    """The comparison of two sides that are seen alike."""
+    selection = Selection(options)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)

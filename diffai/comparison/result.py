@@ -9,14 +9,19 @@ from diffai.model import Absent, NotRead, PairFigures, Problem, Role, Scalar, St
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Literal
 
+    from diffai.finding import Finding
+    from diffai.models.inputs import Input
+
+    WhileOpen = Callable[["ModelDiff", Input, Input], tuple[Finding, ...]]
     TensorStatus = Literal[
         "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
     ]
     RenameEvidence = Literal["", "map", "digest", "prefix", "suffix", "segment", "permuted", "values"]
 else:
-    TensorStatus = RenameEvidence = str
+    TensorStatus = RenameEvidence = WhileOpen = str
 
 STRUCTURAL: frozenset[TensorStatus] = frozenset(("added", "removed", "renamed", "reshaped"))
 UNCHANGED: frozenset[TensorStatus] = frozenset(("equal", "identical", "uncompared"))
@@ -46,6 +51,7 @@ class CompareOptions:
         name_map: rules (old, new) of names that belong together (``--map``), before all that is found.
         cache_size: bytes that the repository's cache may hold, where large models that git or git-LFS names by their
             content are remembered as compared; 0 = not looked at.
+        while_open: what is said of a comparison by whoever looks into its two sides before they are closed.
 
     """
 
@@ -67,6 +73,7 @@ class CompareOptions:
     update_size: bool = False
     cache_size: int = 0
     name_map: tuple[tuple[str, str], ...] = ()
+    while_open: WhileOpen | None = None
 
     def committed_origin(self, name: str) -> str:
         """File and line where a clone set an option; "" where it did not."""
@@ -276,6 +283,7 @@ class ModelDiff:
         same_bytes: whether both files have the same bytes; None where that was not looked at.
         products: what changed in low-rank adapters as a whole, beside the changes of their factors in ``tensors``.
         nearest: where ``path`` or ``filter`` chose no tensor, the nearest name ("" = none is near); else None.
+        findings: of the analyses that were asked for.
     """
 
     old: Side
@@ -294,6 +302,7 @@ class ModelDiff:
     same_bytes: bool | None = None
     nearest: str | None = None
     products: tuple[ProductChange, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:

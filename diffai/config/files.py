@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from diffai.config.keys import ANALYSES_KEYS, CHECKED_ELSEWHERE, KEYS, Found, checked
+from diffai.config.keys import CHECKED_ELSEWHERE, KEYS, AnalysisSetting, Found, checked
 from diffai.config.toml import MAX_BYTES, Lines, parse_toml
 from diffai.errors import UsageError
 
@@ -77,32 +77,32 @@ class _File:
     def settings(self) -> Found:
         """Checked values by field, each with the line it stands on."""
         known = {key.toml: key for key in KEYS if key.toml}
-        sections = sorted({name.partition(".")[0] for name in known} | {"analyses", *CHECKED_ELSEWHERE})
+        sections = sorted({name.partition(".")[0] for name in known} | {*CHECKED_ELSEWHERE})
         found: Found = {}
+        analyses: list[AnalysisSetting] = []
         for section, table in self._table(self.tables, ()).items():
             if section in CHECKED_ELSEWHERE:
                 continue
             if section not in sections:
                 raise self._unknown((section,), _section_words(section, table), sections)
-            if section == "analyses":
-                self._check_analyses(self._table(table, (section,)))
-                continue
             for name, value in self._table(table, (section,)).items():
+                if section == "analyses" and isinstance(value, dict):
+                    analyses += self._analysis(name, value)
+                    continue
                 key = known.get(f"{section}.{name}")
                 if key is None:
                     names = [k.rpartition(".")[2] for k in known if k.startswith(section + ".")]
                     raise self._unknown((section, name), f"key {_plain(name)} in [{section}]", names)
                 origin = self._place((section, name))
                 found[key.field] = (checked(key, value, f"{origin}: {section}.{name}"), origin)
+        if analyses:
+            found["analyses"] = (tuple(analyses), self.name)
         return found
 
-    def _check_analyses(self, table: dict[str, object]) -> None:
-        """Names of ``[analyses]`` and the kind of what they hold."""
-        for name, value in table.items():
-            if name not in ANALYSES_KEYS:
-                raise self._unknown(("analyses", name), f"key {_plain(name)} in [analyses]", [*ANALYSES_KEYS])
-            if not isinstance(value, bool):
-                raise UsageError(f"{self._place(('analyses', name))}: analyses.{name} must be true or false")
+    def _analysis(self, name: str, table: dict[str, object]) -> list[AnalysisSetting]:
+        """The keys of ``[analyses.NAME]``, each with its line; an empty table is one of no key."""
+        rows = [AnalysisSetting(name, key, value, self._place(("analyses", name, key))) for key, value in table.items()]
+        return rows or [AnalysisSetting(name, "", None, self._place(("analyses", name)))]
 
     def _table(self, value: object, path: tuple[str, ...]) -> dict[str, object]:
         if value is None:

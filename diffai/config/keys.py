@@ -35,6 +35,16 @@ class NotApplied:
 
 
 @frozen
+class AnalysisSetting:
+    """One key under ``[analyses.NAME]``, as it stands in the file; the analyses know which there are."""
+
+    analysis: str
+    key: str
+    value: object
+    origin: str
+
+
+@frozen
 class Settings:
     """Every configurable value.
 
@@ -60,6 +70,8 @@ class Settings:
             cost at most; see :class:`diffai.formats.base.Limits`.
         cache_size: bytes kept at most in the repository's summary cache; 0 = no cache.
         remote: what is read from a DVC remote when the DVC cache has no object: nothing, its header, or all of it.
+        analyses_auto: findings that nobody asked for are shown where they have something to say.
+        analyses: what stands under ``[analyses.NAME]``; which names and keys there are, :mod:`diffai.analyses` checks.
         trust_repository: let a committed ``epsilon`` or ``rtol`` act in full under git, too.
         committed: names of those of the above that a file of the clone set (and not the user).
         not_applied: committed settings that do not count here.
@@ -99,6 +111,8 @@ class Settings:
     cache_size: int = 256 << 20
     remote: Remote = "never"
     trust_repository: bool = False
+    analyses_auto: bool = True
+    analyses: tuple[AnalysisSetting, ...] = ()
     committed: frozenset[str] = frozenset()
     not_applied: tuple[NotApplied, ...] = ()
     origins: Mapping[str, str] = MappingProxyType({})
@@ -143,6 +157,7 @@ KEYS: tuple[Key, ...] = (
     Key("include", "globs", "compare.include", "include"),
     Key("exclude", "globs", "compare.exclude", "exclude"),
     Key("ignore", "globs", "compare.ignore", "ignore"),
+    Key("analyses_auto", "bool", "analyses.auto"),
     Key("fold_above", "count", "", "foldAbove"),
     Key("shape_only", "bool", "", "shapeOnly"),
     Key("threads", "count", "", "threads"),
@@ -163,8 +178,6 @@ KEYS: tuple[Key, ...] = (
 
 # Tables that other parts of the program read and check themselves.
 CHECKED_ELSEWHERE = ("gate",)
-# What can stand in [analyses], each true or false.
-ANALYSES_KEYS = ("auto",)
 
 _EXPECTED = {
     "text": "a string",

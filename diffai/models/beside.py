@@ -12,14 +12,16 @@ from diffai.sources.directory import Directory
 _MOST = 1 << 20  # bytes of a configuration
 
 
-def read_beside(found: Source | Directory, name: str) -> bytes | None:
-    """A small file in the folder of a model; None where it is not there, not readable from here, or large."""
+def read_beside(found: Source | Directory, name: str, most: int = _MOST) -> bytes | None:
+    """A file of at most ``most`` bytes in the folder of a model; None where it is not there, not readable from here, or
+    larger.
+    """
     try:
         source = found.open(name) if isinstance(found, Directory) else found.sibling(name)
     except SourceError:
         return None
     try:
-        return source.read(0, source.size) if source.size <= _MOST else None
+        return source.read(0, source.size) if source.size <= most else None
     except SourceError:
         return None
     finally:

@@ -30,7 +30,8 @@ class Input:
     """One side as it was opened: exactly one of ``checkpoint`` and ``state`` is set.
 
     ``identity``: equal identities mean equal bytes; "" = unknown. ``path``: a real file that holds exactly the bytes of
-    a side that could not be read; "" = there is none.
+    a side that could not be read; "" = there is none. ``found``: where it was read, for the files beside it, as long as
+    the checkpoint is open.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Input:
     size: int = -1
     identity: str = ""
     path: str = ""
+    found: Source | Directory | None = None
 
 
 def open_input(model: Any, limits: Limits = Limits(), input_format: str = "", *, label: str = "") -> Input:
@@ -83,7 +85,7 @@ def as_input(found: Opened, limits: Limits, input_format: str = "", *, label: st
         return open_source_input(found, limits, input_format, label=label)
     try:
         checkpoint = _opened(found, limits, input_format)
-        return Input(label, checkpoint, identity=checkpoint.identity or "")
+        return Input(label, checkpoint, identity=checkpoint.identity or "", found=found)
     except UnresolvedError as error:
         return Input(label, state=error.state)
     except FormatError as error:
@@ -105,7 +107,7 @@ def open_source_input(source: Source, limits: Limits, input_format: str = "", *,
         source.close()
         return Input(label, state=state, size=source.size, identity=source.identity, path=source.path)
     identity = source.identity if checkpoint.identity is None else checkpoint.identity
-    return Input(label, checkpoint, size=source.size, identity=identity)
+    return Input(label, checkpoint, size=source.size, identity=identity, found=source)
 
 
 def _opened(found: Source | Directory, limits: Limits, input_format: str) -> Checkpoint:

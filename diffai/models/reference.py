@@ -143,7 +143,7 @@ class ModelRef:
             side = as_input(folder, limits, label=label)
         except (SourceError, FormatError) as error:
             return Input(label, state=unreadable(error))
-        return Input(label, side.checkpoint, side.state, folder.bytes, side.identity)
+        return Input(label, side.checkpoint, side.state, folder.bytes, side.identity, found=folder)
 
 
 class Group(Directory):

@@ -12,7 +12,8 @@ def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) 
     """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
     lines: list[str] = []
     for file in diff.files:
-        if _is_same(file) and not (options.verbose or options.tensor_details or (file.diff and file.diff.hidden)):
+        said = file.diff is not None and (file.diff.hidden or any(found.asked for found in file.diff.findings))
+        if _is_same(file) and not (options.verbose or options.tensor_details or said):
             continue
         lines += _file(file, options)
     return [*lines, *summary_lines(diff, color=options.color)]

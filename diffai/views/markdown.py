@@ -15,6 +15,7 @@ from diffai.analyses.training import training_state
 from diffai.analyses.update import update_size
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff, Side, TensorChange
 from diffai.model import Absent
+from diffai.views.findings import asked, details, said
 from diffai.views.fold import fold, fold_line
 from diffai.views.graph import graph_lines
 from diffai.views.lines import describe_events, product_line, structure_line, symbol, tensor_line, value_line
@@ -33,7 +34,25 @@ def render_markdown(diff: ModelDiff | DirectoryDiff) -> list[str]:
     if isinstance(diff, DirectoryDiff):
         return _directory(diff)
     title = f"## {code(diff.old.label)} → {code(diff.new.label)}"
-    return [title, "", *model_lines(diff)]
+    return [title, "", *model_lines(diff), *finding_lines(diff)]
+
+
+def finding_lines(diff: ModelDiff) -> list[str]:
+    """The findings that were asked for, as a section; what each rests on is folded away."""
+    findings = asked(diff)
+    lines = ["### Findings", ""] if findings else []
+    for found in findings:
+        mark = "⚠️ " if found.serious else ""
+        lines.append(f"- {mark}**{found.name}:** {plain(said(found))}")
+        lines += [f"  - **{plain(note)}**" for note in found.notes]
+    rests = [(found.name, text) for found in findings for text in details(found)]
+    if rests:
+        lines += ["", "<details><summary>What the findings rest on</summary>", ""]
+        for number, (name, text) in enumerate(rests):
+            head = [f"    {name}"] if not number or rests[number - 1][0] != name else []
+            lines += [*head, f"      {escape(text, longest=600)}"]  # indented: nothing in it is markup
+        lines += ["", "</details>"]
+    return [*lines, ""] if lines else []
 
 
 def code(text: str, *, cell: bool = False) -> str:
@@ -229,7 +248,7 @@ def _directory(diff: DirectoryDiff) -> list[str]:
     for file in diff.files:
         lines.append(f"| {code(file.path, cell=True)} |{_file_cells(file)}")
         if file.diff is not None and file.status == "compared" and file.diff.differs:
-            sections += [f"### {code(file.path)}", "", *model_lines(file.diff)]
+            sections += [f"### {code(file.path)}", "", *model_lines(file.diff), *finding_lines(file.diff)]
     equal, different, gone, come = diff.other_files
     if equal or different or gone or come:
         words = f"{different:,} different, {equal:,} equal, {gone:,} removed, {come:,} added"

@@ -16,6 +16,7 @@ from diffai.comparison.result import LeftOut, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, element_count
 from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, line
+from diffai.views.findings import findings_view
 from diffai.views.fold import fold, pattern_text
 from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
@@ -56,6 +57,7 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
     table = _values(diff, options)
     if table is not None:
         blocks += [Gap(), table]
+    blocks += findings_view(diff, verbose=options.verbose)
     blocks += _texts(diff, options)
     blocks += [line(f"({note})", indent=1, wraps=True) for note in notes(diff.left_out)]
     return tuple(blocks)

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from diffai.analyses.table import record_of
 from diffai.comparison.result import DirectoryDiff, ModelDiff, TensorChange
 from diffai.model import Absent
 from diffai.views import values
@@ -13,10 +16,15 @@ from diffai.views.state import describe_state
 from diffai.views.values import Json
 
 
-def change_list(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) -> list[dict[str, Json]]:
-    """All records of a model diff or of a directory diff (names as ``relpath:tensor``)."""
+def change_list(
+    diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False, findings: Collection[str] = ()
+) -> list[dict[str, Json]]:
+    """All records of a model diff or of a directory diff (names as ``relpath:tensor``).
+
+    Of the findings only those of the analyses named in ``findings``, behind the changes of their model.
+    """
     if isinstance(diff, ModelDiff):
-        return _model(diff, "", sort_by_magnitude)
+        return [*_model(diff, "", sort_by_magnitude), *_findings(diff, "", findings)]
     records: list[dict[str, Json]] = []
     for file in diff.files:
         path = values.text(file.path)
@@ -28,7 +36,16 @@ def change_list(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = Fa
             records.append({"FileUnreadable": [path, values.text(file.reason)]})
         else:
             records += _model(file.diff, f"{path}:", sort_by_magnitude)
+        if file.diff is not None:
+            records += _findings(file.diff, path, findings)
     return records
+
+
+def _findings(diff: ModelDiff, path: str, names: Collection[str]) -> list[dict[str, Json]]:
+    """Findings that were asked for, each a record of its own kind; ``file`` says of which model, among several."""
+    where = {"file": path} if path else {}
+    return [{record_of(found.name): [{**where, **values.finding(found)}]}
+            for found in diff.findings if found.name in names]  # fmt: skip
 
 
 def _model(diff: ModelDiff, prefix: str, by_magnitude: bool) -> list[dict[str, Json]]:

@@ -59,13 +59,33 @@ class TextOptions:
 
 def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[str]:
     """All lines of a model diff, without newline."""
+    return [*_comparison(diff, options), *_findings(diff, options)]
+
+
+def _findings(diff: ModelDiff, options: TextOptions) -> list[str]:
+    """The findings that were asked for; the table has them itself."""
+    if not diff.findings or _is_table(diff, options):
+        return []
+    from diffai.views.findings import finding_lines
+
+    return [paint(escape(text, longest=2000), sign, options.color)
+            for sign, text in finding_lines(diff, verbose=options.verbose)]  # fmt: skip
+
+
+def _is_table(diff: ModelDiff, options: TextOptions) -> bool:
+    """Whether it is shown as a table: two models that differ, and nobody asked for a part."""
+    parts = options.stats or options.show_structure or options.diff_only
+    return options.screen is not None and diff.comparable and diff.differs and not parts
+
+
+def _comparison(diff: ModelDiff, options: TextOptions) -> list[str]:
     states = [s for s in (diff.old, diff.new) if s.state is not None and not isinstance(s.state, Absent)]
     if states:
         return _states(diff, options)
     lines = _problems(diff, options) + hidden_lines(diff.hidden, color=options.color)
     if not diff.differs:
         return [*lines, *_no_differences(diff, options)]
-    if options.screen is not None and not (options.stats or options.show_structure or options.diff_only):
+    if options.screen is not None and _is_table(diff, options):
         return [*hidden_lines(diff.hidden, color=options.color), *_table(diff, options, options.screen)]
     body = _Body(diff, options)
     if options.stats:  # tensor lines only

@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-from diffai.analyses.finding import Finding, Value
 from diffai.comparison.result import TensorChange
+from diffai.finding import Finding, Value
 from diffai.model import Cast, Delta, Problem, Scalar, Statistics, TensorSpec
 from diffai.views.lines import statistics_of
 
@@ -90,6 +90,8 @@ def finding(found: Finding) -> dict[str, Json]:
         "text": text(found.text),
         "fields": _plain(found.fields),
         "evidence": [text(line) for line in found.evidence],
+        "notes": [text(line) for line in found.notes],
+        "status": found.status,
     }
 
 

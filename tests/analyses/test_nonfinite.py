@@ -9,6 +9,7 @@ import pytest
 
 from diffai import api
 from diffai.analyses import nonfinite
+from diffai.analyses.table import row_of
 from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.model import NonFinite
 
@@ -77,8 +78,8 @@ def test_a_repaired_tensor_is_not_worse() -> None:
 
 
 def test_it_is_severe_in_a_parameter_only() -> None:
-    found = nonfinite.find(compared({"bn.running_mean": [1, 2]}, {"bn.running_mean": [1, NAN]}))
+    found = row_of("non_finite").find(compared({"bn.running_mean": [1, 2]}, {"bn.running_mean": [1, NAN]}))
     assert found is not None and found.severity == "warning"
-    found = nonfinite.find(compared({"w": [1, 2]}, {"w": [1, NAN]}))
+    found = row_of("non_finite").find(compared({"w": [1, 2]}, {"w": [1, NAN]}))
     assert found is not None and found.severity == "critical"
-    assert nonfinite.find(compared({"w": [1, 2]}, {"w": [1, 3]})) is None
+    assert row_of("non_finite").find(compared({"w": [1, 2]}, {"w": [1, 3]})) is None

@@ -12,7 +12,7 @@ import pytest
 from program import diffai
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "analyses").glob("*.md")])
 _SPEC = importlib.util.spec_from_file_location("demo_transcripts", ROOT / "docs" / "demo_transcripts.py")
 assert _SPEC is not None and _SPEC.loader is not None
 DEMO = importlib.util.module_from_spec(_SPEC)

@@ -1,0 +1,125 @@
+"""Analyses that were asked for, run where both checkpoints of a comparison are open: one seam for every surface.
+
+:func:`while_open` makes what ``CompareOptions.while_open`` takes; the comparison calls it with its result and both
+sides, and keeps what it says in ``ModelDiff.findings``.
+"""
+
+from __future__ import annotations
+
+from diffai.analyses.context import Context, Sides
+from diffai.analyses.finding import not_computed, nothing
+from diffai.analyses.options import AnalysisOptions
+from diffai.analyses.table import ANALYSES, Analysis
+from diffai.comparison.result import ModelDiff
+from diffai.errors import FormatError, SourceError
+from diffai.frozen import frozen, replace
+from diffai.model import Absent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from diffai.analyses.context import Progress
+    from diffai.comparison.result import WhileOpen
+    from diffai.finding import Finding
+    from diffai.models.inputs import Input
+
+_NO_OPTIONS = AnalysisOptions({})
+
+
+@frozen
+class Asked:
+    """What is to be run.
+
+    Attributes:
+        names: of the analyses that were asked for.
+        automatic: run the automatic ones too, so that they can use what lies beside the models.
+        options: what the configuration says of them.
+        base: a third model, opened by the caller, who closes it.
+        threads: worker threads; 0 = as many as help.
+        cache_size: bytes that the cache may hold, where findings of second passes are remembered; 0 = none are.
+        progress: makes what is called with (bytes done, bytes in all) of one analysis; None = nobody wants to know.
+    """
+
+    names: frozenset[str] = frozenset()
+    automatic: bool = False
+    options: AnalysisOptions = _NO_OPTIONS
+    base: Input | None = None
+    threads: int = 0
+    cache_size: int = 0
+    progress: Callable[[str], Progress] | None = None
+
+    def rows(self) -> list[Analysis]:
+        """The analyses that run, in the order of the table."""
+        return [row for row in ANALYSES if row.name in self.names or (self.automatic and row.automatic)]
+
+
+def while_open(asked: Asked) -> WhileOpen | None:
+    """What a comparison calls while both its sides are open; None where nothing was asked for."""
+    rows = asked.rows()
+    if not rows:
+        return None
+
+    def run(diff: ModelDiff, old: Input, new: Input) -> tuple[Finding, ...]:
+        found = ((row.name in asked.names, _found(row, asked, diff, old, new)) for row in rows)
+        return tuple(replace(finding, asked=wanted) for wanted, finding in found if finding is not None)
+
+    return run
+
+
+def _found(row: Analysis, asked: Asked, diff: ModelDiff, old: Input, new: Input) -> Finding | None:
+    wanted = row.name in asked.names
+    if not diff.comparable:
+        return not_computed(row.name, "a side could not be read") if wanted else None
+    progress = asked.progress(row.name) if asked.progress is not None and row.second_pass else None
+    sides = Sides(old, new, asked.base, _unread(diff), asked.threads, progress)
+    place = None
+    if row.second_pass and sides.unread:
+        return not_computed(row.name, sides.unread) if wanted else None
+    if row.second_pass:
+        from diffai.analyses.remembered import remembered
+
+        place = remembered(row, asked, diff, sides)
+    known = place.get() if place is not None else None
+    if known is not None:
+        return _noted(row, asked, known)
+    context = Context(row, asked.options.of(row.name), sides, asked=wanted)
+    try:
+        finding = row.find(diff, context)
+    except (SourceError, FormatError) as error:
+        return not_computed(row.name, str(error)) if wanted else None
+    if finding is None:
+        finding = nothing(row.name) if wanted else None
+    if finding is None:
+        return None
+    finding = replace(finding, notes=(*finding.notes, *context.caps))
+    if place is not None:
+        place.put(finding)
+    return _noted(row, asked, finding)
+
+
+def _noted(row: Analysis, asked: Asked, finding: Finding) -> Finding:
+    """The finding with the thresholds of it that a committed file loosened."""
+    loosened = tuple(each.text for each in asked.options.loosened if each.analysis == row.name)
+    return replace(finding, notes=(*finding.notes, *loosened)) if loosened else finding
+
+
+def _unread(diff: ModelDiff) -> str:
+    """Why a second pass over the values of this comparison reads nothing."""
+    from diffai.comparison.models import SHAPES_ONLY
+
+    if diff.options.shape_only:
+        return SHAPES_ONLY
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        if isinstance(side.state, Absent):
+            return f"there is no model on the {which} side"
+    limit, whole = diff.options.max_bytes, sum(c.spec.nbytes for c in diff.tensors)
+    if limit and whole > limit:
+        return f"{whole:,} bytes of values are over the limit of {limit:,} (git config diffai.maxBytes 0 lifts it)"
+    return ""
+
+
+def loosened_lines(options: AnalysisOptions, names: Iterable[str]) -> list[str]:
+    """What committed files loosened of the analyses of these names, whether or not these said anything."""
+    wanted = set(names)
+    return [f"{each.analysis}: {each.text}" for each in options.loosened if each.analysis in wanted]
