@@ -17,7 +17,7 @@ from diffai.model import Absent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from diffai.analyses.context import Progress
     from diffai.comparison.result import WhileOpen
@@ -60,9 +60,10 @@ def while_open(asked: Asked) -> WhileOpen | None:
     if not rows:
         return None
 
-    def run(diff: ModelDiff, old: Input, new: Input) -> tuple[Finding, ...]:
+    def run(diff: ModelDiff, old: Input, new: Input) -> ModelDiff:
         found = ((row.name in asked.names, _found(row, asked, diff, old, new)) for row in rows)
-        return tuple(replace(finding, asked=wanted) for wanted, finding in found if finding is not None)
+        findings = tuple(replace(finding, asked=wanted) for wanted, finding in found if finding is not None)
+        return replace(diff, findings=findings, analysed=asked.automatic)
 
     return run
 
@@ -117,9 +118,3 @@ def _unread(diff: ModelDiff) -> str:
     if limit and whole > limit:
         return f"{whole:,} bytes of values are over the limit of {limit:,} (git config diffai.maxBytes 0 lifts it)"
     return ""
-
-
-def loosened_lines(options: AnalysisOptions, names: Iterable[str]) -> list[str]:
-    """What committed files loosened of the analyses of these names, whether or not these said anything."""
-    wanted = set(names)
-    return [f"{each.analysis}: {each.text}" for each in options.loosened if each.analysis in wanted]

@@ -168,7 +168,7 @@ def find(diff: ModelDiff, names: Iterable[str] = ()) -> tuple[Finding, ...]:
     for row in ANALYSES:
         if row.name in known:
             every += [known[row.name]] if not wanted or row.name in wanted else []
-        elif row.name in wanted if wanted else row.automatic:
+        elif row.name in wanted if wanted else row.automatic and not diff.analysed:
             found = row.find(diff)
             every += [found] if found is not None else []
     return tuple(every)

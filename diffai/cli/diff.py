@@ -276,7 +276,8 @@ def _write(
         from diffai.views.report import report
         from diffai.views.values import dump
 
-        write(dump(report(diff, sort_by_magnitude=by_magnitude), encoding))
+        automatic = settings.analyses_auto
+        write(dump(report(diff, sort_by_magnitude=by_magnitude, automatic=automatic), encoding))
         return
     if kind == "template":
         write(from_template(diff, given["template"]))

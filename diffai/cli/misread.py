@@ -12,6 +12,18 @@ import click
 from diffai.errors import SourceError
 from diffai.repository.runner import Repository
 
+_ELSEWHERE = {
+    "--accuracy-tracking": "--metric-comparison", "--brief": "--stat", "--completions": "diffai completion",
+    "--hyperparameter-comparison": "--hyperparameter-impact", "--learning-curve-analysis": "--learning-progress",
+    "--learning-rate-tracking": "--learning-rate-analysis", "--loss-tracking": "--metric-comparison",
+    "--memory-optimization": "--memory-analysis", "--model-format": "--input-format",
+    "--model-version-check": "--deployment-readiness", "--optimizer-comparison": "--hyperparameter-impact",
+    "--show-layer-impact": "--change-summary", "--show-unchanged": "--tensor-details",
+    "--statistical-significance": "--show-distribution", "--tensor-mode": "--shape-only",
+    "--weight-threshold": "--epsilon",
+}  # fmt: skip
+"""Options of older guides, and what does the job here."""
+
 
 def meant_instead(words: Sequence[str], commands: Iterable[str]) -> str:
     """A sentence about words of ``diffai OLD NEW`` that are no files, with what to type; "" where there is none.
@@ -43,8 +55,11 @@ def nearest_option(error: click.NoSuchOption, words: Sequence[str], commands: It
         return command
     context = error.ctx
     known = [name for parameter in context.command.params for name in parameter.opts] if context else []
+    does = _ELSEWHERE.get(error.option_name, "")
     near = get_close_matches(error.option_name, [name for name in known if name.startswith("-")], 1, 0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
+    if does in known or " " in does:
+        hint = f"; {does} does that here"
     path = context.command_path if context else "diffai"
     return f"no such option: {error.option_name}{hint} ({path} --help lists all)"
 

@@ -65,8 +65,7 @@ def compare_models(
         old, new = seen_alike(old, new)
     if options.while_open is None:
         return _compared(old, new, options, progress, values)
-    diff = _compared(old, new, replace(options, while_open=None), progress, values)
-    return replace(diff, findings=options.while_open(diff, old, new))
+    return options.while_open(_compared(old, new, replace(options, while_open=None), progress, values), old, new)
 
 
 def _compared(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from diffai.finding import Finding
     from diffai.models.inputs import Input
 
-    WhileOpen = Callable[["ModelDiff", Input, Input], tuple[Finding, ...]]
+    WhileOpen = Callable[["ModelDiff", Input, Input], "ModelDiff"]
     TensorStatus = Literal[
         "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
     ]
@@ -51,7 +51,7 @@ class CompareOptions:
         name_map: rules (old, new) of names that belong together (``--map``), before all that is found.
         cache_size: bytes that the repository's cache may hold, where large models that git or git-LFS names by their
             content are remembered as compared; 0 = not looked at.
-        while_open: what is said of a comparison by whoever looks into its two sides before they are closed.
+        while_open: called with a comparison and its two sides before they are closed; gives it back with findings.
 
     """
 
@@ -283,7 +283,8 @@ class ModelDiff:
         same_bytes: whether both files have the same bytes; None where that was not looked at.
         products: what changed in low-rank adapters as a whole, beside the changes of their factors in ``tensors``.
         nearest: where ``path`` or ``filter`` chose no tensor, the nearest name ("" = none is near); else None.
-        findings: of the analyses that were asked for.
+        findings: of the analyses that ran while both sides were open.
+        analysed: whether all automatic ones are among these, as far as they have something to say.
     """
 
     old: Side
@@ -303,6 +304,7 @@ class ModelDiff:
     nearest: str | None = None
     products: tuple[ProductChange, ...] = ()
     findings: tuple[Finding, ...] = ()
+    analysed: bool = False
 
     @property
     def changes(self) -> tuple[TensorChange, ...]:

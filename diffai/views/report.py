@@ -31,10 +31,12 @@ def schema_path(name: str = "report") -> str:
     return os.path.join(os.path.dirname(__file__), f"{name}.schema.json")
 
 
-def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) -> dict[str, Json]:
-    """The report of a model diff or of a directory diff."""
+def report(
+    diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False, automatic: bool = True
+) -> dict[str, Json]:
+    """The report of a model diff or of a directory diff; without ``automatic`` only findings that were asked for."""
     if isinstance(diff, DirectoryDiff):
-        return _directory(diff, sort_by_magnitude)
+        return _directory(diff, sort_by_magnitude, automatic)
     comparison = _comparison([diff])
     changes = list(diff.tensors)
     if sort_by_magnitude:
@@ -57,7 +59,7 @@ def report(diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False) 
         "parts": [{"kind": p.kind, "old": p.old, "new": p.new, "identical": p.identical} for p in diff.parts],
         "products": [_product(p) for p in diff.products],
         "not_expressible": list(diff.not_expressible),
-        "findings": [values.finding(found) for found in find(diff)],
+        "findings": [values.finding(found) for found in (find(diff) if automatic else diff.findings)],
         "not_compared": _not_compared(diff),
     }
 
@@ -67,7 +69,7 @@ def comparison_of(diff: ModelDiff) -> dict[str, Json]:
     return _comparison([diff])
 
 
-def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
+def _directory(diff: DirectoryDiff, by_magnitude: bool, automatic: bool) -> dict[str, Json]:
     diffs = [file.diff for file in diff.files if file.diff is not None]
     comparison = _comparison(diffs)
     equal, different, gone, come = diff.other_files
@@ -79,7 +81,7 @@ def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
         "new": {"label": values.text(diff.new)},
         "comparison": comparison,
         "param_diff": comparison["param_diff"],
-        "files": [_file(file, by_magnitude) for file in diff.files],
+        "files": [_file(file, by_magnitude, automatic) for file in diff.files],
         "other_files": {"equal": equal, "different": different, "removed": gone, "added": come},
         "findings": [],
         "not_compared": [
@@ -90,12 +92,12 @@ def _directory(diff: DirectoryDiff, by_magnitude: bool) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def _file(file: FileChange, by_magnitude: bool) -> dict[str, Json]:
+def _file(file: FileChange, by_magnitude: bool, automatic: bool) -> dict[str, Json]:
     return {
         "path": values.text(file.path),
         "status": file.status,
         "reason": values.text(file.reason),
-        "report": report(file.diff, sort_by_magnitude=by_magnitude) if file.diff else None,
+        "report": report(file.diff, sort_by_magnitude=by_magnitude, automatic=automatic) if file.diff else None,
     }
 
 

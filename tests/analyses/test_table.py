@@ -154,7 +154,7 @@ def test_a_file_that_ends_during_the_second_pass_is_said(tmp_path: Path) -> None
     diff = diffai.compare(old, new)
     run = while_open(Asked(frozenset(EVERY)))
     assert run is not None
-    said = run(diff, Input("a", Ended(old)), Input("b", Ended(new)))
+    said = run(diff, Input("a", Ended(old)), Input("b", Ended(new))).findings
     assert {each.name for each in said} == set(EVERY)
     assert all("ends at offset" in each.text for each in said if each.status == "not computed")
     assert CompareOptions().while_open is None

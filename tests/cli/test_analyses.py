@@ -57,6 +57,13 @@ def test_the_report_holds_automatic_findings_without_a_flag(pair: Path) -> None:
     assert "memory_analysis" in [finding["name"] for finding in report["findings"]]
 
 
+def test_auto_false_leaves_only_what_was_asked_for(pair: Path) -> None:
+    (pair / ".diffai.toml").write_text("[analyses]\nauto = false\n")
+    assert json.loads(diffai(*NAMES, "--format", "json", cwd=pair).stdout)["findings"] == []
+    report = json.loads(diffai(*NAMES, FLAG, "--format", "json", cwd=pair).stdout)
+    assert [finding["name"] for finding in report["findings"]] == ["memory_analysis"]
+
+
 def test_markdown_and_the_page_have_a_section(pair: Path) -> None:
     markdown = diffai(*NAMES, FLAG, "--format", "markdown", cwd=pair).stdout
     assert "### Findings" in markdown and "**memory_analysis:**" in markdown
@@ -91,6 +98,9 @@ def test_fail_on_decides_the_exit_code(pair: Path, words: tuple[str, ...], code:
         (("--base", "old.safetensors"), "--base: names a third model for an analysis, and none was asked for"),
         ((FLAG, "--base", "missing.safetensors"), "missing.safetensors: no such file or directory"),
         (("--memory-analyse",), "no such option: --memory-analyse; did you mean --memory-analysis?"),
+        (("--memory-optimization",), "no such option: --memory-optimization; --memory-analysis does that here"),
+        (("--brief",), "no such option: --brief; --stat does that here"),
+        (("--completions",), "no such option: --completions; diffai completion does that here"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said(pair: Path, words: tuple[str, ...], said: str) -> None:
