@@ -88,6 +88,14 @@ class Table:
         (value,) = struct.unpack("<" + code, self._pages.read(place, width))
         return int(value)
 
+    def real(self, field: int, code: str, default: float = 0.0) -> float:
+        """A number with a fraction, as :meth:`number`."""
+        place = self._place(field, struct.calcsize(code))
+        if not place:
+            return default
+        (value,) = struct.unpack("<" + code, self._pages.read(place, struct.calcsize(code)))
+        return float(value)
+
     def _target(self, field: int) -> int:
         place = self._place(field, 4)
         return place + self._pages.u32(place) if place else 0
@@ -123,9 +131,27 @@ class Table:
         self._pages.budget.make(32 * count)
         return struct.unpack(f"<{count}{code}", self._pages.read(start, count * width))
 
+    def raw(self, field: int, width: int) -> bytes:
+        """A vector's bytes, of elements of ``width`` bytes each."""
+        start, count = self.vector(field, width)
+        self._pages.budget.make(count * width)
+        return self._pages.read(start, count * width) if count else b""
+
     def text(self, field: int) -> str:
         """A string; what is not UTF-8 is escaped, of a very long one the beginning is given."""
-        start, count = self.vector(field, 1)
+        return self._text(*self.vector(field, 1))
+
+    def texts(self, field: int) -> Iterator[str]:
+        """A vector of strings, each as :meth:`text`."""
+        start, count = self.vector(field, 4)
+        for at in range(start, start + 4 * count, 4):
+            self._pages.budget.step()
+            place = at + self._pages.u32(at)
+            size = self._pages.u32(place)
+            self._pages.read(place + 4 + size - 1, 1)
+            yield self._text(place + 4, size)
+
+    def _text(self, start: int, count: int) -> str:
         self._pages.budget.name(min(count, _LONGEST_TEXT))
         return self._pages.read(start, min(count, _LONGEST_TEXT)).decode("utf-8", "backslashreplace") if count else ""
 

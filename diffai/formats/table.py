@@ -79,6 +79,8 @@ FORMATS = (
         suffixes=(".ubj",), globs=("*.ubj",)),
     Row("lightgbm", "LightGBM", "diffai.formats.boosting.lightgbm", magics=((0, b"tree\n"), (0, b"tree\r\n")),
         suffixes=(".lgb",), globs=("*.lgb",)),
+    Row("catboost", "CatBoost", "diffai.formats.boosting.catboost", magics=((0, b"CBM1"),), suffixes=(".cbm",),
+        globs=("*.cbm",)),
     Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",),
         companions=((r"(.+\.onnx)[._](?:data|weights)(?:_\d+)?", "{0}"), (r"(.+)\.data", "{0}.onnx"),
                     (r"(.*/)?weights\.pb", "{0}*.onnx"))),

@@ -1,1 +1,1 @@
-"""Models of boosted trees: XGBoost and LightGBM, each with a reader of its own, and what they share."""
+"""Models of boosted trees: XGBoost, LightGBM and CatBoost, each with a reader of its own, and what they share."""

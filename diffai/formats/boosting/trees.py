@@ -43,7 +43,8 @@ class BoostingCheckpoint(StoredCheckpoint):
         self.values: dict[str, Scalar] = {}
         self.inputs: dict[str, str] = {}
         self.figures: dict[str, Scalar] = {}
-        self.metadata, self.graph, self.facts = self.values, self.inputs, self.figures
+        self.state: dict[str, Scalar] = {}
+        self.metadata, self.graph, self.facts, self.training = self.values, self.inputs, self.figures, self.state
 
     def add(self, name: str, values: Numbers, role: Role = "weight") -> bytes:
         """Add a tensor; its bytes (row-major, little-endian)."""
@@ -57,23 +58,24 @@ class BoostingCheckpoint(StoredCheckpoint):
         self.place(name, _KINDS[kind.str[1:]], values.shape, BytesRegion(data), role=role)
         return data
 
-    def note(self, path: str, value: object, depth: int = 0) -> None:
-        """Keep a plain value, or what is in a nested one, by dotted path."""
+    def note(self, path: str, value: object, depth: int = 0, *, training: bool = False) -> None:
+        """Keep a plain value, or what is in a nested one, by dotted path; ``training``: as training state."""
+        values = self.state if training else self.values
         self.budget.deep(depth)
         self.budget.value()
         if isinstance(value, dict):
             for key, inner in value.items():
                 self.budget.name(len(path) + len(key))
-                self.note(f"{path}.{key}" if path else key, inner, depth + 1)
+                self.note(f"{path}.{key}" if path else key, inner, depth + 1, training=training)
         elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
             for number, inner in enumerate(value):
-                self.note(f"{path}.{number}", inner, depth + 1)
+                self.note(f"{path}.{number}", inner, depth + 1, training=training)
         elif isinstance(value, (str, int, float, bool)) or value is None:
-            self.values[path] = _short(value) if isinstance(value, str) else value
+            values[path] = _short(value) if isinstance(value, str) else value
         else:  # numbers, or texts
             items: list[object] = list(value) if isinstance(value, list) else value.tolist()  # type: ignore[attr-defined]
             if items:
-                self.values[path] = _short(str(items))
+                values[path] = _short(str(items))
 
     def features(self, names: Sequence[str], kinds: Sequence[str]) -> None:
         """Note what goes in, by position: a difference there is one of structure."""
@@ -82,7 +84,7 @@ class BoostingCheckpoint(StoredCheckpoint):
             self.inputs[f"feature {number}"] = f"{name} ({kinds[number]})" if number < len(kinds) else name
         if len(names) > MOST_FEATURES:
             rest = "\0".join((*names[MOST_FEATURES:], "", *kinds[MOST_FEATURES:]))
-            self.inputs["more features"] = f"{len(names) - MOST_FEATURES:,}, {_digest(rest)}"
+            self.inputs["more features"] = f"{len(names) - MOST_FEATURES:,}, {digest_of(rest)}"
 
 
 class Forest:
@@ -132,10 +134,17 @@ class Forest:
         self._nodes += sum(seen)
         self._leaves += sum(seen) - inner
 
-    def use(self, features: Sequence[int], gains: Sequence[float]) -> None:
-        """Count the splits of a tree by feature, and what they gain."""
-        for feature, gain in zip(features, gains, strict=False):
+    def whole(self, depth: int) -> None:
+        """Count a tree of which every path has ``depth`` splits."""
+        self._nodes += (2 << depth) - 1
+        self._leaves += 1 << depth
+        self._deepest = max(self._deepest, depth)
+
+    def use(self, features: Sequence[int], gains: Sequence[float] = ()) -> None:
+        """Count the splits of a tree by feature, and what they gain, where the format says it."""
+        for feature in features:
             self._splits[feature] = self._splits.get(feature, 0) + 1
+        for feature, gain in zip(features, gains, strict=False):
             self._gains[feature] = self._gains.get(feature, 0.0) + gain
 
     def finish(self) -> None:
@@ -145,13 +154,15 @@ class Forest:
         for feature, count in sorted(self._splits.items())[:MOST_FEATURES]:
             name = self._names[feature] if 0 <= feature < len(self._names) else f"f{feature}"
             figures[f"splits on {name}"] = count
-            figures[f"gain of {name}"] = float(f"{self._gains[feature]:.6g}")
+            if feature in self._gains:
+                figures[f"gain of {name}"] = float(f"{self._gains[feature]:.6g}")
         self._checkpoint.parts = {"trees": tuple(self._trees), "trees' splits": tuple(self._shapes)}
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """A short digest of a text."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:60]}... {len(text):,} characters, {_digest(text)}"
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:60]}... {len(text):,} characters, {digest_of(text)}"
