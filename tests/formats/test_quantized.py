@@ -103,6 +103,83 @@ def test_awq_undoes_the_order_of_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(checkpoint, "l.weight"), expected)
 
 
+def gemv(group: int, *, inputs: int = 256, outputs: int = 24, seed: int = 2) -> tuple[dict[str, Array], Array]:
+    """A layer as AutoAWQ's ``WQLinear_GEMV`` packs it, and its weight: codes in order, groups filled up to whole words."""
+    rng = np.random.default_rng(seed)
+    size = group if group > 0 else inputs
+    groups = inputs // size
+    multiple = {128: 1, 64: 2, 32: 4}.get(size, 1)
+    width = -(-groups // 8)
+    width = -(-width // multiple) * multiple
+    codes, zeros = rng.integers(0, 16, (outputs, inputs)), rng.integers(0, 16, (outputs, groups))
+    scales = np.zeros((outputs, width * 8), np.float16)
+    scales[:, :groups] = rng.random((outputs, groups))
+
+    def pack(table: Array, words: int) -> Array:
+        packed = np.zeros((outputs, words), np.uint32)
+        for column in range(words):
+            for place in range(8):
+                if column * 8 + place < table.shape[1]:
+                    packed[:, column] |= table[:, column * 8 + place].astype(np.uint32) << np.uint32(4 * place)
+        return packed.view(np.int32)
+
+    weight = np.zeros((outputs, inputs), np.float32)
+    for column in range(inputs):  # as the layer is written out in its own library
+        weight[:, column] = scales[:, column // size].astype(np.float32) * (codes - zeros[:, [column // size]])[:, column]
+    tensors = {"l.qweight": pack(codes, inputs // 8), "l.qzeros": pack(zeros, width), "l.scales": scales}
+    return tensors, weight
+
+
+@pytest.mark.parametrize("group", [128, 64, 32, -1])
+@pytest.mark.parametrize("key", ["group_size", "q_group_size"])
+def test_gemv_of_awq_has_outputs_in_rows_and_codes_in_their_order(tmp_path: Path, group: int, key: str) -> None:
+    tensors, weight = gemv(group)
+    config = {"quant_method": "awq", "bits": 4, "version": "GEMV", key: group}
+    checkpoint = opened(model(tmp_path, tensors, config))
+    assert list(checkpoint.tensors) == ["l.weight"]
+    np.testing.assert_array_equal(values(checkpoint, "l.weight"), weight)
+
+
+def test_gemv_and_gemm_of_the_same_weights_are_equal(tmp_path: Path) -> None:
+    """Two layouts of one model, as two programs write them."""
+    tensors, weight = gemv(64, inputs=128, outputs=32)
+    rng = np.random.default_rng(2)
+    codes, zeros = rng.integers(0, 16, (32, 128)), rng.integers(0, 16, (32, 2))
+    scales = np.float16(tensors["l.scales"][:, :2])
+
+    def pack(table: Array) -> Array:
+        words = np.zeros((len(table), table.shape[1] // 8), np.uint32)
+        for column in range(words.shape[1]):
+            for place, source in enumerate((0, 2, 4, 6, 1, 3, 5, 7)):
+                words[:, column] |= table[:, column * 8 + source].astype(np.uint32) << np.uint32(4 * place)
+        return words.view(np.int32)
+
+    other = {"l.qweight": pack(codes.T), "l.qzeros": pack(zeros.T), "l.scales": np.ascontiguousarray(scales.T)}
+    config = {"quant_method": "awq", "bits": 4, "group_size": 64}
+    old = model(tmp_path / "a", tensors, {**config, "version": "gemv"})
+    new = model(tmp_path / "b", other, {**config, "version": "gemm"})
+    np.testing.assert_array_equal(values(opened(new), "l.weight"), weight)
+    assert compare(old, new).equal
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"version": "gemv"}, "how many inputs share a scale"),
+        ({"version": "gemv", "group_size": 100}, "do not fit together"),
+        ({"version": "gemv", "group_size": 64, "bits": 3}, "3 bits"),
+        ({"version": "gemv_fast", "group_size": 64}, "gemv_fast"),
+    ],
+)
+def test_what_is_not_known_of_awq_is_left_as_codes_and_said(tmp_path: Path, config: dict[str, Any], says: str) -> None:
+    tensors, _ = gemv(64)
+    if config["version"] == "gemv_fast":
+        tensors = {**tensors, "l.qweight": tensors["l.qweight"].view(np.int16), "l.qzeros": tensors["l.scales"].copy()}
+    checkpoint = opened(model(tmp_path, tensors, {"quant_method": "awq", **config}))
+    spec = checkpoint.tensors["l.qweight"]
+    assert spec.dtype.endswith(" codes") and says in spec.encoding
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_nf4_takes_the_high_half_first_and_scales_of_scales(tmp_path: Path, nested: bool) -> None:
     rng = np.random.default_rng(3)

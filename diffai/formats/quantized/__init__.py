@@ -9,7 +9,8 @@ that is not here, they are left as codes, compared as bytes, and it is said why.
 
 from __future__ import annotations
 
-from diffai.formats.quantized.recipes import NO_CONFIGURATION, Configuration, Left, Recipe, configuration, recipes
+from diffai.formats.quantized.configuration import NO_CONFIGURATION, Configuration, configuration
+from diffai.formats.quantized.recipes import Left, Recipe, recipes
 from diffai.frozen import replace
 from diffai.model import Checkpoint, Codes, TensorSpec, element_count
 

@@ -149,6 +149,20 @@ def _awq(parts: _Parts, first: int, last: int) -> Array:
     return ((spread("codes") - spread("zeros")[group]).astype(np.float32) * scales[group]).T
 
 
+def _awq_rows(parts: _Parts, first: int, last: int) -> Array:
+    """Scale * (code - zero point), packed along the inputs in their order, a row of groups for each output."""
+    inputs = parts.recipe.shape[1]
+    group = np.arange(inputs) // parts.number("group")
+
+    def rows(role: str) -> Array:
+        width = parts.specs[role].shape[1]
+        return parts.run(role, first * width, last * width).reshape(-1, width)
+
+    codes = _unpacked(rows("codes").T, 4, inputs).T
+    zeros = _unpacked(rows("zeros").T, 4, parts.specs["zeros"].shape[1] * 8).T
+    return (codes - zeros[:, group]).astype(np.float32) * rows("scales").astype(np.float32)[:, group]
+
+
 def _nibbles(data: Array, *, high_first: bool = False) -> Array:
     """Two codes of each byte, along the last axis."""
     both = (data >> 4, data & 15) if high_first else (data & 15, data >> 4)
@@ -271,6 +285,6 @@ def _scaled(parts: _Parts, first: int, last: int) -> Array:
 
 
 _DECODERS: Mapping[str, Callable[[_Parts, int, int], Array]] = {
-    "gptq": _gptq, "awq": _awq, "table": _table, "packed": _packed, "nvfp4": _nvfp4, "mxfp4": _mxfp4,
+    "gptq": _gptq, "awq": _awq, "awq rows": _awq_rows, "table": _table, "packed": _packed, "nvfp4": _nvfp4, "mxfp4": _mxfp4,
     "scaled": _scaled,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Which stored tensors are one quantized tensor, recognised by their names and proved by their dtypes and shapes.
 
 Sources: AutoGPTQ (``qlinear_cuda``: the stored zero point is one too low, unless ``checkpoint_format`` is
-``gptq_v2``), AutoAWQ (``gemm``), bitsandbytes (``QuantState``), compressed-tensors (``pack_quantized``,
+``gptq_v2``), AutoAWQ (``gemm`` and ``gemv``; ``gemv_fast`` is left as codes), bitsandbytes (``QuantState``), compressed-tensors (``pack_quantized``,
 ``nvfp4_pack_quantized``), transformers (``mxfp4``), ONNX (``DequantizeLinear``).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from diffai.formats.quantized.configuration import Configuration
 from diffai.formats.strict_json import MalformedError, load
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec, element_count
@@ -28,32 +29,6 @@ _FLOATS = ("F32", "F16", "BF16", "F64")
 _MARKS = (".qweight", ".weight_packed", ".weight.absmax", ".SCB", "_blocks", "_scale", "_scale_inv")
 _NOT_HERE = "the configuration that says what the codes mean is not beside the file"
 _NO_FIT = "shapes of codes and scales do not fit together"
-
-
-@frozen
-class Configuration:
-    """What a model's configuration says of its quantization; "" and 0 = nothing.
-
-    Attributes:
-        method: ``gptq``, ``awq``, ``compressed-tensors``, ``fp8``, ...
-        layout: ``gptq`` or ``gptq_v2`` of GPTQ; ``gemm``, ``gemv`` of AWQ.
-        bits: of a code.
-        block: rows and columns that share a scale.
-
-    """
-
-    method: str = ""
-    layout: str = ""
-    bits: int = 0
-    block: tuple[int, int] = (0, 0)
-
-    @property
-    def text(self) -> str:
-        """All of it, for an identity."""
-        return f"{self.method}/{self.layout}/{self.bits}/{self.block[0]}x{self.block[1]}"
-
-
-NO_CONFIGURATION = Configuration()
 
 
 @frozen
@@ -87,29 +62,6 @@ class Recipe:
     encoding: str
     main: str = "codes"
     dropped: tuple[str, ...] = ()
-
-
-def configuration(data: bytes) -> Configuration | None:
-    """What a JSON file says of quantization; None where it says nothing (or is none)."""
-    try:
-        told = load(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, MalformedError, RecursionError):
-        return None
-    if not isinstance(told, dict):
-        return None
-    inner = told.get("quantization_config", told)
-    if not isinstance(inner, dict):
-        return None
-    bits = inner.get("bits", inner.get("w_bit"))
-    method = inner.get("quant_method") or ("gptq" if "desc_act" in inner else "awq" if "w_bit" in inner else "")
-    if not isinstance(method, str) or not method:
-        return None
-    layout = inner.get("checkpoint_format", "gptq") if method == "gptq" else inner.get("version", "gemm")
-    block = inner.get("weight_block_size")
-    sizes = tuple(block) if isinstance(block, list) and [type(n) for n in block] == [int, int] else (0, 0)
-    return Configuration(
-        method, str(layout).lower(), bits if type(bits) is int else 0, (max(sizes[0], 0), max(sizes[1], 0))
-    )
 
 
 def marked(tensors: Tensors) -> Iterator[tuple[str, str, str]]:
@@ -182,8 +134,12 @@ def _qweight(stem: _Stem) -> Recipe | Left | None:
     codes, zeros = stem.get(".qweight", "I32", rank=2), stem.get(".qzeros", "I32", rank=2)
     scales = stem.get(".scales", *_FLOATS, rank=2)
     if codes is None or zeros is None or scales is None:
-        return None
+        other = stem.get(".qweight", "I16", "I32", "U8", "I8")  # gemv_fast of AWQ, and what is not known
+        layout = stem.config.layout or "a layout"
+        return Left(f"codes in {layout} that is not decoded") if other and scales is not None else None
     groups, outputs = scales.shape
+    if stem.config.method == "awq" and stem.config.layout == "gemv":
+        return _gemv(stem, codes, zeros, scales)
     if not groups or not outputs or zeros.shape[0] != groups:
         return Left(_NO_FIT)
     bits = 32 * zeros.shape[1] // outputs
@@ -215,6 +171,23 @@ def _qweight(stem: _Stem) -> Recipe | Left | None:
         numbers = {"bits": 4, "group": inputs // groups, "offset": 0}
         return Recipe(f"{stem.stem}.weight", "AWQ-4", (outputs, inputs), "awq", parts, numbers, encoding)
     return Left(f"{stem.config.method} in the layout {stem.config.layout or '?'} is not known for these shapes")
+
+
+def _gemv(stem: _Stem, codes: TensorSpec, zeros: TensorSpec, scales: TensorSpec) -> Recipe | Left:
+    """AWQ for products of a matrix and a vector: rows are outputs, codes lie in order, groups are filled up to words."""
+    outputs, inputs = codes.shape[0], codes.shape[1] * 8
+    group = inputs if stem.config.group == -1 else stem.config.group
+    if stem.config.bits not in (0, 4):
+        return Left(f"AWQ of {stem.config.bits} bits is not known")
+    if group < 1:
+        return Left("the configuration does not say how many inputs share a scale")
+    fits = scales.shape == (outputs, zeros.shape[1] * 8) and zeros.shape[0] == outputs
+    if not fits or inputs % group or inputs // group > scales.shape[1]:
+        return Left(_NO_FIT)
+    parts = {"codes": codes, "zeros": zeros, "scales": scales}
+    encoding = f"AWQ gemv, 4 bits, {inputs // group:,} groups"
+    numbers = {"bits": 4, "group": group}
+    return Recipe(f"{stem.stem}.weight", "AWQ-4", (outputs, inputs), "awq rows", parts, numbers, encoding)
 
 
 def _absmax(stem: _Stem) -> Recipe | Left | None:
