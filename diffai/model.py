@@ -121,6 +121,22 @@ class Codes:
 
 
 @frozen
+class Decoding:
+    """How a graph decodes a constant: ``(codes - zeros) * scale``.
+
+    Attributes:
+        scale, zeros: names of tensors; ``zeros`` "" = 0. ``scale`` is "" where the graph decodes it in several ways.
+        axis: the dimension along which a scale of one dimension lies.
+        block: elements along ``axis`` that share a scale; 0 = all or one of them, as the shape of the scale says.
+    """
+
+    scale: str
+    zeros: str = ""
+    axis: int = 1
+    block: int = 0
+
+
+@frozen
 class Problem:
     """Something wrong or unsafe in a file that could still be opened, or one reason why it could not.
 
@@ -161,6 +177,9 @@ class Checkpoint:
             ``importance f22``: 0.11). Shown beside a difference, never one themselves.
         parts: digests of parts that repeat, by kind (``trees``: one digest a tree, in order), so that a comparison can
             say how many are identical.
+        uses: of tensors whose names every export gives anew (``onnx::MatMul_123``), keys of what uses them: by all
+            that leads there, then by the nodes next to it. What has one key on both sides does the same work.
+        scaled: how the graph decodes constants, by name of the codes.
         requires_grad: names of the tensors that are marked as requiring a gradient.
         asides: what a file says and a comparison deliberately leaves aside, by what it is, each as a digest. What
             differs is listed as not compared.
@@ -182,6 +201,8 @@ class Checkpoint:
     graph: Mapping[str, str] = {}
     facts: Mapping[str, Scalar] = {}
     parts: Mapping[str, tuple[str, ...]] = {}
+    uses: Mapping[str, tuple[str, ...]] = {}
+    scaled: Mapping[str, Decoding] = {}
     requires_grad: frozenset[str] = frozenset()
     asides: Mapping[str, str] = {}
     beside: Mapping[str, Scalar] = {}

@@ -110,7 +110,7 @@ def record(checkpoint: Checkpoint, size: int) -> RecordedCheckpoint:
         setattr(recorded, name, dict(getattr(checkpoint, name)))
     recorded.requires_grad, recorded.asides = checkpoint.requires_grad, dict(checkpoint.asides)
     recorded.parts, recorded.not_expressible = dict(checkpoint.parts), checkpoint.not_expressible
-    recorded.problems = tuple(checkpoint.problems)
+    recorded.problems, recorded.uses = tuple(checkpoint.problems), dict(checkpoint.uses)
     return recorded
 
 
@@ -122,7 +122,7 @@ def encode_checkpoint(recorded: RecordedCheckpoint) -> Any:
         [list(getattr(recorded, name).items()) for name in _TEXTS],
         [[kind, list(digests)] for kind, digests in recorded.parts.items()],
         sorted(recorded.requires_grad), list(recorded.asides.items()), sorted(recorded.not_expressible),
-        encode(recorded.problems),
+        encode(recorded.problems), [[name, *keys] for name, keys in recorded.uses.items()],
     ]  # fmt: skip
 
 
@@ -134,13 +134,14 @@ def decode_checkpoint(value: Any) -> RecordedCheckpoint:
     """
     recorded = RecordedCheckpoint()
     try:
-        recorded.format, recorded.size, specs, texts, parts, grad, asides, facets, problems = value
+        recorded.format, recorded.size, specs, texts, parts, grad, asides, facets, problems, uses = value
         recorded.tensors = {name: TensorSpec(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in specs}
         for name, items in zip(_TEXTS, texts, strict=True):
             setattr(recorded, name, dict(items))
         recorded.parts = {kind: tuple(digests) for kind, digests in parts}
         recorded.requires_grad, recorded.asides = frozenset(grad), dict(asides)
         recorded.not_expressible, recorded.problems = frozenset(facets), decode(problems)
+        recorded.uses = {name: tuple(keys) for name, *keys in uses}
         return recorded
     except (TypeError, ValueError) as error:
         raise ValueError(f"no recorded checkpoint: {error}") from error

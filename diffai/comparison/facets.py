@@ -50,9 +50,10 @@ def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Iterable[TensorCha
     marks = facets.requires_grad([(before, now) for before, now, _ in pairs])
     metadata, classes = facets.changes("metadata"), facets.changes("classes")
     more = (*facets.beside(), *marks)
+    graph = (*facets.changes("graph"), *facets.uses([(before, now) for before, now, _ in pairs]))
     return FacetChanges(
         _sorted((*metadata, *more)) if more else metadata, facets.changes("training"), (*classes, *ties),
-        facets.changes("graph"), facets.changes("facts"), facets.parts(), tuple(facets.not_expressible),
+        graph, facets.changes("facts"), facets.parts(), tuple(facets.not_expressible),
         facets.asides(),
     )  # fmt: skip
 
@@ -106,6 +107,17 @@ class _Facets:
         changed = [(before, now) for before, now in pairs if (before in old) != (now in new)]
         marks = {f"{now}.requires_grad": before in old for before, now in changed}
         return tuple(ValueChange(key, "changed", mark, not mark) for key, mark in self._select(marks).items())
+
+    def uses(self, pairs: list[tuple[str, str]]) -> tuple[ValueChange, ...]:
+        """Constants of numbered names that do another work, in graphs that are alike but for such names."""
+        if not (self._old.uses and self._new.uses) or self._old.graph.get("wiring") != self._new.graph.get("wiring"):
+            return ()
+        changes = []
+        for before, now in pairs:
+            old, new = self._old.uses.get(before), self._new.uses.get(now)
+            if old and new and old[0] != new[0]:
+                changes.append(ValueChange(f"use {now}", "changed", old[0][:16], new[0][:16]))
+        return _sorted(changes)
 
     def beside(self) -> tuple[ValueChange, ...]:
         """What the configurations beside both files say differently; nothing where one side has none."""

@@ -31,6 +31,10 @@ Values = Callable[[Sequence[tuple[TensorSpec, TensorSpec]]], list[PairFigures]]
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all) while values are read."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.numbered import Numbered
+
 _Pair = tuple[TensorSpec, TensorSpec, RenameEvidence]
 Specs = Mapping[str, TensorSpec]
 
@@ -190,7 +194,7 @@ class _Comparison:
         pairing = pair_tensors(
             old, new, None if reason else self._digests, None if reason else self._alike,
             permuted=None if reason else self._permuted, name_map=self._options.name_map,
-            find_renames=self._options.find_renames,
+            find_renames=self._options.find_renames, numbered=self._numbered(values=not reason),
         )  # fmt: skip
         for before, after in pairing.idle:
             self.left_out.append(LeftOut("rule of --map", 1, f"gave no pair: {before} -> {after}"))
@@ -242,6 +246,20 @@ class _Comparison:
 
         assert self._old.checkpoint is not None and self._new.checkpoint is not None
         return alike(self._old.checkpoint, self._new.checkpoint, old, new)
+
+    def _numbered(self, *, values: bool) -> Numbered | None:
+        """What is known of tensors whose names every export gives anew."""
+        left, right = self._old.checkpoint, self._new.checkpoint
+        if left is None or right is None or not (left.uses and right.uses):
+            return None
+        from diffai.comparison.numbered import Numbered
+
+        def agreeing(pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> list[tuple[TensorSpec, TensorSpec]]:
+            from diffai.tensors.likeness import agreeing
+
+            return agreeing(left, right, pairs)
+
+        return Numbered(left.uses, right.uses, agreeing if values else None)
 
     def _permuted(
         self, old: Sequence[TensorSpec], new: Sequence[TensorSpec]

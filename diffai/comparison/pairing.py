@@ -8,6 +8,10 @@ from diffai.comparison.result import RenameEvidence
 from diffai.frozen import frozen
 from diffai.model import TensorSpec, TensorSummary
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.numbered import Numbered
+
 Specs = Mapping[str, TensorSpec]
 Digests = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], tuple[list[TensorSummary], list[TensorSummary]]]
 Alike = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], list[tuple[TensorSpec, TensorSpec]]]
@@ -49,12 +53,14 @@ def pair_tensors(
     permuted: Permuted | None = None,
     name_map: Sequence[tuple[str, str]] = (),
     find_renames: bool = True,
+    numbered: Numbered | None = None,
 ) -> Pairing:
     """Pair two sets of specs; the same pairs come out when both are exchanged.
 
-    First by the map that the user gave, whatever else the names say; then by name; then by rules of names
-    (:mod:`diffai.comparison.rules`), whatever their values; of the rest those of equal bytes, those equal after
-    permuting axes, then those whose values are each other's best.
+    First by the map that the user gave, whatever else the names say; then by name, unless a name is one that every
+    export gives anew; then by rules of names (:mod:`diffai.comparison.rules`), whatever their values; of the rest
+    those of equal bytes, those of numbered names that are used alike, those equal after permuting axes, then those
+    whose values are each other's best.
 
     Args:
         old, new: specs by name.
@@ -63,6 +69,7 @@ def pair_tensors(
         permuted: finds the pairs that are equal after permuting axes; None when values may not be read.
         name_map: rules (old, new) as :mod:`diffai.comparison.name_map` has them.
         find_renames: whether unmatched names are looked at at all.
+        numbered: what is known of names that every export gives anew; None where there are none.
 
     """
     if old is new and not name_map:
@@ -75,6 +82,9 @@ def pair_tensors(
         given, idle = mapped(old, new, name_map)
     taken = [{pair[side] for pair in given} for side in (0, 1)]
     same = tuple([name for name in old if name in new and name not in taken[0] and name not in taken[1]])
+    loose = {name for name in same if numbered.loose(name)} if find_renames and numbered is not None else ()
+    if loose:
+        same = tuple([name for name in same if name not in loose])
     kept = set(same)
     gone = {name: spec for name, spec in old.items() if name not in kept and name not in taken[0]}
     come = {name: spec for name, spec in new.items() if name not in kept and name not in taken[1]}
@@ -84,17 +94,44 @@ def pair_tensors(
     if find_renames and gone and come:
         from diffai.comparison.rules import renamings
 
-        for kind, names in renamings(*((gone, come) if given else (old, new))):
+        sides = (gone, come) if given else (old, new)
+        if numbered is not None:  # a rule of numbers is chance
+            left = {name: spec for name, spec in sides[0].items() if name not in numbered.old}
+            sides = left, {name: spec for name, spec in sides[1].items() if name not in numbered.new}
+        for kind, names in renamings(*sides):
             renamed += [(gone.pop(before), come.pop(after), kind) for before, after in names]
         if digests is not None:
-            renamed += _by_digest(gone, come, digests)
+            renamed += _by_digest(gone, come, digests, numbered)
+        if gone and come and numbered is not None:
+            renamed += _by_use(gone, come, numbered)
         if permuted is not None and gone and come:
             for before, after, order in permuted(tuple(gone.values()), tuple(come.values())):
                 renamed.append((gone.pop(before.name), come.pop(after.name), "permuted"))
                 axes[after.name] = order
         if alike is not None and gone and come:
             renamed += _by_values(gone, come, alike)
+    if loose:
+        renamed, same = _settled(renamed, same, gone, come)
     return Pairing(old, new, same, tuple(renamed), tuple(gone.values()), tuple(come.values()), axes, tuple(idle))
+
+
+def _settled(
+    renamed: list[Renamed], same: tuple[str, ...], gone: dict[str, TensorSpec], come: dict[str, TensorSpec]
+) -> tuple[list[Renamed], tuple[str, ...]]:
+    """What kept its numbered name after all is no rename; of what nothing else tells, the name does."""
+    kept = [before.name for before, after, _ in renamed if before.name == after.name]
+    rest = [name for name in gone if name in come]
+    for name in rest:
+        del gone[name], come[name]
+    return [each for each in renamed if each[0].name != each[1].name], (*same, *kept, *rest)
+
+
+def _by_use(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], numbered: Numbered) -> list[Renamed]:
+    """Pair what is used alike and whose values agree; takes the pairs out of ``gone`` and ``come``."""
+    pairs = [(gone[before], come[after]) for before, after in numbered.pairs(gone, come)]
+    if numbered.agreeing is not None:
+        pairs = numbered.agreeing(pairs)
+    return [(gone.pop(before.name), come.pop(after.name), "use") for before, after in pairs]
 
 
 def _by_values(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], alike: Alike) -> list[Renamed]:
@@ -106,7 +143,9 @@ def _by_values(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], alike: 
     return [(gone.pop(before.name), come.pop(after.name), "values") for before, after in alike(*sides)]
 
 
-def _by_digest(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests: Digests) -> list[Renamed]:
+def _by_digest(
+    gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests: Digests, numbered: Numbered | None
+) -> list[Renamed]:
     """Pair by equal dtype, shape, role and digest, one to one; takes the paired ones out of ``gone`` and ``come``."""
     kinds = {_kind(s) for s in gone.values()} & {_kind(s) for s in come.values()}
     left = [s for s in gone.values() if _kind(s) in kinds and s.nbytes and not s.lacking]
@@ -121,7 +160,7 @@ def _by_digest(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests
                 by_content.setdefault((_kind(spec), summary.digest), ([], []))[side].append(spec)
     found: list[Renamed] = []
     for olds, news in by_content.values():
-        for before, after in _closest(olds, news):
+        for before, after in _closest(olds, news, numbered):
             found.append((gone.pop(before.name), come.pop(after.name), "digest"))
     return found
 
@@ -130,8 +169,10 @@ def _kind(spec: TensorSpec) -> _Kind:
     return spec.dtype, spec.shape, spec.role
 
 
-def _closest(olds: list[TensorSpec], news: list[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
-    """One-to-one pairs of equal content, the most similar names first, whichever side they are on."""
+def _closest(
+    olds: list[TensorSpec], news: list[TensorSpec], numbered: Numbered | None
+) -> list[tuple[TensorSpec, TensorSpec]]:
+    """One-to-one pairs of equal content: those used alike first, then the most similar names, on whichever side."""
     from diffai.comparison.rules import shared_ends
 
     if len(olds) == 1 == len(news):
@@ -139,7 +180,10 @@ def _closest(olds: list[TensorSpec], news: list[TensorSpec]) -> list[tuple[Tenso
     if len(olds) * len(news) > 250_000:  # thousands of copies of one tensor: similarity would take minutes
         return list(zip(olds, news, strict=False))
     ranked = sorted(
-        (-shared_ends(a.name, b.name), min(a.name, b.name), max(a.name, b.name), i, j)
+        (
+            -numbered.alike(a.name, b.name) if numbered is not None else 0,
+            -shared_ends(a.name, b.name), min(a.name, b.name), max(a.name, b.name), i, j,
+        )
         for i, a in enumerate(olds)
         for j, b in enumerate(news)
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     TensorStatus = Literal[
         "added", "removed", "renamed", "reshaped", "cast", "changed", "equal", "identical", "uncompared"
     ]
-    RenameEvidence = Literal["", "map", "digest", "prefix", "suffix", "segment", "permuted", "values"]
+    RenameEvidence = Literal["", "map", "digest", "prefix", "suffix", "segment", "permuted", "use", "values"]
 else:
     TensorStatus = RenameEvidence = WhileOpen = str
 

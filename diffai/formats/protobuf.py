@@ -38,6 +38,19 @@ class Message:
             return self._data[start - self._base : stop - self._base]
         return self.source.read(start, stop - start)
 
+    def held(self) -> tuple[bytes, int]:
+        """Bytes that hold all of this message, and the offset of the first of them; the caller bounds its length.
+
+        Raises:
+            FormatError: the file ends inside the message.
+
+        """
+        if not (self._base <= self.start and self.stop <= self._base + len(self._data)):
+            self._data, self._base = self.source.read(self.start, self.stop - self.start), self.start
+            if len(self._data) < self.stop - self.start:
+                raise FormatError("ends inside a message", offset=self.start + len(self._data))
+        return self._data, self._base
+
     def text(self, start: int, stop: int, longest: int = 1 << 16) -> str:
         """A string field; what is not UTF-8 is escaped, what is longer than ``longest`` bytes is cut."""
         return self.content(start, min(stop, start + longest)).decode("utf-8", "backslashreplace")
@@ -51,9 +64,7 @@ class Message:
         """
         held = self._base <= self.start and self.stop <= self._base + len(self._data)
         if not held and self.stop - self.start <= WHOLE:
-            self._data, self._base = self.source.read(self.start, self.stop - self.start), self.start
-            if len(self._data) < self.stop - self.start:
-                raise FormatError("ends inside a message", offset=self.start + len(self._data))
+            self.held()
             held = True
         return self._from_memory() if held else self._by_windows()
 

@@ -14,6 +14,7 @@ from typing import Literal
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, record
 from diffai.comparison.models import one_role
+from diffai.comparison.numbered import Numbered
 from diffai.comparison.pairing import pair_tensors
 from diffai.comparison.selection import require_globs
 from diffai.errors import SourceError
@@ -342,12 +343,19 @@ class _Blame:
             return [known.summaries[spec.name] for spec in specs]
 
         def by_values(a: Sequence[TensorSpec], b: Sequence[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
-            from diffai.tensors.likeness import alike
+            return likeness.alike(self._values(parent), self._values(name), a, b)
 
-            return alike(self._values(parent), self._values(name), a, b)
+        from diffai.tensors import likeness
 
         specs = one_role(old.tensors, new.tensors)
-        pairing = pair_tensors(*specs, lambda a, b: (summaries(parent, a), summaries(name, b)), by_values)
+
+        def agreeing(pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> list[tuple[TensorSpec, TensorSpec]]:
+            return likeness.agreeing(self._values(parent), self._values(name), pairs)
+
+        numbered = Numbered(old.uses, new.uses, agreeing) if old.uses and new.uses else None
+        pairing = pair_tensors(
+            *specs, lambda a, b: (summaries(parent, a), summaries(name, b)), by_values, numbered=numbered
+        )
         before: Mapping[str, TensorSpec] = {b.name: a for a, b in pairing.same_name} | {
             b.name: a for a, b, _ in pairing.renamed
         }

@@ -97,8 +97,13 @@ class Comparisons:
 
             return alike(self._opened(old), self._opened(new), olds, news)
 
+        def agreeing(pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> list[tuple[TensorSpec, TensorSpec]]:
+            from diffai.tensors.likeness import agreeing
+
+            return agreeing(self._opened(old), self._opened(new), pairs)
+
         try:
-            return digest_diff(a, b, (found[0], found[1]), self._compare, by_values)
+            return digest_diff(a, b, (found[0], found[1]), self._compare, by_values, agreeing)
         finally:
             self._versions.keep_only(())
 

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_summaries, encode_summaries
 from diffai.comparison.models import Input, compare_models, one_role
+from diffai.comparison.numbered import Agreeing, Numbered
 from diffai.comparison.pairing import Alike, Pairing, pair_tensors
 from diffai.comparison.result import CompareOptions, ModelDiff, TensorChange
 from diffai.comparison.tensors import classify, count, values_changed
@@ -65,7 +66,7 @@ def _by_name(specs: Sequence[TensorSpec], summaries: Sequence[TensorSummary]) ->
     return {spec.name: summary for spec, summary in zip(specs, summaries, strict=True)}
 
 
-def pair_digested(old: Digested, new: Digested, alike: Alike) -> Pairing:
+def pair_digested(old: Digested, new: Digested, alike: Alike, agreeing: Agreeing) -> Pairing:
     """Pair the tensors of two versions as a comparison does."""
     assert old.header is not None and new.header is not None
 
@@ -74,7 +75,9 @@ def pair_digested(old: Digested, new: Digested, alike: Alike) -> Pairing:
     ) -> tuple[list[TensorSummary], list[TensorSummary]]:
         return [old.summaries[s.name] for s in left], [new.summaries[s.name] for s in right]
 
-    return pair_tensors(*one_role(old.header.tensors, new.header.tensors), digests, alike)
+    uses = old.header.uses, new.header.uses
+    numbered = Numbered(*uses, agreeing) if all(uses) else None
+    return pair_tensors(*one_role(old.header.tensors, new.header.tensors), digests, alike, numbered=numbered)
 
 
 def same_tensor(old: TensorSpec, new: TensorSpec, before: TensorSummary, after: TensorSummary) -> bool:
@@ -140,8 +143,9 @@ class Survivors:
 
 
 def digest_diff(
-    old: Input, new: Input, sides: tuple[Digested, Digested], options: CompareOptions, alike: Alike
-) -> ModelDiff:
+    old: Input, new: Input, sides: tuple[Digested, Digested], options: CompareOptions, alike: Alike,
+    agreeing: Agreeing,
+) -> ModelDiff:  # fmt: skip
     """A comparison in which a changed tensor is known to differ, but not by how much.
 
     Args:
@@ -149,12 +153,13 @@ def digest_diff(
         sides: their digests.
         options: of the comparison.
         alike: pairs tensors by their values, where nothing else tells which is which.
+        agreeing: keeps the pairs whose values agree.
     """
     diff = compare_models(old, new, replace(options, shape_only=True, find_renames=False))
     before, after = sides
     if before.header is None or after.header is None:
         return replace(diff, left_out=(), options=options)
-    pairing = pair_digested(before, after, alike)
+    pairing = pair_digested(before, after, alike, agreeing)
     wanted = {change.name for change in diff.tensors}
     changes: list[TensorChange] = []
     for a, b, evidence in (*((a, b, "") for a, b in pairing.same_name), *pairing.renamed):

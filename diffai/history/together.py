@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from diffai.analyses.update import Norms, UpdateSize, size_of
 from diffai.comparison.models import Input, compare_models
+from diffai.comparison.numbered import Numbered
 from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.errors import SourceError
 from diffai.frozen import frozen
@@ -131,6 +132,11 @@ class Together:
         sides = [Input("", state=Absent()) if v is None else self._versions.header(v) for v in (need.old, need.new)]
         if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in sides):
             return None
+        old, new = sides[0].checkpoint, sides[1].checkpoint
+        if old is not None and new is not None and old.uses and new.uses:
+            numbered = Numbered(old.uses, new.uses)
+            if any(name in new.tensors and numbered.loose(name) for name in old.tensors):
+                return None  # equal names prove nothing here
         options = dataclasses.replace(self._options, shape_only=True, find_renames=False)
         diff = compare_models(sides[0], sides[1], options)
         if need.old is not None and self._needs_more(diff):

@@ -115,7 +115,7 @@ def _opened(found: Source | Directory, limits: Limits, input_format: str) -> Che
     from diffai.formats.registry import open_checkpoint
 
     checkpoint = open_checkpoint(found, limits, input_format)
-    codes = any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors)
+    codes = bool(checkpoint.scaled) or any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors)
     factors = any(".lora_" in name for name in checkpoint.tensors)
     if not (codes or factors):
         return checkpoint

@@ -51,6 +51,33 @@ def alike(
     return pairs
 
 
+def agreeing(
+    old: Checkpoint, new: Checkpoint, pairs: Sequence[tuple[TensorSpec, TensorSpec]]
+) -> list[tuple[TensorSpec, TensorSpec]]:
+    """Those of pairs that something else suggests, of equal shape, whose values do not contradict it.
+
+    Their correlation is at least :data:`LEAST`; of fewer than :data:`FEWEST` elements, or of constants, neither is
+    further from the other than half of its length.
+
+    Raises:
+        SourceError: bytes are gone.
+    """
+    kept = []
+    for before, after in pairs:
+        if any(not has_values(spec.values_dtype) or spec.lacking or not spec.elements for spec in (before, after)):
+            continue
+        if before.elements >= FEWEST:
+            a, b = (_standardised(side, [spec], _MOST)[0] for side, spec in ((old, before), (new, after)))
+            if a.any() and b.any():
+                kept += [(before, after)] * bool(a @ b >= LEAST)
+                continue
+        a, b = (np.nan_to_num(_sample(side, spec, _MOST)) for side, spec in ((old, before), (new, after)))
+        with np.errstate(all="ignore"):
+            apart, least = np.linalg.norm(b - a), min(np.linalg.norm(a), np.linalg.norm(b))
+        kept += [(before, after)] * bool(apart <= LEAST * least)
+    return kept
+
+
 def _mutual(likeness: Array) -> list[tuple[int, int]]:
     """Row and column of each value that is the greatest of both and great enough."""
     best = likeness.argmax(axis=1)

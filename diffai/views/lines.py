@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 3
 _EVIDENCE = {
     "prefix": "by common prefix", "suffix": "by common suffix", "segment": "by common part of names",
-    "values": "by likeness of values", "map": "by --map",
+    "values": "by likeness of values", "use": "by its use in the graph", "map": "by --map",
 }  # fmt: skip
 
 

@@ -4,64 +4,81 @@ from __future__ import annotations
 
 import struct
 
-from diffai.formats.onnx.tensors import TensorProto, parse
-from diffai.formats.onnx.types import digest_of, payload_digest, quoted
+from diffai.formats.onnx.nodes import Graph, Known, Node
+from diffai.formats.onnx.tensors import STRING, TensorProto, parse
+from diffai.formats.onnx.types import payload_digest, quoted
 from diffai.formats.protobuf import FIXED32, LENGTH, VARINT, Message, signed, varints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
-
-    from diffai.formats.base import Budget
 else:
     Protocol = object
 
-_ATTRIBUTE_STEPS = 7
 _SHORT = 16  # lists up to this many numbers are attributes, longer ones are weights
-
-
-class Scope:
-    """What a graph sees: digests of values by name, those of the graph around it included."""
-
-    def __init__(self, prefix: str, outer: Scope | None) -> None:
-        self.prefix = prefix
-        self.exact: dict[str, bytes] = dict(outer.exact) if outer else {}
-        self.loose: dict[str, bytes] = dict(outer.loose) if outer else {}
 
 
 class Reader(Protocol):
     """The walk over a model, as far as attributes need it."""
 
-    budget: Budget
-
     def add(self, tensor: TensorProto, message: Message, name: str) -> None:
         """Take a tensor in."""
 
-    def add_list(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> bytes:
-        """Take a list of numbers in."""
+    def add_list(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> str:
+        """Take a list of numbers in; a digest of what it is."""
 
-    def sparse(self, message: Message, scope: Scope, name: str) -> str:
+    def sparse(self, message: Message, graph: Graph, name: str) -> None:
         """Take a sparse tensor in."""
 
-    def graph_of(self, message: Message, scope: Scope, depth: int) -> tuple[bytes, bytes]:
+    def graph_of(self, message: Message, graph: Graph, depth: int) -> None:
         """Walk a graph inside the graph."""
 
 
-class Attributes:
-    """The attributes of one node: short ones as text, tensors and long lists as weights, graphs walked."""
+class Owner:
+    """The node that has attributes: where its weights belong.
 
-    def __init__(
-        self, reader: Reader, scope: Scope, depth: int, node: str, outputs: list[str], learned: bool
-    ) -> None:
-        self._reader, self._scope, self._depth, self._node = reader, scope, depth, node
-        self._outputs, self._learned = outputs, learned
+    Attributes:
+        reader: takes weights in.
+        graph: the graph it is in; depth: of that graph.
+        name: what its weights are called by.
+        outputs: of a Constant, whose weights are called by its output.
+        learned: whether short lists are weights too.
+    """
+
+    __slots__ = ("depth", "graph", "learned", "name", "outputs", "reader")
+
+    def __init__(self, reader: Reader, graph: Graph, depth: int, node: Node, learned: bool) -> None:
+        self.reader, self.graph, self.depth, self.learned = reader, graph, depth, learned
+        self.name = graph.prefix + (node.name or next(filter(None, node.outputs), node.operator))
+        self.outputs = node.outputs if node.operator == "Constant" else []
+
+    def title(self, name: str) -> str:
+        """What a weight in the attribute ``name`` is called."""
+        output = next(filter(None, self.outputs), "")
+        return self.graph.prefix + output if output else f"{self.name}.{name}"
+
+
+class Attributes:
+    """The attributes of one node: short ones as text, tensors and long lists as weights, graphs walked.
+
+    Without an ``owner`` only attributes may be added that hold no weights and no graphs.
+
+    Attributes:
+        texts: of those that are text.
+        marks: digests of what weights there are.
+        graphs: those inside, by attribute.
+    """
+
+    __slots__ = ("_owner", "graphs", "marks", "texts")
+
+    def __init__(self, owner: Owner | None) -> None:
+        self._owner = owner
         self.texts: list[str] = []
-        self.exact: list[bytes] = []
-        self.loose: list[bytes] = []
+        self.marks: list[str] = []
+        self.graphs: list[tuple[str, Graph]] = []
 
     def add(self, message: Message) -> None:
         """Take in one ``AttributeProto``."""
-        self._reader.budget.step(_ATTRIBUTE_STEPS)
         name = ""
         texts: list[str] = []
         lists: dict[int, list[tuple[int, int, int]]] = {}
@@ -91,8 +108,6 @@ class Attributes:
             self._part(name if len(parts) == 1 else f"{name}.{index}", number, part)
         if texts:
             self.texts.append(f"{name}={', '.join(texts)}")
-            self.exact.append(digest_of(self.texts[-1]))
-            self.loose.append(self.exact[-1])
 
     def _list(self, name: str, number: int, message: Message, places: list[tuple[int, int, int]]) -> str:
         """A short list as text; a long one becomes a tensor."""
@@ -103,7 +118,7 @@ class Attributes:
             return f"[{', '.join(shown)}]"
         if number == 7:
             count = sum(b - a for _, a, b in places) // 4
-            if count > _SHORT or self._learned:
+            if count > _SHORT or (self._owner is not None and self._owner.learned):
                 return self._weights(name, "F32", message, places)
             floats = [value for _, a, b in places for (value,) in struct.iter_unpack("<f", message.content(a, b))]
             return f"[{', '.join(map(repr, floats))}]"
@@ -115,27 +130,25 @@ class Attributes:
         return f"[{', '.join(str(signed(n)) for n in numbers)}]"
 
     def _weights(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> str:
-        title = next(filter(None, self._outputs), "")
-        full = self._scope.prefix + title if title else f"{self._node}.{name}"
-        digest = self._reader.add_list(full, dtype, message, places)
-        self.exact.append(digest)
-        self.loose.append(digest)
+        assert self._owner is not None
+        self.marks.append(self._owner.reader.add_list(self._owner.title(name), dtype, message, places))
         return ""
 
     def _part(self, name: str, number: int, part: Message) -> None:
         """A tensor, a sparse tensor or a graph."""
-        title = next(filter(None, self._outputs), "")
-        full = self._scope.prefix + title if title else f"{self._node}.{name}"
+        owner = self._owner
+        assert owner is not None
         if number in (5, 10):
             tensor = parse(part)
-            self._reader.add(tensor, part, full)
-            digests = (digest_of("tensor", name, tensor.dtype, repr(tensor.dims)),) * 2
+            owner.reader.add(tensor, part, owner.title(name))
+            self.marks.append(f"tensor {name} {tensor.dtype} {tensor.dims!r}")
+            if owner.outputs and tensor.kind != STRING:
+                output = next(filter(None, owner.outputs), "")
+                owner.graph.constants[output] = Known(owner.title(name), output, tensor.dtype, tensor.dims)
         elif number in (22, 23):
-            inner = Scope("", None)
-            self._reader.sparse(part, inner, full)
-            digests = (digest_of("sparse", name),) * 2
+            owner.reader.sparse(part, Graph("", None), owner.title(name))
+            self.marks.append(f"sparse {name}")
         else:
-            digests = self._reader.graph_of(part, Scope(f"{self._node}.{name}/", self._scope), self._depth + 1)
-            digests = (digest_of(name, digests[0]), digest_of(name, digests[1]))
-        self.exact.append(digests[0])
-        self.loose.append(digests[1])
+            inner = Graph(f"{owner.name}.{name}/", owner.graph)
+            owner.reader.graph_of(part, inner, owner.depth + 1)
+            self.graphs.append((name, inner))

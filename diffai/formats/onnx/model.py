@@ -6,7 +6,9 @@ import struct
 
 from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget, Limits
-from diffai.formats.onnx.attributes import Attributes, Scope
+from diffai.formats.onnx.attributes import Attributes, Owner
+from diffai.formats.onnx.graph import NOT_ONE, Description, decoding
+from diffai.formats.onnx.nodes import Graph, Known, is_plain, read_node
 from diffai.formats.onnx.tensors import (
     SMALL,
     STRING,
@@ -18,16 +20,14 @@ from diffai.formats.onnx.tensors import (
     strings_of,
     values_of,
 )
-from diffai.formats.onnx.types import digest_of, unknown, value_info
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed, varints
 from diffai.formats.regions import BytesRegion, FileRegion, LazyRegion
 from diffai.formats.stored import StoredCheckpoint
-from diffai.model import Scalar, byte_count, element_count
+from diffai.model import Decoding, Scalar, byte_count, element_count
 from diffai.sources.base import Source
 
-_NODE_STEPS = 11  # what reading a node costs, in instructions of a pickle
+_NODE_STEPS, _ATTRIBUTE_STEPS = 11, 7  # what reading them costs, in instructions of a pickle
 _DEPTH = 64
-_AUTOMATIC = ("onnx::", "const_fold_opt__", "Constant_", "_v_")
 _ML = "ai.onnx.ml"
 
 
@@ -40,11 +40,14 @@ class OnnxCheckpoint(StoredCheckpoint):
         super().__init__(source, "onnx", limits.max_spool)
         self.lines: dict[str, str] = {}
         self.texts: dict[str, Scalar] = {}
-        self.graph, self.metadata = self.lines, self.texts
+        self.decodings: dict[str, Decoding] = {}
+        self.description = Description(self.lines)
+        self.graph, self.metadata = self.description.graph, self.texts
+        self.uses, self.scaled = self.description.uses, self.decodings
 
 
 def read_model(checkpoint: OnnxCheckpoint, limits: Limits) -> None:
-    """Fill a checkpoint from its source.
+    """Fill a checkpoint from its source; its graph is described when it is asked for.
 
     Raises:
         FormatError: see the table of the package.
@@ -59,8 +62,6 @@ class _Reader:
     def __init__(self, checkpoint: OnnxCheckpoint, limits: Limits) -> None:
         self._checkpoint = checkpoint
         self._header, self.budget = limits.max_header, Budget(limits, "ON09")
-        self._operators: dict[str, int] = {}
-        self._automatic = False
 
     def model(self, message: Message) -> None:
         lines, texts = self._checkpoint.lines, self._checkpoint.texts
@@ -90,15 +91,12 @@ class _Reader:
             lines["producer"] = " ".join(filter(None, producer))
         if len(graphs) != 1:
             raise FormatError(f"has {len(graphs)} graphs" if graphs else "has no graph", code="ON02", offset=0)
-        exact, loose = self.graph_of(graphs[0], Scope("", None), 0)
+        description = self._checkpoint.description
+        self.graph_of(graphs[0], description.whole, 0)
         for function in functions:
-            self._function(function)
+            description.functions.append(self._function(function))
         for index, part in enumerate(training):
             self._training(part, index)
-        lines.update((f"operator {name}", str(count)) for name, count in sorted(self._operators.items()))
-        lines["wiring"] = loose.hex()
-        if self._automatic:  # names that every export gives anew: the wiring must not depend on them alone
-            lines["wiring with names"] = exact.hex()
 
     def _opset(self, message: Message) -> None:
         domain, version = "ai.onnx", 0
@@ -109,11 +107,11 @@ class _Reader:
                 version = signed(a)
         self._checkpoint.lines[f"opset {domain}"] = str(version)
 
-    def _function(self, message: Message) -> None:
+    def _function(self, message: Message) -> tuple[str, Graph]:
         """A local function: its nodes' constants are weights too, and its body is part of the graph."""
         name = domain = ""
         nodes: list[Message] = []
-        signature: list[str] = []
+        arguments: list[str] = []
         for number, kind, a, b in message.fields():
             if kind != LENGTH:
                 continue
@@ -122,115 +120,80 @@ class _Reader:
             elif number == 10:
                 domain = message.text(a, b)
             elif number in (4, 5, 6):
-                signature.append(f"{number}{message.text(a, b)}")
+                arguments.append(f"{number}{message.text(a, b)}")
             elif number == 7:
                 nodes.append(message.within(a, b))
         title = f"{domain}.{name}" if domain else name
-        scope = Scope(f"{title}/", None)
-        for text in signature:
-            scope.exact[text[1:]] = scope.loose[text[1:]] = digest_of("argument", text[1:])
-        bodies = [self.node(node, scope, 1)[0] for node in nodes]
-        self._checkpoint.lines[f"function {title}"] = digest_of("function", *signature, *sorted(bodies)).hex()
+        body = Graph(f"{title}/", None)
+        body.arguments = arguments
+        for node in nodes:
+            self._node(node, body, 1)
+        return title, body
 
     def _training(self, message: Message, index: int) -> None:
         for number, kind, a, b in message.fields():
             if number in (1, 2) and kind == LENGTH:
                 what = "initialization" if number == 1 else "algorithm"
-                prefix = f"training{index}.{what}/"
-                exact, _ = self.graph_of(message.within(a, b), Scope(prefix, None), 1)
-                self._checkpoint.lines[f"training {what} {index}"] = exact.hex()
+                graph = Graph(f"training{index}.{what}/", None)
+                self.graph_of(message.within(a, b), graph, 1)
+                self._checkpoint.description.training.append((f"{what} {index}", graph))
 
     # -- graphs and nodes
 
-    def graph_of(self, message: Message, scope: Scope, depth: int) -> tuple[bytes, bytes]:
-        """Walk a graph; digests of what it computes, with the names of its constants and without automatic ones."""
+    def graph_of(self, message: Message, graph: Graph, depth: int) -> None:
+        """Walk a graph: take its constants in, keep its nodes."""
         if depth > _DEPTH:
             raise FormatError(f"has graphs nested deeper than {_DEPTH}", code="ON08", offset=message.start)
         nodes: list[Message] = []
-        ends: dict[int, list[tuple[str, str]]] = {11: [], 12: []}
-        initialized: set[str] = set()
         for number, kind, a, b in message.fields():
             if kind != LENGTH:
                 continue
             if number == 1:
                 nodes.append(message.within(a, b))
             elif number == 5:
-                initialized.add(self._initializer(message.within(a, b), scope))
+                self._initializer(message.within(a, b), graph)
             elif number == 15:
-                initialized.add(self.sparse(message.within(a, b), scope, ""))
-            elif number in (11, 12):
-                ends[number].append(value_info(message.within(a, b)))
-        for name, described in ends[11]:
-            if name not in initialized:
-                scope.exact[name] = scope.loose[name] = digest_of("input", name)
-            if depth == 0:
-                self._checkpoint.lines[f"input {name}"] = described
-        made = [self.node(node, scope, depth) for node in nodes]
-        if depth == 0:
-            self._checkpoint.lines.update((f"output {name}", described) for name, described in ends[12])
-        outputs = [name for name, _ in ends[12]]
-        return (
-            digest_of("graph", *sorted(exact for exact, _ in made), *(scope.exact.get(name, b"") for name in outputs)),
-            digest_of("graph", *sorted(loose for _, loose in made), *(scope.loose.get(name, b"") for name in outputs)),
-        )
+                self.sparse(message.within(a, b), graph, "")
+            elif number == 11:
+                graph.inputs.append(message.within(a, b))
+            elif number == 12:
+                graph.outputs.append(message.within(a, b))
+        for node in nodes:
+            self._node(node, graph, depth)
 
-    def node(self, message: Message, scope: Scope, depth: int) -> tuple[bytes, bytes]:
-        """One node: its constants, its line, and the digests of the values that it makes."""
+    def _node(self, message: Message, graph: Graph, depth: int) -> None:
+        """One node: its constants; what is text of it is kept as it is."""
         self._header -= message.stop - message.start
-        self.budget.step(_NODE_STEPS)
-        inputs: list[str] = []
-        outputs: list[str] = []
-        words = ["", "", ""]  # name, operator, domain
-        attributes: list[Message] = []
-        for number, kind, a, b in message.fields():
-            if kind != LENGTH:
-                continue
-            if number == 5:
-                attributes.append(message.within(a, b))
-            elif number in (1, 2):
-                (inputs if number == 1 else outputs).append(message.text(a, b))
-            elif number in (3, 4):
-                words[number - 3] = message.text(a, b)
-            elif number == 7:
-                words[2] = message.text(a, b)
-        name, operator, domain = words
-        title = operator if domain in ("", "ai.onnx") else f"{domain}.{operator}"
-        self._operators[title] = self._operators.get(title, 0) + 1
-        own = scope.prefix + (name or next(filter(None, outputs), operator))
-        parts = Attributes(self, scope, depth, own, outputs if operator == "Constant" else [], domain == _ML)
-        for attribute in attributes:
-            parts.add(attribute)
-        if name and operator != "Constant":
-            texts = ", ".join(sorted(parts.texts))
-            self._checkpoint.lines[f"node {scope.prefix}{name}"] = f"{title}({texts})" if texts else title
-        exact = digest_of(title, *sorted(parts.exact), *(scope.exact.get(i, unknown(i)) for i in inputs))
-        loose = digest_of(title, *sorted(parts.loose), *(scope.loose.get(i, unknown(i)) for i in inputs))
-        for index, output in enumerate(outputs):
-            if output:
-                scope.exact[output], scope.loose[output] = digest_of(exact, str(index)), digest_of(loose, str(index))
+        node = read_node(message)
+        graph.nodes.append(node)
+        attributes = node.attributes
+        self.budget.step(_NODE_STEPS + _ATTRIBUTE_STEPS * len(attributes))
+        learned = node.domain == _ML
+        if attributes and (learned or node.operator == "Constant" or not all(map(is_plain, attributes))):
+            node.parts = Attributes(Owner(self, graph, depth, node, learned))
+            for attribute in attributes:
+                node.parts.add(attribute)
+        if node.operator == "DequantizeLinear":
+            decode = decoding(node, graph)
+            if decode is not None:
+                codes, how = decode
+                known = self._checkpoint.decodings.setdefault(codes, how)
+                if known != how:  # decoded in two ways: neither is what it is
+                    self._checkpoint.decodings[codes] = NOT_ONE
         if self._header < 0:
             reason = "has a graph that is longer than the limit (diffai.maxHeader lifts it)"
             raise LimitError(reason, code="ON09", offset=message.start)
-        return exact, loose
 
     # -- constants
 
-    def _initializer(self, message: Message, scope: Scope) -> str:
+    def _initializer(self, message: Message, graph: Graph) -> None:
         tensor = parse(message)
-        self.add(tensor, message, scope.prefix + tensor.name)
-        self._know(scope, tensor.name, tensor)
-        return tensor.name
+        name = graph.prefix + tensor.name
+        self.add(tensor, message, name)
+        graph.constants[tensor.name] = Known(name, tensor.name, tensor.dtype, tensor.dims)
 
-    def _know(self, scope: Scope, name: str, tensor: TensorProto) -> None:
-        """Digests of a constant as a value: by its name, and without it where every export gives a new one."""
-        kind = (tensor.dtype, repr(tensor.dims))
-        scope.exact[name] = digest_of("constant", name, *kind)
-        automatic = name.isdigit() or name.startswith(_AUTOMATIC)
-        self._automatic = self._automatic or automatic
-        scope.loose[name] = digest_of("constant", *kind) if automatic else scope.exact[name]
-
-    def sparse(self, message: Message, scope: Scope, name: str) -> str:
-        """A ``SparseTensorProto``: its values and its indices are two tensors; returns its name."""
+    def sparse(self, message: Message, graph: Graph, name: str) -> None:
+        """A ``SparseTensorProto``: its values and its indices are two tensors."""
         parts: dict[int, Message] = {}
         dims: list[int] = []
         for number, kind, a, b in message.fields():
@@ -241,13 +204,13 @@ class _Reader:
         if 1 not in parts:
             raise FormatError("a sparse tensor has no values", code="ON04", tensor=name, offset=message.start)
         values = parse(parts[1])
-        name = name or scope.prefix + values.name
+        name = name or graph.prefix + values.name
         self.add(values, parts[1], f"{name}.values")
         if 2 in parts:
             self.add(parse(parts[2]), parts[2], f"{name}.indices")
         self._checkpoint.lines[f"sparse {name}"] = repr(dims)
-        self._know(scope, name.removeprefix(scope.prefix), values)
-        return name.removeprefix(scope.prefix)
+        short = name.removeprefix(graph.prefix)
+        graph.constants[short] = Known(f"{name}.values", short, values.dtype, values.dims)
 
     def add(self, tensor: TensorProto, message: Message, name: str) -> None:
         """Take a tensor in under a name that is not taken yet."""
@@ -286,7 +249,7 @@ class _Reader:
         else:
             checkpoint.place(name, tensor.dtype, tensor.dims, region, elsewhere=external)
 
-    def add_list(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> bytes:
+    def add_list(self, name: str, dtype: str, message: Message, places: list[tuple[int, int, int]]) -> str:
         """A long list of numbers in an attribute, as a tensor of one dimension; returns a digest of what it is."""
         if dtype == "F32":
             wanted = sum(b - a for _, a, b in places)
@@ -304,4 +267,4 @@ class _Reader:
             count = len(numbers)
             region = BytesRegion(struct.pack(f"<{count}Q", *numbers))
         self._checkpoint.place(name, dtype, (count,), region if count else None)
-        return digest_of("list", dtype, str(count))
+        return f"list {dtype} {count}"

@@ -1,4 +1,4 @@
-"""Types of inputs and outputs as text, and digests of parts of a graph."""
+"""Types of inputs and outputs as text, and digests of what is too long to be shown."""
 
 from __future__ import annotations
 
@@ -8,20 +8,6 @@ from diffai.formats.onnx.tensors import DTYPES, SMALL, STRING
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed
 
 _LINE = 400
-
-
-def digest_of(*parts: str | bytes) -> bytes:
-    """A digest of parts, each with its length, so that none runs into the next."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(4, "little") + data)
-    return digest.digest()
-
-
-def unknown(name: str) -> bytes:
-    """What stands for a value that nothing in the graph makes."""
-    return b"?" + name.encode("utf-8", "surrogatepass") if name else b""
 
 
 def quoted(message: Message, a: int, b: int) -> str:

@@ -49,6 +49,8 @@ class QuantizedCheckpoint(Checkpoint):
         self.graph, self.facts, self.parts = stored.graph, stored.facts, stored.parts
         self.requires_grad, self.asides, self.beside = stored.requires_grad, stored.asides, stored.beside
         self.not_expressible, self.problems, self.safety = stored.not_expressible, stored.problems, stored.safety
+        renamed = {recipe.parts[recipe.main].name: name for name, recipe in found.items()}
+        self.uses = {renamed.get(name, name): keys for name, keys in stored.uses.items()} if renamed else stored.uses
         self.undecoded = frozenset(left)
         self.tensors = self._logical()
 

@@ -285,6 +285,6 @@ def _scaled(parts: _Parts, first: int, last: int) -> Array:
 
 
 _DECODERS: Mapping[str, Callable[[_Parts, int, int], Array]] = {
-    "gptq": _gptq, "awq": _awq, "awq rows": _awq_rows, "table": _table, "packed": _packed, "nvfp4": _nvfp4, "mxfp4": _mxfp4,
-    "scaled": _scaled,
+    "gptq": _gptq, "awq": _awq, "awq rows": _awq_rows, "table": _table, "packed": _packed, "nvfp4": _nvfp4,
+    "mxfp4": _mxfp4, "scaled": _scaled,
 }  # fmt: skip

@@ -1,8 +1,9 @@
 """Which stored tensors are one quantized tensor, recognised by their names and proved by their dtypes and shapes.
 
 Sources: AutoGPTQ (``qlinear_cuda``: the stored zero point is one too low, unless ``checkpoint_format`` is
-``gptq_v2``), AutoAWQ (``gemm`` and ``gemv``; ``gemv_fast`` is left as codes), bitsandbytes (``QuantState``), compressed-tensors (``pack_quantized``,
-``nvfp4_pack_quantized``), transformers (``mxfp4``), ONNX (``DequantizeLinear``).
+``gptq_v2``), AutoAWQ (``gemm`` and ``gemv``; ``gemv_fast`` is left as codes), bitsandbytes (``QuantState``),
+compressed-tensors (``pack_quantized``, ``nvfp4_pack_quantized``), transformers (``mxfp4``), ONNX
+(``DequantizeLinear``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from diffai.formats.quantized.configuration import Configuration
 from diffai.formats.strict_json import MalformedError, load
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, TensorSpec, element_count
+from diffai.model import Checkpoint, Decoding, TensorSpec, element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def marked(tensors: Tensors) -> Iterator[tuple[str, str, str]]:
     """Tensors called like part of a quantized one: name, what stands before the mark, and the mark."""
     for name in tensors:
         if name.endswith(_MARKS):
-            mark = next(mark for mark in sorted(_MARKS, key=len, reverse=True) if name.endswith(mark))
+            mark = max((mark for mark in _MARKS if name.endswith(mark)), key=len)
             yield name, name[: -len(mark)], mark
 
 
@@ -80,9 +81,11 @@ def recipes(checkpoint: Checkpoint, config: Configuration) -> tuple[dict[str, Re
 
     """
     tensors = checkpoint.tensors
-    found: dict[str, Recipe] = {}
-    left: dict[str, Left] = {}
+    found, left = _by_graph(checkpoint)
+    taken = {part.name for recipe in found.values() for part in recipe.parts.values()} | set(left)
     for _name, stem, mark in marked(tensors):
+        if taken and any(stem + end in taken for end in ("", "_quantized")):
+            continue
         kind = _KINDS[mark]
         made = kind(_Stem(checkpoint, tensors, stem, mark, config))
         if made is None:
@@ -99,6 +102,55 @@ def recipes(checkpoint: Checkpoint, config: Configuration) -> tuple[dict[str, Re
         elif element_count(made.shape):
             found[made.name] = made
     return found, left
+
+
+def _by_graph(checkpoint: Checkpoint) -> tuple[dict[str, Recipe], dict[str, Left]]:
+    """The tensors that the graph itself decodes (``DequantizeLinear``), whatever they are called."""
+    tensors = checkpoint.tensors
+    found: dict[str, Recipe] = {}
+    left: dict[str, Left] = {}
+    for name, how in checkpoint.scaled.items():
+        codes, scales, zeros = tensors.get(name), tensors.get(how.scale), tensors.get(how.zeros)
+        if codes is None or codes.values_dtype not in _CODES:
+            continue
+        if scales is None or scales.values_dtype not in _FLOATS or (how.zeros and zeros is None):
+            left[name] = Left("the graph decodes it in several ways" if not how.scale else _NO_FIT)
+            continue
+        steps = _steps_along(codes.shape, scales.shape, how)
+        if steps is None or (zeros is not None and zeros.elements != scales.elements):
+            left[name] = Left(_NO_FIT)
+            continue
+        logical = name.removesuffix("_quantized")
+        title = name if logical in tensors or logical in found else logical
+        parts = {"codes": codes, "scales": scales, **({"zeros": zeros} if zeros else {})}
+        if element_count(codes.shape) and (codes.shape[-1] if codes.shape else 1) <= LONGEST_ROW:
+            found[title] = _scaled(title, parts, steps)
+    return found, left
+
+
+def _steps_along(shape: tuple[int, ...], scales: tuple[int, ...], how: Decoding) -> tuple[int, ...] | None:
+    """How many elements of each dimension share a scale, as ``DequantizeLinear`` has it; None where nothing fits."""
+    if element_count(scales) == 1:
+        return tuple(max(size, 1) for size in shape)
+    axis = how.axis + len(shape) if how.axis < 0 else how.axis
+    if not 0 <= axis < len(shape):
+        return None
+    if len(scales) == 1 and scales[0] == shape[axis]:
+        return tuple(1 if place == axis else size for place, size in enumerate(shape))
+    if len(scales) != len(shape):
+        return None
+    steps = tuple(how.block if place == axis else 1 for place in range(len(shape)))
+    fits = how.block > 0 and all(-(-size // step) == n for size, step, n in zip(shape, steps, scales, strict=True))
+    return steps if fits else None
+
+
+def _scaled(name: str, parts: Mapping[str, TensorSpec], steps: tuple[int, ...]) -> Recipe:
+    """(code - zero point) * scale, where ``steps`` elements of each dimension share a scale."""
+    codes, scales = parts["codes"], parts["scales"]
+    numbers: dict[str, float] = {"divisor": 1.0}
+    numbers |= {f"step{axis}": step for axis, step in enumerate(steps)}
+    shared = "one scale" if scales.elements == 1 else f"scales of {'x'.join(str(step) for step in steps)}"
+    return Recipe(name, f"{codes.dtype} scaled", codes.shape, "scaled", parts, numbers, shared)
 
 
 class _Stem:
@@ -174,7 +226,7 @@ def _qweight(stem: _Stem) -> Recipe | Left | None:
 
 
 def _gemv(stem: _Stem, codes: TensorSpec, zeros: TensorSpec, scales: TensorSpec) -> Recipe | Left:
-    """AWQ for products of a matrix and a vector: rows are outputs, codes lie in order, groups are filled up to words."""
+    """AWQ for products of a matrix and a vector: rows are outputs, codes lie in order."""
     outputs, inputs = codes.shape[0], codes.shape[1] * 8
     group = inputs if stem.config.group == -1 else stem.config.group
     if stem.config.bits not in (0, 4):
@@ -241,8 +293,7 @@ def _scb(stem: _Stem) -> Recipe | Left | None:
     if scales.shape != codes.shape[:1]:
         return Left(_NO_FIT)
     numbers = {"divisor": 127.0, "step0": 1, "step1": codes.shape[1]}
-    extra = stem.get(".weight_format")
-    dropped = (extra.name,) if extra is not None else ()
+    dropped = tuple(spec.name for spec in [stem.get(".weight_format")] if spec)
     parts = {"codes": codes, "scales": scales}
     encoding = "bitsandbytes, a scale a row"
     return Recipe(f"{stem.stem}.weight", "I8 scaled", codes.shape, "scaled", parts, numbers, encoding, dropped=dropped)
@@ -318,11 +369,7 @@ def _scale(stem: _Stem) -> Recipe | Left | None:
         if zeros.shape != scales.shape and zeros.elements != scales.elements:
             return Left(_NO_FIT)
         parts["zeros"] = zeros
-    numbers: dict[str, float] = {"divisor": 1.0}
-    numbers |= {f"step{axis}": step for axis, step in enumerate(steps)}
-    shared = "one scale" if scales.elements == 1 else f"scales of {'x'.join(str(step) for step in steps)}"
-    shape = codes.shape
-    return Recipe(stem.stem, f"{codes.dtype} scaled", shape, "scaled", parts, numbers, shared)
+    return _scaled(stem.stem, parts, steps)
 
 
 def _steps(shape: tuple[int, ...], scales: tuple[int, ...], block: tuple[int, int]) -> tuple[int, ...] | None:
