@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from diffai.comparison.result import ModelDiff
+from diffai.comparison.result import DirectoryDiff, ModelDiff
 from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding
+    from diffai.comparison.result import FileChange
 
 NAME = "structure"
 
@@ -51,6 +52,23 @@ def structure(diff: ModelDiff) -> Structure:
     """The structural changes of a comparison."""
     t = diff.totals
     return Structure(t.added, t.removed, t.renamed, t.reshaped, len(diff.classes), len(diff.graph))
+
+
+def structure_differs(diff: ModelDiff | DirectoryDiff) -> bool | None:
+    """Whether the structure of any model differs, whatever its values, metadata and training state; headers suffice.
+
+    None where a model could not be read. A model on one side only is a difference.
+    """
+    if isinstance(diff, ModelDiff):
+        return structure(diff).any if diff.comparable else (False if diff.equal else None)
+    answers = [_file_differs(file) for file in diff.files]
+    return None if None in answers else any(answers)
+
+
+def _file_differs(file: FileChange) -> bool | None:
+    if file.diff is None or file.unread:
+        return None
+    return file.status in ("added", "removed") or structure_differs(file.diff)
 
 
 def find(diff: ModelDiff, _context: Context) -> Finding | None:

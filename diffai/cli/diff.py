@@ -65,7 +65,7 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.argument("words", nargs=-1, metavar="OLD NEW")
 @click.option("--stat", is_flag=True, help="One line a model: kind, structure, parameters, update size, look at.")
 @click.option("--stats", is_flag=True, help="Tensor lines only.")
-@click.option("--show-structure", is_flag=True, help="The summary and structural changes only.")
+@click.option("--show-structure", is_flag=True, help="The summary and structural changes; with -q, answers for these alone.")
 @click.option("--tensor-details", is_flag=True, help="One line a tensor, unchanged ones too; never folded.")
 @click.option("--diff-only", is_flag=True, help="Nothing about what did not change.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; exit 1 when different.")
@@ -109,6 +109,9 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     sizes = bool(file_kind or given["stat"]) or kind not in ("text", "changes")
     machine = bool(file_kind) or kind not in ("text", "table")
     compare_options = _compare_options(settings, given, machine=machine, sizes=sizes)
+    structure_only = given["show_structure"] and given["quiet"]
+    if structure_only:
+        compare_options = replace(compare_options, shape_only=True, statistics="none")
     request = request_of(given)
     if given["base"] and not request.names:
         if _meant_instead(words):  # a mistyped command that has this option
@@ -138,6 +141,8 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
             click.echo(line, err=True)
     for note in {f"! {found.name}: {note}" for found in findings_of(diff) if found.asked for note in found.notes}:
         click.echo(note, err=True)
+    if structure_only:
+        return exit_code(_exit_code_of_structure(diff), request, diff)
     return exit_code(_exit_code(diff, asked=given["exit_code"] or not request.fail_on), request, diff)
 
 
@@ -336,3 +341,11 @@ def _exit_code(diff: ModelDiff | DirectoryDiff, *, asked: bool) -> int:
     if diff.unread and (asked or any(model is None or not model.comparable for model in models)):
         return EXIT_TROUBLE
     return EXIT_DIFFERENT if asked and diff.differs else EXIT_OK
+
+
+def _exit_code_of_structure(diff: ModelDiff | DirectoryDiff) -> int:
+    """What ``--quiet --show-structure`` asks: whether another architecture stands there, not other values."""
+    from diffai.analyses.structure import structure_differs
+
+    differs = structure_differs(diff)
+    return EXIT_TROUBLE if differs is None else EXIT_DIFFERENT if differs else EXIT_OK

@@ -76,7 +76,7 @@ def _compared(
     old: Input, new: Input, options: CompareOptions, progress: Progress | None, values: Values | None
 ) -> ModelDiff:
     """The comparison of two sides that are seen alike."""
-    selection = Selection(options)
+    selection = Selection(options, old.checkpoint, new.checkpoint)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
     left_side = _side(old, left_specs)
     sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)

@@ -16,12 +16,18 @@ _MOST_LOOKED_AT = 2000
 class Selection:
     """Which names are compared, and how many were left out by which option or setting.
 
+    ``path`` may begin with ``tensor.`` or ``tensors.``, as older guides write it, where no name of either side does.
+
     Raises:
         UsageError: a regular expression of the options is none.
     """
 
-    def __init__(self, options: CompareOptions) -> None:
+    def __init__(self, options: CompareOptions, *sides: Checkpoint | None) -> None:
         self._options = options
+        self._path = options.path
+        older = re.fullmatch(r"tensors?\.(.+)", options.path)
+        if older and not any(_below(name, options.path) for side in sides if side for name in side.tensors):
+            self._path = older[1]
         self._filter = compiled(options.filter, "--filter") if options.filter else None
         self._ignore = [(compiled(pattern, "--ignore-keys-regex"), pattern) for pattern in options.ignore]
         self._seen: dict[tuple[str, str], set[str]] = {}
@@ -31,7 +37,7 @@ class Selection:
         options = self._options
         if checkpoint is None:
             return {}
-        if not (self._filter or self._ignore or options.path or options.ignore_globs):
+        if not (self._filter or self._ignore or self._path or options.ignore_globs):
             return checkpoint.tensors
         return {name: spec for name, spec in checkpoint.tensors.items() if self._keeps(name)}
 
@@ -49,15 +55,14 @@ class Selection:
 
     def nearest(self, *sides: Mapping[str, TensorSpec]) -> str | None:
         """The name nearest to a ``path`` or ``filter`` that chose no tensor ("" = none is near); None when one did."""
-        wanted = self._options.path or re.sub(r"\\(?=\W)|[\^$]|\.\*", "", self._options.filter)
+        wanted = self._path or re.sub(r"\\(?=\W)|[\^$]|\.\*", "", self._options.filter)
         if any(sides) or not wanted or not self._seen:
             return None
         return nearest_name(wanted, {name for names in self._seen.values() for name in names})
 
     def _keeps(self, name: str) -> bool:
-        prefix = self._options.path
-        if prefix and not (name == prefix or name.startswith(prefix if prefix.endswith(".") else prefix + ".")):
-            return self._leave(name, f"outside --path {prefix}")
+        if self._path and not _below(name, self._path):
+            return self._leave(name, f"outside --path {self._path}")
         if self._filter and not self._filter.search(name):
             return self._leave(name, f"do not match --filter {self._options.filter}")
         return not self._ignored(name)
@@ -77,6 +82,11 @@ class Selection:
     def _leave(self, name: str, why: str, origin: str = "") -> bool:
         self._seen.setdefault((why, origin), set()).add(name)
         return False
+
+
+def _below(name: str, prefix: str) -> bool:
+    """Whether a name is this dotted prefix, or begins with it."""
+    return name == prefix or name.startswith(prefix if prefix.endswith(".") else prefix + ".")
 
 
 def compiled(pattern: str, option: str) -> re.Pattern[str]:

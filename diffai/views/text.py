@@ -228,7 +228,7 @@ class _Body:
         for side, other, word in ((diff.old, diff.new, "added"), (diff.new, diff.old, "removed")):
             if isinstance(side.state, Absent):
                 return f"Model Changes: {word}, {describe_side(other)}"
-        if self.unfold:
+        if self.unfold or self.options.show_structure:
             return "Model Changes:"
         new = diff.new
         return (
@@ -245,10 +245,10 @@ class _Body:
         changed = structure(diff)
         if changed.any:
             lines.append(f"  Structure: {changed.text}")
-        elif not self.options.diff_only:
+        else:
             lines.append("  No structural changes")
         old, new = diff.old.parameters, diff.new.parameters
-        if old != new or (self.unfold and not self.options.diff_only):
+        if old != new or self.unfold or self.options.show_structure:
             lines.append(f"  Parameters: {old:,} -> {new:,} ({change_percent(old, new)})")
         if diff.old.format != diff.new.format and not self.options.diff_only:
             lines.append(f"  Format: {diff.old.format} -> {diff.new.format}")
@@ -256,7 +256,7 @@ class _Body:
             from diffai.analyses.casts import casts
 
             lines += [f"  Casts: {_cast_text(group)}" for group in casts(diff)]
-        if totals.comparable and (totals.changed or not self.options.diff_only):
+        if totals.comparable:
             lines.append(self._updates())
             lines += self._update_size()
         return lines + self._training()
@@ -275,7 +275,7 @@ class _Body:
     def _updates(self) -> str:
         totals = self.diff.totals
         text = f"  Weight updates: {percent(totals.modified, totals.comparable)} of parameters modified"
-        if self.unfold and not self.options.verbose:
+        if (self.unfold or self.options.show_structure) and not self.options.verbose:
             return text
         if totals.changed:
             text += f" ({totals.changed:,} of {plural(totals.pairs, 'tensor')}, "
