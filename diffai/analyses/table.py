@@ -24,10 +24,9 @@ else:
 LEARNING = "Learning and convergence"
 ARCHITECTURE = "Architecture and performance"
 MLOPS = "MLOps"
-EXPERIMENT = "Experiment and documentation"
 ADVANCED = "Advanced (these read tensors again)"
 ADDITIONAL = "Additional"
-GROUPS = (LEARNING, ARCHITECTURE, MLOPS, EXPERIMENT, ADVANCED, ADDITIONAL)
+GROUPS = (LEARNING, ARCHITECTURE, MLOPS, ADVANCED, ADDITIONAL)
 """Headings of the flags in the help, in this order."""
 
 
@@ -128,107 +127,6 @@ ANALYSES: tuple[Analysis, ...] = (
         keys=(
             Key("inference_factor", 1.2, "memory of inference over bytes of weights"),
             Key("training_bytes", 16.0, "bytes a trainable parameter takes in training with mixed-precision Adam"),
-        ),
-    ),
-    Analysis(
-        "architecture_comparison", "architecture", automatic=False, needs=("diff", "siblings"), group=ARCHITECTURE,
-        help="What kind of network each side is, with the evidence; layers, parameters by module, what differs.",
-        siblings=("config.json",),
-    ),
-    Analysis(
-        "inference_speed_estimate", "compute", automatic=False, needs=("diff", "siblings"), group=ARCHITECTURE,
-        help="FLOPs a token or position and their ratio; times where the machine is given.",
-        keys=(
-            Key("tflops", 0.0, "arithmetic that the machine sustains, in 10^12 FLOP/s; 0 = not given"),
-            Key("gb_per_s", 0.0, "bandwidth of its memory, in 10^9 bytes/s; 0 = not given"),
-        ),
-        siblings=("config.json",),
-    ),
-    Analysis(
-        "performance_impact_estimate", "impact", needs=("diff", "siblings"), group=MLOPS,
-        help="Ratios of parameters, bytes, FLOPs, memory and time.",
-        keys=(Key("notice", 1.5, "ratio above which it is a notice", looser="higher"),),
-        siblings=("config.json",),
-    ),
-    Analysis(
-        "change_summary", "summary", group=ADDITIONAL,
-        help="Where the update is: by module and kind of layer, top ten, how few tensors carry most of it.",
-        keys=(
-            Key("share", 0.8, "share of the squared update for which the fewest tensors are counted"),
-            Key("top", 10, "tensors that are named", kind="count"),
-        ),
-    ),
-    Analysis(
-        "size_reduction", "size_reduction", automatic=False, flag="--show-size-reduction", group=ADDITIONAL,
-        help="Bytes on disk and in memory, by dtype and module, of both sides.",
-    ),
-    Analysis(
-        "review_friendly", "review", automatic=False, group=EXPERIMENT,
-        help="What a reviewer should look at first, by severity, in plain sentences.",
-    ),
-    Analysis(
-        "param_efficiency_analysis", "param_efficiency", automatic=False, needs=("second pass",), group=ARCHITECTURE,
-        help="Share of parameters that are not zero, parameters per MB, stable rank of the matrices.",
-        keys=(Key("products", 200, "multiplications spent on singular values, in billions", "count"),),
-    ),
-    Analysis(
-        "embedding_analysis", "embedding_analysis", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,
-        help="How far rows of embeddings turned, and whether they kept their neighbours.",
-        keys=(
-            Key("neighbours", 10, "nearest rows that are looked at", "count"),
-            Key("sample", 2048, "rows among which neighbours are looked for", "count"),
-        ),
-        siblings=("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model"),
-    ),
-    Analysis(
-        "similarity_matrix", "similarity_matrix", automatic=False, needs=("second pass",), group=ADVANCED,
-        help="Linear CKA of every layer of one side with every one of the other.",
-        keys=(Key("layers", 64, "layers of either side that are looked at", "count"),),
-    ),
-    Analysis(
-        "clustering_change", "clustering_change", automatic=False, needs=("second pass",), group=ADVANCED,
-        help="Whether rows of embeddings fall into the same clusters (adjusted Rand index).",
-        keys=(
-            Key("sample", 4096, "rows that are clustered", "count"),
-            Key("choice_sample", 512, "rows on which the number of clusters is chosen", "count"),
-            Key("most_clusters", 10, "greatest number of clusters that is tried", "count"),
-            Key("clear_silhouette", 0.1, "silhouette from which on clusters are called clear"),
-            Key("changed_below", 0.9, "adjusted Rand index below which clear clusters have changed", looser="lower"),
-        ),
-    ),
-    Analysis(
-        "low_rank", "low_rank", automatic=False, needs=("second pass",), group=ADVANCED,
-        help="Updates of low rank (a merged LoRA), told from noise, and intruder dimensions.",
-        keys=(
-            Key("matrices", 256, "matrices that are looked at, those first that moved most", "count"),
-            Key("intruder_directions", 10, "first singular vectors of the new side that are looked at", "count"),
-            Key("intruder_cosine", 0.5, "cosine with a singular vector of the old side that makes it no intruder"),
-        ),
-    ),
-    Analysis(
-        "transfer_learning", "transfer_learning", automatic=False, group=ADVANCED,
-        help="Share of the parameters that stayed as they were, by depth.",
-    ),
-    Analysis(
-        "tied_weights", "tied_weights", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,
-        help="Weights stored once under two names, or twice with equal values.", siblings=("config.json",),
-    ),
-    Analysis(
-        "bit_distance", "bit_distance", automatic=False, needs=("second pass",), group=ADVANCED,
-        help="Share of the stored bits that differ.",
-    ),
-    Analysis(
-        "quantization_analysis", "quantization_analysis", automatic=False, needs=("second pass",), group=ADDITIONAL,
-        help="What storing weights in fewer bits saved and cost, also between a model and its quantized sibling.",
-        keys=(Key("low_sqnr_db", 10.0, "signal to noise in dB below which a tensor is a warning", looser="lower"),),
-    ),
-    Analysis(
-        "show_distribution", "show_distribution", automatic=False, needs=("second pass",), group=ADDITIONAL,
-        help="Histograms of tensors that moved; Kolmogorov-Smirnov, PSI, Jensen-Shannon.",
-        keys=(
-            Key("bins", 32, "bars of a histogram", "count"),
-            Key("tensors", 1000, "tensors that are looked at, those first that moved most", "count"),
-            Key("shifted_ks", 0.1, "statistic of Kolmogorov and Smirnov from which on a tensor is called shifted"),
         ),
     ),
 )  # fmt: skip

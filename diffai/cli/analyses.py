@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -163,9 +163,13 @@ def exit_code(code: int, request: Request, diff: ModelDiff | DirectoryDiff) -> i
 
     An analysis that could not be computed has not passed: 2.
     """
+    return exit_code_of(code, request, findings_of(diff) if request.fail_on else [])
+
+
+def exit_code_of(code: int, request: Request, found: Sequence[Finding]) -> int:
+    """The same of findings."""
     if code == EXIT_TROUBLE or not request.fail_on:
         return code
-    found = findings_of(diff)
     names = {each.name for each in request.fail_on}
     if any(each.name in names and each.status == "not computed" for each in found):
         return EXIT_TROUBLE

@@ -14,6 +14,7 @@ from diffai.cli.analyses import (
     analysis_flags,
     asked_for,
     exit_code,
+    exit_code_of,
     findings_of,
     request_of,
 )
@@ -77,6 +78,8 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--filter", "filter_", default="", metavar="REGEX", help="Only tensors whose name matches.")
 @click.option("--path", default="", metavar="PREFIX", help="Only tensors below this dotted prefix.")
 @click.option("--ignore-keys-regex", multiple=True, metavar="REGEX", help="Leave out tensors and keys that match.")
+@click.option("--array-id-key", default="", metavar="KEY",
+              help="Documents: list elements and table rows belong together by their value of KEY.")
 @click.option("--map", "name_map", metavar="FILE", help="Names that belong together: lines OLD -> NEW.")
 @click.option("--sort-by-change-magnitude", is_flag=True, help="Largest relative L2 first.")
 @click.option("--shape-only", is_flag=True, help="Read headers only; values are not compared (and it says so).")
@@ -113,6 +116,12 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     if structure_only:
         compare_options = replace(compare_options, shape_only=True, statistics="none")
     request = request_of(given)
+    documents = _documents(words, split, given, input_format)
+    if documents is not None:
+        from diffai.cli.document_diff import compare_two, show
+
+        compared, found = compare_two(documents, compare_options, settings, given, input_format)
+        return exit_code_of(show(compared, found, kind, encoding, settings, given), request, found)
     if given["base"] and not request.names:
         if _meant_instead(words):  # a mistyped command that has this option
             raise click.NoSuchOption("--base", ctx=ctx)
@@ -144,6 +153,25 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     if structure_only:
         return exit_code(_exit_code_of_structure(diff), request, diff)
     return exit_code(_exit_code(diff, asked=given["exit_code"] or not request.fail_on), request, diff)
+
+
+def _documents(words: tuple[str, ...], split: Any, given: dict[str, Any], input_format: str) -> Any:
+    """The two documents that the words name, opened; None where they name models or anything else."""
+    from diffai.models.names import is_model_name
+
+    revisions, paths = _revisions_and_paths(words, split, staged=given["staged"])
+    by_revision = bool(split.split or given["staged"] or revisions)
+    named = paths if by_revision else words
+    if not named or (any(map(is_model_name, named)) and not input_format):
+        return None
+    if not by_revision and (len(words) != 2 or not all(os.path.isfile(word) or ":" in word for word in words)):
+        return None
+    from diffai.cli.document_diff import open_documents
+
+    return open_documents(
+        revisions if by_revision else words, paths, revisions=by_revision, staged=given["staged"],
+        input_format=input_format,
+    )  # fmt: skip
 
 
 def _report_file(kind: str, given: dict[str, Any]) -> str:

@@ -104,6 +104,10 @@ def resolve_output(
     aliases = {"pytorch": "torch"}
     if aliases.get(word, word) in input_formats():  # older recipes: --format names the input
         return "text", "", aliases.get(word, word)
+    from diffai.comparison.documents.table import kind_called
+
+    if documents and kind_called(word) is not None:
+        return "text", "", word
     import difflib
 
     near = difflib.get_close_matches(word, [*known, *input_formats()], 1)

@@ -88,18 +88,7 @@ def compare_revisions(
         SourceError: not in a repository, no such revision, or a path that neither side has.
 
     """
-    repository = Repository()
-    commits = split_revisions(words, repository)
-    if staged:
-        if commits[1] != WORK_TREE:
-            raise SourceError(f"--staged compares one revision with the index, not {' '.join(words)}")
-        commits = (commits[0], INDEX)
-    top = top_of_work_tree(repository)
-    if commits[1] in (WORK_TREE, INDEX) and not top:
-        raise SourceError("there is no work tree here (a bare repository?); name two revisions: A B -- PATH")
-    names = _spoken(words, *commits)
-    old, new = (snapshot_of(repository, commit, names[commit]) for commit in commits)
-    wanted = [_from_top(path, top) for path in paths]
+    old, new, wanted = moments(words, paths, staged=staged)
     found = pairs(old, new, ModelRule(include, exclude), wanted)
     for path, name in zip(paths, wanted, strict=True):
         if not any(pair.touches(name) for pair in found.changed) and not (_has(old, name) or _has(new, name)):
@@ -115,6 +104,26 @@ def compare_revisions(
     only_new = sum(before is None for before, _ in others)
     counts = (0, len(others) - only_old - only_new, only_old, only_new)
     return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), counts, found.unchanged)
+
+
+def moments(words: Sequence[str], paths: Sequence[str], *, staged: bool) -> tuple[Snapshot, Snapshot, list[str]]:
+    """Both sides of a comparison of revisions, and the paths of the user from the top of the work tree.
+
+    Raises:
+        SourceError: not in a repository, or no such revision.
+    """
+    repository = Repository()
+    commits = split_revisions(words, repository)
+    if staged:
+        if commits[1] != WORK_TREE:
+            raise SourceError(f"--staged compares one revision with the index, not {' '.join(words)}")
+        commits = (commits[0], INDEX)
+    top = top_of_work_tree(repository)
+    if commits[1] in (WORK_TREE, INDEX) and not top:
+        raise SourceError("there is no work tree here (a bare repository?); name two revisions: A B -- PATH")
+    names = _spoken(words, *commits)
+    old, new = (snapshot_of(repository, commit, names[commit]) for commit in commits)
+    return old, new, [_from_top(path, top) for path in paths]
 
 
 def _from_top(path: str, top: str) -> str:

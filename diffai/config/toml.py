@@ -45,7 +45,7 @@ def parse_toml(data: bytes, label: str) -> dict[str, object]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{label}: not UTF-8 at byte {error.start}") from error
-    line = _crowded(text)
+    line = crowded(text)
     if line:
         raise UsageError(f"{label}:{line}: a key of more than {MAX_PARTS} dotted parts")
     try:
@@ -56,7 +56,7 @@ def parse_toml(data: bytes, label: str) -> dict[str, object]:
         raise UsageError(f"{label}: nested too deeply") from error
 
 
-def _crowded(text: str) -> int:
+def crowded(text: str) -> int:
     """The line of the first key with too many parts; 0 when there is none."""
     if text.count(".") < MAX_PARTS:
         return 0
