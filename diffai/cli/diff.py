@@ -144,10 +144,9 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         _write(diff, kind, encoding, settings, given)
         return exit_code(_exit_code(diff, asked=given["exit_code"]), request, diff)
     if diff.hidden:  # said even then: what a clone hides is never silent
-        from diffai.views.text import hidden_lines
+        from diffai.views.text import hidden_text
 
-        for line in hidden_lines(diff.hidden):
-            click.echo(line, err=True)
+        click.echo(hidden_text(diff.hidden), err=True)
     for note in {f"! {found.name}: {note}" for found in findings_of(diff) if found.asked for note in found.notes}:
         click.echo(note, err=True)
     if structure_only:
@@ -328,17 +327,20 @@ def _write(
 
 def _stat(diff: ModelDiff | DirectoryDiff, kind: str, *, color: bool) -> list[str]:
     """One line a model that differs, and of directories the counts."""
-    from diffai.views.directories import summary_lines
+    from diffai.views.blocks import View, said
+    from diffai.views.directories import summary_view
     from diffai.views.overview import differing, stat_line, stat_table
-    from diffai.views.terminal import present
+    from diffai.views.terminal import present, present_plain
 
+    counts: View = ()
     if isinstance(diff, ModelDiff):
-        rows, counts = [(diff.new.label or diff.old.label or "model", diff)], []
+        rows = [(diff.new.label or diff.old.label or "model", diff)]
     else:
-        rows, counts = differing(diff.files), summary_lines(diff, color=color)
+        rows, counts = differing(diff.files), summary_view(diff)
     screen = screen_for(kind, color=color)
-    lines = present((stat_table(rows),), screen) if screen and rows else [stat_line(*row) for row in rows]
-    return [*lines, *counts]
+    if screen is None:
+        return present_plain((*(said(stat_line(*row)) for row in rows), *counts), color=color)
+    return present((*([stat_table(rows)] if rows else []), *counts), screen)
 
 
 def _people(

@@ -153,16 +153,22 @@ def _for_people(
     log: ModelLog, request: Request, screen: Screen | None, width: int, *, stat: bool, verbose: bool
 ) -> list[str]:
     """A row a commit on a screen, and where asked for; entries where more is to be said of each."""
+    from diffai.views.terminal import present, present_plain
+    from diffai.views.text import TextOptions
+
     detail = request.options.detail
     if stat or (screen is not None and not detail and not verbose):
         from diffai.history.log_table import log_view
-        from diffai.views.terminal import present, present_plain
 
         view = log_view(log)
-        return present(view, screen) if screen is not None else present_plain(view, color=request.color)
-    from diffai.history.log_text import log_lines
+    else:
+        from diffai.history.log_text import entries_view
 
-    return log_lines(log, color=request.color, detail=detail, verbose=verbose, width=width, screen=screen)
+        view = entries_view(log, TextOptions(request.color, verbose, screen=screen), detail=detail)
+    lines = present(view, screen) if screen is not None else present_plain(view, color=request.color, width=width)
+    while lines and not lines[-1]:  # below the last commit, where there is nothing to draw
+        lines.pop()
+    return lines
 
 
 def _written(logs: list[ModelLog], format_: str) -> str:
@@ -173,16 +179,28 @@ def _written(logs: list[ModelLog], format_: str) -> str:
     if format_ == "csv":
         return log_records.as_csv(logs)
     if format_ == "markdown":
-        return log_records.as_markdown(logs)
-    from diffai.history.plot_html import as_html
+        return _markdown(logs)
+    from diffai.history.log_page import log_page
 
-    return as_html(logs)
+    return log_page(logs)
 
 
-def print_first_bad(request: Request, check: str, format_: str) -> int:
+def _markdown(logs: list[ModelLog]) -> str:
+    """One table a model."""
+    from diffai.history.log_table import log_view
+    from diffai.views.markdown import code, present_markdown
+
+    lines = [line for log in logs for line in (f"### {code(log.path)}", "", *present_markdown(log_view(log)))]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def print_first_bad(request: Request, check: str, format_: str | None) -> int:
     """Where a check holds for the first time."""
-    from diffai.history.first_bad import find_first_bad, first_bad_json, first_bad_lines, parse_check
+    from diffai.history.first_bad import find_first_bad, first_bad_json, first_bad_view, parse_check
+    from diffai.views.text import TextOptions, presented
 
+    kind = format_ or people_kind(request.settings.format)
+    options = TextOptions(request.color, screen=screen_for(kind, color=request.color))
     wanted = parse_check(check)
     for model in request.models:
         with CountBar(f"reading {model.path}") as progress:
@@ -190,7 +208,7 @@ def print_first_bad(request: Request, check: str, format_: str) -> int:
         if format_ == "json":
             write(first_bad_json(found))
         else:
-            write_lines(first_bad_lines(found, color=request.color))
+            write_lines(presented(first_bad_view(found, options), options))
     return 0
 
 
@@ -202,7 +220,8 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
     """
     from diffai.comparison.summary import NotOpenedError
     from diffai.history.blame import blame_model
-    from diffai.history.blame_text import blame_lines, blame_report, blame_view
+    from diffai.history.blame_text import blame_report, blame_view
+    from diffai.views.terminal import present, present_plain
 
     settings = settings_for({"threads": given["threads"]}, given["config_file"])
     repository = Repository()
@@ -231,9 +250,6 @@ def print_blame(rev: str, paths: tuple[str, ...], given: dict[str, Any]) -> None
             from diffai.views.values import dump
 
             write(dump(blame_report([blame]), "json"))
-        elif screen is not None:
-            from diffai.views.terminal import present
-
-            write_lines(present(blame_view(blame, depth=given["depth"] or 0), screen))
         else:
-            write_lines(blame_lines(blame, depth=given["depth"] or 0, color=color))
+            view = blame_view(blame, depth=given["depth"] or 0)
+            write_lines(present(view, screen) if screen is not None else present_plain(view, color=color))

@@ -101,12 +101,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
 
 def _lines(model: ModelSummary, screen: Screen | None, given: dict[str, Any], *, color: bool) -> list[str]:
     """For people: by modules on a screen, every tensor in pipes and files."""
-    if screen is None:
-        from diffai.views.show import show_text
-
-        return show_text(model, color=color, verbose=given["verbose"])
     from diffai.views.show_table import show_view
-    from diffai.views.terminal import present
+    from diffai.views.terminal import present, present_plain
 
-    listed = given["tensors"] or given["digests"] or bool(given["filter_"])
-    return present(show_view(model, tensors=listed, verbose=given["verbose"]), screen)
+    listed = screen is None or given["tensors"] or given["digests"] or bool(given["filter_"])
+    view = show_view(model, tensors=listed, verbose=given["verbose"])
+    return present(view, screen) if screen is not None else present_plain(view, color=color)

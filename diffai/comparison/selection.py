@@ -64,7 +64,7 @@ class Selection:
         if self._path and not _below(name, self._path):
             return self._leave(name, f"outside --path {self._path}")
         if self._filter and not self._filter.search(name):
-            return self._leave(name, f"do not match --filter {self._options.filter}")
+            return self._leave(name, f"not matching --filter {self._options.filter}")
         return not self._ignored(name)
 
     def _ignored(self, name: str) -> bool:

@@ -15,8 +15,8 @@ from diffai.models.names import model_key
 from diffai.views.records import change_list
 from diffai.views.state import describe_side, describe_state
 from diffai.views.style import escape, paint
-from diffai.views.text import TextOptions
-from diffai.views.tracked import body_lines
+from diffai.views.text import TextOptions, presented
+from diffai.views.tracked import body_view
 
 _COLORS = {"added": "+", "deleted": "-", "renamed": "+", "modified": "~", "not in cache": "~"}
 _INDENT = " " * 8
@@ -118,7 +118,7 @@ def _summary(change: OutChange, look: TextOptions) -> list[str]:
     if diff is not None and (isinstance(diff.old.state, Absent) or isinstance(diff.new.state, Absent)):
         side = diff.old if diff.old.state and not isinstance(diff.old.state, Absent) else diff.new
         return [paint(f"! {describe_state(side.state)}", "!", look.color)] if side.state else []
-    return body_lines(change, look, workspace=False)  # that is what dvc diff is about
+    return presented(body_view(change, look, workspace=False), look)  # the workspace is what dvc diff is about
 
 
 # ---------------------------------------------------------------- machine outputs

@@ -103,8 +103,10 @@ def _unmerged(path: str) -> None:
     print(f"* Unmerged path {quote_path('', path)}")
     sys.stdout.flush()
     from diffai.git.unmerged import unmerged_diff
+    from diffai.views.text import presented
 
-    _print(unmerged_diff(path, read_environment(ask_environment())))
+    environment = read_environment(ask_environment())
+    _print(presented(unmerged_diff(path, environment), environment.text_options()))
 
 
 def _is_about_bytes(change: Change) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
 
 from diffai.errors import FormatError, SourceError
 from diffai.git.environment import GitEnvironment
@@ -13,13 +12,14 @@ from diffai.models.inputs import Input, as_input, unreadable
 from diffai.repository.runner import Repository
 from diffai.repository.trees import IndexTree
 from diffai.snapshots.snapshot import Snapshot
-from diffai.views.style import escape, paint
+from diffai.views.blocks import Block, View, said
+from diffai.views.style import escape
 
 _SIDES = ((1, "base"), (2, "ours"), (3, "theirs"))
 
 
-def unmerged_diff(path: str, environment: GitEnvironment) -> Iterator[str]:
-    """The lines below ``* Unmerged path``; none where no side is a model.
+def unmerged_diff(path: str, environment: GitEnvironment) -> View:
+    """The blocks below ``* Unmerged path``; none where no side is a model.
 
     Args:
         path: as git names it, without the user's folder under ``git diff --relative``.
@@ -28,15 +28,17 @@ def unmerged_diff(path: str, environment: GitEnvironment) -> Iterator[str]:
     """
     stages = {number: Snapshot(IndexTree(Repository(), number)) for number, _ in _SIDES}
     path = _in_index(path, stages)
+    blocks: list[Block] = []
     opened = {number: _open(stages[number], path, environment) for number, _ in _SIDES}
     try:
         if all(isinstance(side.state, (Absent, NotAModel)) for side in opened.values()):
-            return
+            return ()
         base = 2 if isinstance(opened[1].state, Absent) else 1
         for number, name in _SIDES:
             if number > base:
-                yield paint(f"{_SIDES[base - 1][1]} -> {name}:", "#", environment.color)
-                yield from _compared(opened[base], opened[number], environment)
+                heading = said(f"{_SIDES[base - 1][1]} -> {name}:", "#")
+                blocks += [heading, *_compared(opened[base], opened[number], environment)]
+        return tuple(blocks)
     finally:
         for side in opened.values():
             if side.checkpoint is not None:
@@ -60,11 +62,12 @@ def _open(side: Snapshot, path: str, environment: GitEnvironment) -> Input:
         return Input(label, state=unreadable(error))
 
 
-def _compared(old: Input, new: Input, environment: GitEnvironment) -> list[str]:
+def _compared(old: Input, new: Input, environment: GitEnvironment) -> View:
     from diffai.comparison.models import compare_models
-    from diffai.views.text import render_text
+    from diffai.views.text import comparison_view
 
     try:
-        return render_text(compare_models(old, new, environment.compare_options()), environment.text_options())
+        diff = compare_models(old, new, environment.compare_options())
     except SourceError as error:
-        return [f"  diffai: {escape(str(error), longest=500)}"]
+        return (said(f"diffai: {escape(str(error), longest=500)}", indent=1),)
+    return comparison_view(diff, environment.text_options())

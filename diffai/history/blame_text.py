@@ -9,31 +9,16 @@ from diffai.history.figures import group_of
 from diffai.history.uncommitted import STAGED, WORK_TREE
 from diffai.history.walk import Commit
 from diffai.views import values
-from diffai.views.blocks import Cell, Column, Table, View, Word, line
-from diffai.views.style import escape, paint, plural, shape
+from diffai.views.blocks import Cell, Column, Table, View, Word, said
+from diffai.views.style import escape, plural, shape
 from diffai.views.values import Json
 
 SCHEMA = "diffai.blame/1"
-_COLOR, _OFF = "\x1b[33m", "\x1b[m"
-_WIDEST_AUTHOR, _WIDEST_NAME = 25, 60
-
-
-def blame_lines(blame: ModelBlame, *, depth: int = 0, color: bool = False) -> list[str]:
-    """A line for each tensor, or for each commit of each module of ``depth`` name parts, and a count."""
-    rows = _module_rows(blame, depth) if depth else _tensor_rows(blame)
-    width = min(_WIDEST_AUTHOR, max((len(_author(row[0])) for row in rows), default=0))
-    names = min(_WIDEST_NAME, max((len(row[1]) for row in rows), default=0))
-    lines = []
-    for origin, name, facts, older in rows:
-        rest = f"{facts}  ({older})" if older else facts
-        head = f"{_COLOR}{_hash(origin)}{_OFF}" if color else _hash(origin)
-        lines.append(f"{head} {_day(origin.commit)} {_author(origin):{width}}  {name:{names}}  {rest}".rstrip())
-    lines += _notes(blame, color)
-    return lines
+_WIDEST_AUTHOR = 25
 
 
 def blame_view(blame: ModelBlame, *, depth: int = 0) -> View:
-    """The same as blocks: a row a tensor, or a commit of a module; what is newest stands out."""
+    """A row a tensor, or a commit of a module of ``depth`` name parts; what is newest stands out."""
     newest = max((tensor.values.commit.date for tensor in blame.tensors), default="")
     rows: list[tuple[Cell, ...]] = []
     last = ""
@@ -49,11 +34,11 @@ def blame_view(blame: ModelBlame, *, depth: int = 0) -> View:
     what = "module" if depth else "tensor"
     columns: tuple[Column, ...] = (
         Column("commit"), Column("date", rank=2), Column("author", rank=3), Column(what, shrinks=True),
-        Column("", rank=1), Column("older", rank=4),
+        Column("tensors" if depth else "type", rank=1), Column("older", rank=4),
     )  # fmt: skip
     if not any(row[-1] != Word("", "faint") for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return (Table(columns, tuple(rows), indent=0), *(line(Word(note, "faint")) for note in _notes(blame, False)))
+    return (Table(columns, tuple(rows), indent=0), *(said(f"({note})", "…") for note in _notes(blame)))
 
 
 def _tensor_rows(blame: ModelBlame) -> list[tuple[Origin, str, str, str]]:
@@ -99,20 +84,19 @@ def _module_rows(blame: ModelBlame, depth: int) -> list[tuple[Origin, str, str, 
     return rows
 
 
-def _notes(blame: ModelBlame, color: bool) -> list[str]:
+def _notes(blame: ModelBlame) -> list[str]:
     lines = []
     if len(blame.tensors) > 1:
-        lines.append(paint(f"({_count(blame)})", "…", color))
+        lines.append(_count(blame))
     if blame.left_out:
-        lines.append(paint(f"({plural(blame.left_out, 'tensor')} not asked for)", "…", color))
+        lines.append(f"{plural(blame.left_out, 'tensor')} not asked for")
     origins = [origin for t in blame.tensors for origin in (t.values, t.structure, t.introduced)]
     if any(origin.boundary for origin in origins):
-        lines.append(paint("(^ marks the oldest commit of a shallow clone: the change may be older)", "…", color))
+        lines.append("^ marks the oldest commit of a shallow clone: the change may be older")
     skipped = dict.fromkeys(name for origin in origins for name in origin.skipped)
     if skipped:
         names = ", ".join(name[:10] for name in list(skipped)[:5]) + (" …" if len(skipped) > 5 else "")
-        text = f"? marks a change that may be that of a version which could not be read: {names}"
-        lines.append(paint(f"({text})", "…", color))
+        lines.append(f"? marks a change that may be that of a version which could not be read: {names}")
     return lines
 
 

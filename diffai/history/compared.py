@@ -144,7 +144,7 @@ class Comparisons:
         """The glob that was given, not the regular expression that it became."""
         if not self._options.tensor or not diff.left_out:
             return diff
-        why = f"do not match --tensor {self._options.tensor}"
+        why = f"not matching --tensor {self._options.tensor}"
         left_out = tuple(dataclasses.replace(n, reason=why) if "--filter" in n.reason else n for n in diff.left_out)
         return dataclasses.replace(diff, left_out=left_out)
 

@@ -22,13 +22,15 @@ from diffai.history.entries import Level, LogEntry, LogOptions, ModelLog, Progre
 from diffai.history.figures import Figure, Movement, movement_of
 from diffai.history.log import log_model
 from diffai.history.log_records import entry_record
-from diffai.history.log_text import entry_lines
+from diffai.history.log_text import entry_view
 from diffai.history.model_path import ModelPath
 from diffai.history.versions import close
 from diffai.repository.runner import Repository
 from diffai.views import values
+from diffai.views.blocks import Block, View, said
 from diffai.views.state import describe_state
-from diffai.views.style import escape, paint, plural, ratio
+from diffai.views.style import escape, plural, ratio
+from diffai.views.text import TextOptions
 
 CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB"
 _LIMIT = re.compile(r"(drift|update)\s*>\s*(.+)", re.DOTALL)
@@ -141,21 +143,19 @@ def find_first_bad(
     return FirstBad(log.path, check, found, log.versions, unreadable, apart)
 
 
-def first_bad_lines(found: FirstBad, *, color: bool = False) -> list[str]:
+def first_bad_view(found: FirstBad, options: TextOptions) -> View:
     """The answer for people."""
     seen = plural(found.looked_at, "version")
-    if found.entry is None:
-        lines = [f"{escape(found.path)}: {escape(found.check.text)} holds at none of {seen}"]
-    else:
-        lines = [f"{escape(found.path)}: {escape(found.check.text)} holds first at"]
-        lines += entry_lines(found.entry, color=color, detail=True, verbose=False)
+    where = f"at none of {seen}" if found.entry is None else "first at"
+    blocks: list[Block] = [said(f"{escape(found.path)}: {escape(found.check.text)} holds {where}")]
+    if found.entry is not None:
+        blocks += entry_view(found.entry, options, detail=True)
     if found.unreadable:
-        text = f"({plural(found.unreadable, 'version')} could not be read and may be bad as well)"
-        lines.append(paint(text, "…", color))
+        blocks.append(said(f"({plural(found.unreadable, 'version')} could not be read and may be bad as well)", "…"))
     if found.not_comparable:
         text = f"({plural(found.not_comparable, 'version')} share too few parameters to be compared: not judged)"
-        lines.append(paint(text, "…", color))
-    return lines
+        blocks.append(said(text, "…"))
+    return tuple(blocks)
 
 
 def first_bad_json(found: FirstBad) -> str:

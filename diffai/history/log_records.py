@@ -1,4 +1,4 @@
-"""A model's history for programs and documents: JSON, CSV and Markdown."""
+"""A model's history for programs: JSON and CSV."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from diffai.analyses.training import TrainingState
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Figure, Movement
 from diffai.views import values
-from diffai.views.lines import cosine
 from diffai.views.overview import NOT_COMPARABLE
 from diffai.views.report import report
 from diffai.views.state import describe_state
-from diffai.views.style import escape, plural, ratio, size
+from diffai.views.style import escape
 from diffai.views.values import Json, dump
 
 SCHEMA = "diffai.log/1"
@@ -26,8 +25,8 @@ def as_json(logs: Sequence[ModelLog]) -> str:
     return dump(reports[0] if len(reports) == 1 else reports, "json")
 
 
-def log_report(log: ModelLog) -> dict[str, Json]:
-    """A history as one object, entries newest first."""
+def log_report(log: ModelLog, *, details: bool = True) -> dict[str, Json]:
+    """A history as one object, entries newest first; with ``details`` the comparisons that were asked for."""
     return {
         "schema": SCHEMA,
         "path": values.text(log.path),
@@ -37,11 +36,11 @@ def log_report(log: ModelLog) -> dict[str, Json]:
         "left_out": log.left_out,
         "earlier_path": values.text(log.earlier_path) or None,
         "earlier_by": _by(log.earlier_exactly) if log.earlier_path else None,
-        "entries": [entry_record(entry) for entry in log.entries],
+        "entries": [entry_record(entry, details=details) for entry in log.entries],
     }
 
 
-def entry_record(entry: LogEntry) -> dict[str, Json]:
+def entry_record(entry: LogEntry, *, details: bool = True) -> dict[str, Json]:
     """One commit. Figures that were not looked at, or are not defined, are null."""
     commit, version = entry.commit, entry.version
     record: dict[str, Json] = {
@@ -64,7 +63,7 @@ def entry_record(entry: LogEntry) -> dict[str, Json]:
         "reason": describe_state(entry.state) if entry.state is not None else "",
         **_figures(entry.figures),
     }
-    if entry.diff is not None:
+    if details and entry.diff is not None:
         record["report"] = report(entry.diff)
     return record
 
@@ -173,58 +172,8 @@ def _cell(value: Json) -> Json:
     return value
 
 
-def as_markdown(logs: Sequence[ModelLog]) -> str:
-    """One table a model."""
-    lines: list[str] = []
-    for log in logs:
-        lines += [f"### {_mark(log.path)}", ""]
-        lines.append("| commit | date | author | subject | tensors | update size | cosine | drift | size |")
-        lines.append("|---|---|---|---|---|--:|--:|--:|--:|")
-        lines += [_row(entry) for entry in log.entries]
-        if log.left_out:
-            lines += ["", f"{plural(log.left_out, 'commit')} left out."]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _row(entry: LogEntry) -> str:
-    figures, commit = entry.figures, entry.commit
-    cells = [f"`{commit.short}`", commit.day, _mark(commit.author), _mark(commit.subject)]
-    if figures is None:
-        why = describe_state(entry.state) if entry.state is not None else "not read"
-        return f"| {' | '.join([*cells, _mark(why), '', '', '', ''])} |"
-    moved = figures.movement
-    cells += [
-        _what(entry, figures),
-        *(figure_cells(moved) if moved else ("", "", "")),
-        size(figures.size) if figures.size >= 0 else "",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def figure_cells(moved: Movement) -> tuple[str, str, str]:
-    """Update size, cosine and drift as cells of a table."""
-    return shown(moved.update, ratio), shown(moved.cosine, cosine), shown(moved.drift, ratio)
-
-
 def shown(figure: Figure, written: Callable[[float], str]) -> str:
     """A figure as it is written; ``n/c`` where it is not comparable, "" where there is none."""
     if not figure.comparable:
         return NOT_COMPARABLE
     return written(figure.value) if figure.value is not None else ""
-
-
-def _what(entry: LogEntry, figures: CommitFigures) -> str:
-    if entry.kind in ("added", "removed"):
-        return f"{entry.kind} ({figures.tensors:,})"
-    marks = (("~", figures.changed), ("+", figures.added), ("-", figures.removed), ("&gt;", figures.renamed))
-    text = " ".join(f"{mark}{count:,}" for mark, count in marks if count)
-    return f"{text} of {figures.tensors:,}" if text else "="
-
-
-def _mark(text: str) -> str:
-    """Text that means nothing to Markdown or HTML."""
-    safe = escape(text, longest=200)
-    for character in "\\`*_{}[]<>|#~!":
-        safe = safe.replace(character, f"\\{character}")
-    return safe

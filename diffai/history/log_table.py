@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from diffai.analyses.nonfinite import BETTER, WORDS
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Figure, Movement
-from diffai.history.log_text import course, log_notes
-from diffai.views.blocks import Cell, Column, Gap, Spark, Table, Tone, View, Word, line
+from diffai.history.log_text import notes_view
+from diffai.history.series import course
+from diffai.views.blocks import Cell, Column, Gap, Spark, Table, Tone, View, Word, said
 from diffai.views.model_table import short
 from diffai.views.overview import NOT_COMPARABLE
 from diffai.views.state import describe_state
@@ -34,7 +35,7 @@ def log_view(log: ModelLog) -> View:
     rows = [_row(entry, scale) for entry in log.entries]
     used = [n for n, column in enumerate(_COLUMNS) if column.title not in _MARKS or any(_text(row[n]) for row in rows)]
     table = Table(tuple(_COLUMNS[n] for n in used), tuple(tuple(row[n] for n in used) for row in rows), indent=0)
-    notes = [line(Word(text, "faint"), wraps=True) for text in _notes(log)]
+    notes = [*(said(text, "…") for text in _notes(log)), *notes_view(log)]
     return (table, *([Gap()] if notes else []), *notes)
 
 
@@ -60,11 +61,11 @@ def _row(entry: LogEntry, scale: tuple[float, float]) -> tuple[Cell, ...]:
     author = commit.author if len(commit.author) <= _WIDEST_AUTHOR else commit.author[: _WIDEST_AUTHOR - 1] + "…"
     subject = commit.subject if len(commit.subject) <= _WIDEST_SUBJECT else commit.subject[: _WIDEST_SUBJECT - 1] + "…"
     counts = _counts(entry, figures)
-    said, tone = _said(entry, figures, moved)
+    words, tone = _said(entry, figures, moved)
     drift = _figure(moved.drift) if moved is not None and entry.kind == "changed" else ""
     return (
         Word(commit.short, "changed"), Word(commit.day), Word(author), *counts, Word(_parameters(entry, figures)),
-        *_update(entry, moved, scale), Word(drift), Word(said, tone), Word(subject, "faint"),
+        *_update(entry, moved, scale), Word(drift), Word(words, tone), Word(subject, "faint"),
     )  # fmt: skip
 
 
@@ -152,10 +153,10 @@ def _kind(entry: LogEntry, figures: CommitFigures, moved: Movement | None) -> li
 
 
 def _notes(log: ModelLog) -> list[str]:
-    """The meaning of signs that occur, the course of the whole, and what was left out."""
+    """The meaning of signs that occur, and the course of the whole."""
     moves = [_moved(entry) for entry in log.entries]
     notes = []
     if any(m is not None and m.not_comparable for m in moves):
         notes.append(f"{NOT_COMPARABLE}: fewer than half of the parameters are shared with the version compared with")
-    said = course(list(reversed(moves))).removeprefix("; ")
-    return [*notes, *([said] if said else []), *log_notes(log)]
+    words = course(list(reversed(moves)))
+    return [*notes, *([words] if words else [])]

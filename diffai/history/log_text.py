@@ -2,85 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 from diffai.analyses.nonfinite import BETTER, WORDS
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Movement
 from diffai.history.log_records import shown
-from diffai.history.series import scale_of
+from diffai.history.series import course_chart, turn_word
 from diffai.history.version import Version
-from diffai.history.walk import Commit
+from diffai.views.blocks import Block, Gap, View, Word, indented, line, said
 from diffai.views.lines import cosine
 from diffai.views.state import describe_state
-from diffai.views.style import change_percent, escape, paint, percent, plural, ratio, shape, size
-from diffai.views.terminal import Screen
-from diffai.views.text import TextOptions, render_text
+from diffai.views.style import change_percent, escape, percent, plural, ratio, shape, size
+from diffai.views.text import TextOptions, comparison_view
 
-_HASH = "\x1b[33m"  # as git colours commits
-_OFF = "\x1b[m"
-_BARS = "▁▂▃▄▅▆▇█"
-_TURNED = 0.5  # cosine of successive updates beyond which a word is given to it
-_FEWEST_FOR_LINE = 3
-_FEWEST_BARS = 8
 _MOST = 0.9  # of the parameters: figures over fewer say so
 _ALIKE = "by the names and shapes of its tensors"
 
 
-def log_lines(
-    log: ModelLog, *, color: bool = False, detail: bool = False, verbose: bool = False, width: int = 0,
-    screen: Screen | None = None,
-) -> list[str]:  # fmt: skip
-    """All lines of one model's history, without newline; the drawings keep to ``width`` characters (0 = any)."""
-    lines: list[str] = []
+def entries_view(log: ModelLog, options: TextOptions, *, detail: bool = False) -> View:
+    """All that is to be said of one model's history; ``detail``: below each commit what changed."""
+    blocks: list[Block] = []
     for entry in log.entries:
-        lines += entry_lines(entry, color=color, detail=detail, verbose=verbose, screen=screen)
-        lines.append("")
-    lines += [*_trend(log, width), *log_notes(log, color=color)]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+        blocks += [*entry_view(entry, options, detail=detail), Gap()]
+    return (*blocks, course_chart(log), *notes_view(log))
 
 
-def log_notes(log: ModelLog, *, color: bool = False) -> list[str]:
+def notes_view(log: ModelLog) -> View:
     """What was not looked at, left out, or came before."""
-    lines: list[str] = []
+    notes = []
     if log.level == "header":
-        lines.append(paint("(only headers were read: whether values changed was not looked at)", "…", color))
+        notes.append("only headers were read: whether values changed was not looked at")
     if log.level == "digest":
-        lines.append(paint("(only digests were compared: by how much values changed was not looked at)", "…", color))
+        notes.append("only digests were compared: by how much values changed was not looked at")
     if log.left_out:
-        text = f"({plural(log.left_out, 'commit')} of {log.versions} changed nothing of what was asked for)"
-        lines.append(paint(text, "…", color))
+        notes.append(f"{plural(log.left_out, 'commit')} of {log.versions} changed nothing of what was asked for")
     if log.earlier_path:
         why = "" if log.earlier_exactly else f", {_ALIKE}"
-        text = f"(renamed from {escape(log.earlier_path)}{why}: --follow goes on there)"
-        lines.append(paint(text, "…", color))
-    return lines
+        notes.append(f"renamed from {escape(log.earlier_path)}{why}: --follow goes on there")
+    return tuple(said(f"({note})", "…") for note in notes)
 
 
-def entry_lines(
-    entry: LogEntry, *, color: bool, detail: bool, verbose: bool, screen: Screen | None = None
-) -> list[str]:
+def entry_view(entry: LogEntry, options: TextOptions, *, detail: bool) -> View:
     """The block of one commit; what changed in detail is a table on a screen, else text."""
-    lines = [commit_line(entry.commit, color=color)]
-    body = _body(entry, verbose=verbose)
-    lines += [paint(f"    {line}", line[0] if line[0] in "+-~>!" else "", color) for line in body]
+    commit = entry.commit
+    rest = f" {commit.day} {escape(commit.author)}: {escape(commit.subject, longest=200)}"
+    blocks: list[Block] = [line(Word(commit.short, "changed"), rest)]
+    blocks += [said(text, text[0] if text[0] in "+-~>!" else "", indent=2) for text in _body(entry, options.verbose)]
     if detail and entry.diff is not None and entry.kind in ("changed", "removed"):
-        inner = screen.narrower(6) if screen is not None else None
-        shown = render_text(entry.diff, TextOptions(color=color, verbose=verbose, screen=inner))
-        lines += [f"      {line}" for line in shown]
-    return lines
+        blocks += indented(comparison_view(entry.diff, options), 3)
+    return tuple(blocks)
 
 
-def commit_line(commit: Commit, *, color: bool) -> str:
-    """``1f2e3d4c5b 2024-05-01 A U Thor: subject``."""
-    name = f"{_HASH}{commit.short}{_OFF}" if color else commit.short
-    return f"{name} {commit.day} {escape(commit.author)}: {escape(commit.subject, longest=200)}"
-
-
-def _body(entry: LogEntry, *, verbose: bool) -> list[str]:
+def _body(entry: LogEntry, verbose: bool) -> list[str]:
     figures, version = entry.figures, entry.version
     lines = []
     if len(entry.commit.parents) > 1:
@@ -195,13 +167,6 @@ def _movement(figures: CommitFigures, moved: Movement) -> list[str]:
     return lines + (["  ".join(second)] if second else [])
 
 
-def turn_word(value: float) -> str:
-    """What the cosine of two successive updates means; "" where it means little."""
-    if value >= _TURNED:
-        return " (goes on)"
-    return " (turns back)" if value <= -_TURNED else ""
-
-
 def _strange(figures: CommitFigures) -> list[str]:
     moved = figures.movement
     if moved is None:
@@ -212,67 +177,6 @@ def _strange(figures: CommitFigures) -> list[str]:
     if moved.nonfinite:
         lines.append(f"! {plural(moved.nonfinite, 'NaN or infinite value')} in this version")
     return lines
-
-
-def sparkline(values: Sequence[float | None], width: int = 0) -> str:
-    """One bar a value, the largest the highest; a dot where there is none.
-
-    Args:
-        values: oldest first.
-        width: bars at most; of more values each bar is the largest of several. 0 = one for each.
-
-    >>> sparkline([0.0, 1.0, None, 2.0]), sparkline([0.0, 1.0, None, None, 2.0, 3.0], 3)
-    ('▁▄·█', '▃·█')
-    """
-    drawn = drawn_together(values, width)
-    scale = scale_of(drawn)
-    return "".join("·" if v is None else _BARS[min(7, int(scale.height(v) * 7))] for v in drawn)
-
-
-def drawn_together(values: Sequence[float | None], width: int) -> list[float | None]:
-    """At most ``width`` values: the largest of each run of neighbours; None where a run has none."""
-    each = -(-len(values) // width) if width else 1
-    runs = [values[at : at + each] for at in range(0, len(values), each)]
-    return [max((value for value in run if value is not None), default=None) for run in runs]
-
-
-def _trend(log: ModelLog, width: int) -> list[str]:
-    """Updates and drift over the commits shown, oldest first, in lines of at most ``width`` characters (0 = any)."""
-    moves = [entry.figures.movement if entry.figures is not None else None for entry in reversed(log.entries)]
-    lines: list[str] = []
-    most = 1
-    for word, values in (
-        ("update", [m.update.value if m is not None else None for m in moves]),
-        ("drift", [m.drift.value if m is not None else None for m in moves]),
-    ):
-        known = [value for value in values if value is not None]
-        if len(known) < _FEWEST_FOR_LINE:
-            continue
-        how = " (logarithmic)" if scale_of(values).logarithmic else ""
-        tail = f"  {ratio(min(known))} .. {ratio(max(known))}{how}"
-        bars = max(_FEWEST_BARS, width - 8 - len(tail)) if width else 0
-        most = max(most, -(-len(values) // bars)) if bars else 1
-        lines.append(f"{word:6}  {sparkline(values, bars)}{tail}")
-    if lines:
-        each = f"; a bar is the largest of {most:,} commits" if most > 1 else ""
-        lines.append(f"        (from the oldest to the newest commit shown{each}{course(moves)})")
-    return lines
-
-
-def course(moves: Sequence[Movement | None]) -> str:
-    """What the successive updates say together: settling, oscillating."""
-    turns = [m.turn.value for m in moves if m is not None and m.turn.value is not None]
-    sizes = [m.update.value for m in moves if m is not None and m.update.value is not None]
-    words = []
-    if len(turns) >= _FEWEST_FOR_LINE and sum(turn < -_TURNED for turn in turns) > len(turns) / 2:
-        words.append("updates oscillate")
-    if (
-        len(sizes) > _FEWEST_FOR_LINE
-        and sizes[-1] < sizes[0] / 2
-        and all(later <= earlier * 1.1 for earlier, later in pairwise(sizes))
-    ):
-        words.append("updates shrink steadily")
-    return f"; {', '.join(words)}" if words else ""
 
 
 def _signed(cosine: float) -> str:

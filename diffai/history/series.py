@@ -1,91 +1,83 @@
-"""A model's history as columns of numbers, oldest first: what every drawing of it shows."""
+"""A model's history as a chart, oldest commit first: its updates, drift and norms, and the layers that moved."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 
-from diffai.frozen import frozen
 from diffai.history.entries import ModelLog
+from diffai.history.figures import Movement
+from diffai.views.blocks import Chart, Curve
 
-MOST_GROUPS = 40
-_WIDE = 1000.0  # times the middle value: beside a larger one, all others would lie on the ground
-
-
-@frozen
-class Scale:
-    """An axis from ``low`` to ``high``; logarithmic where few values would leave no room for the others."""
-
-    low: float
-    high: float
-    logarithmic: bool
-
-    def height(self, value: float) -> float:
-        """Where a value lies, from 0 to 1."""
-        if not math.isfinite(value):
-            return 1.0
-        if not self.logarithmic:
-            return value / self.high if self.high > 0 else 0.0
-        return max(0.0, math.log(value / self.low) / math.log(self.high / self.low)) if value > 0 else 0.0
-
-    def value(self, height: float) -> float:
-        """What lies at a height."""
-        return self.low * (self.high / self.low) ** height if self.logarithmic else self.high * height
+_MOST_PARTS = 40
+_TURNED = 0.5  # cosine of successive updates beyond which a word is given to it
+_FEWEST = 3
 
 
-def scale_of(values: Sequence[float | None]) -> Scale:
-    """The axis for some values, of which those that are not finite are not drawn."""
-    known = sorted(value for value in values if value is not None and math.isfinite(value) and value > 0)
-    if not known:
-        return Scale(0.0, 0.0, False)
-    wide = known[-1] > _WIDE * known[len(known) // 2]
-    return Scale(known[0], known[-1], wide)
-
-
-@frozen
-class Series:
-    """One value a commit in every column; None where there is none.
-
-    Attributes:
-        title: path of the model.
-        commits, days, subjects: of the commits, oldest first.
-        update, drift: the update size, and the same from the first version; None where they are not comparable.
-        norm: L2 of all parameters.
-        groups: layers or modules, in the order of the model (the most moved ones, where there are very many).
-        heat: for each group the size of its update at each commit.
-        left_out: groups that are not shown.
-    """
-
-    title: str
-    commits: tuple[str, ...]
-    days: tuple[str, ...]
-    subjects: tuple[str, ...]
-    update: tuple[float | None, ...]
-    drift: tuple[float | None, ...]
-    norm: tuple[float | None, ...]
-    groups: tuple[str, ...]
-    heat: tuple[tuple[float | None, ...], ...]
-    left_out: int = 0
-
-
-def series_of(log: ModelLog) -> Series:
-    """The columns of a history."""
-    entries = list(reversed(log.entries))
-    moves = [entry.figures.movement if entry.figures is not None else None for entry in entries]
+def chart_of(log: ModelLog) -> Chart:
+    """All that can be drawn of a history; None stands for versions that are not comparable."""
+    moves = _moves(log)
     maps = [{g.name: g.relative for g in move.groups} if move is not None else {} for move in moves]
     names = list(dict.fromkeys(name for each in maps for name in each))
     most = {name: max((each.get(name) or 0.0 for each in maps), default=0.0) for name in names}
-    kept = set(sorted(names, key=lambda name: -most[name])[:MOST_GROUPS])
-    shown = tuple(name for name in names if name in kept)
-    return Series(
+    kept = set(sorted(names, key=lambda name: -most[name])[:_MOST_PARTS])
+    shown = [name for name in names if name in kept]
+    hidden = len(names) - len(shown)
+    entries = log.entries[::-1]
+    norm = tuple(move.norm if move is not None else None for move in moves)
+    return Chart(
         log.path,
-        tuple(entry.commit.short for entry in entries),
         tuple(entry.commit.day for entry in entries),
-        tuple(entry.commit.subject for entry in entries),
-        tuple(move.update.value if move is not None else None for move in moves),
-        tuple(move.drift.value if move is not None else None for move in moves),
-        tuple(move.norm if move is not None else None for move in moves),
-        shown,
-        tuple(tuple(each.get(name) for each in maps) for name in shown),
-        len(names) - len(shown),
+        tuple(f"{entry.commit.short} {entry.commit.day} {entry.commit.subject}" for entry in entries),
+        (*_curves(moves), Curve("norm", norm, "L2 of all parameters")),
+        tuple(Curve(name, tuple(each.get(name) for each in maps)) for name in shown),
+        "update size by layer" + (f" ({hidden:,} calmer ones left out)" if hidden else ""),
+        _note(moves),
     )
+
+
+def course_chart(log: ModelLog) -> Chart:
+    """The updates and the drift alone, as they stand below a list of commits."""
+    moves = _moves(log)
+    return Chart(log.path, ("",) * len(moves), ("",) * len(moves), _curves(moves), note=_note(moves))
+
+
+def _moves(log: ModelLog) -> list[Movement | None]:
+    return [entry.figures.movement if entry.figures is not None else None for entry in reversed(log.entries)]
+
+
+def _curves(moves: Sequence[Movement | None]) -> tuple[Curve, ...]:
+    update = tuple(m.update.value if m is not None else None for m in moves)
+    drift = tuple(m.drift.value if m is not None else None for m in moves)
+    return (
+        Curve("update", update, "relative L2 from the version before"),
+        Curve("drift", drift, "relative L2 from the first version"),
+    )
+
+
+def _note(moves: Sequence[Movement | None]) -> str:
+    said = course(moves)
+    return "from the oldest to the newest commit shown" + (f"; {said}" if said else "")
+
+
+def course(moves: Sequence[Movement | None]) -> str:
+    """What successive updates, oldest first, say together: settling, oscillating; "" where they say nothing."""
+    turns = [m.turn.value for m in moves if m is not None and m.turn.value is not None]
+    sizes = [m.update.value for m in moves if m is not None and m.update.value is not None]
+    words = []
+    if len(turns) >= _FEWEST and sum(turn < -_TURNED for turn in turns) > len(turns) / 2:
+        words.append("updates oscillate")
+    if (
+        len(sizes) > _FEWEST
+        and sizes[-1] < sizes[0] / 2
+        and all(later <= earlier * 1.1 for earlier, later in pairwise(sizes))
+    ):
+        words.append("updates shrink steadily")
+    return ", ".join(words)
+
+
+def turn_word(value: float) -> str:
+    """What the cosine of two successive updates means; "" where it means little."""
+    if value >= _TURNED:
+        return " (goes on)"
+    return " (turns back)" if value <= -_TURNED else ""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Literal
 
-    Tone = Literal["plain", "strong", "faint", "changed", "added", "removed", "renamed", "problem"]
+    Tone = Literal["plain", "strong", "name", "faint", "changed", "added", "removed", "renamed", "problem"]
     Align = Literal["left", "right"]
 else:
     Tone = Align = str
@@ -21,7 +22,7 @@ else:
 
 @frozen
 class Word:
-    """A piece of text in one tone."""
+    """A piece of text in one tone; ``name``: it is the name of a thing, and stands out."""
 
     text: str
     tone: Tone = "plain"
@@ -67,6 +68,7 @@ class Column:
         shrinks: whether it is the one whose texts are cut.
         sentence: texts are cut at their end, not, as names are, in their middle.
         least: how narrow it may become before others go; 0 = two fifths of the screen.
+        literal: texts are names, types or shapes, as programs spell them.
     """
 
     title: str
@@ -75,15 +77,17 @@ class Column:
     shrinks: bool = False
     least: int = 0
     sentence: bool = False
+    literal: bool = False
 
 
 @frozen
 class Table:
-    """Rows of cells under columns. ``hidden``: what is left out, with the option that shows it; "" = nothing."""
+    """Rows of cells under columns. ``hidden``: what is left out, "" = nothing; ``how``: the options that show it."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     hidden: str = ""
+    how: str = ""
     indent: int = 1
 
 
@@ -108,6 +112,7 @@ class Labelled:
 
     Attributes:
         wraps: rows of one word go on in further lines rather than be cut.
+        hidden, how: what is left out, and the options that show it.
     """
 
     label: str
@@ -115,6 +120,65 @@ class Labelled:
     tone: Tone = "strong"
     indent: int = 1
     wraps: bool = False
+    hidden: str = ""
+    how: str = ""
+
+
+@frozen
+class Curve:
+    """One row of figures over the places of a chart; None = there is none."""
+
+    name: str
+    values: tuple[float | None, ...]
+    explained: str = ""
+
+
+@frozen
+class Chart:
+    """Curves over the same places, one below the other, and a heat map of parts over them.
+
+    Attributes:
+        title: of the whole.
+        places: what stands below each place, a day.
+        notes: what is said of each place, a commit.
+        curves: each with an axis of its own.
+        heat: rows of the map; the greatest value is the darkest, on a logarithmic scale.
+        heat_title: what the map shows.
+        note: what the places are, and what the curves say together.
+    """
+
+    title: str
+    places: tuple[str, ...]
+    notes: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    heat: tuple[Curve, ...] = ()
+    heat_title: str = ""
+    note: str = ""
+    indent: int = 0
+
+
+@frozen
+class Bars:
+    """Bars with their names to the left and their figures to the right, on a logarithmic scale."""
+
+    title: str
+    rows: tuple[tuple[str, float | None, str], ...]
+    note: str = ""
+    least: float = 1e-4
+    most: float = 1.0
+    indent: int = 0
+
+
+@frozen
+class Histogram:
+    """Counts of two sides between the same edges, one more than there are bars; a side can have none."""
+
+    title: str
+    edges: tuple[float, ...]
+    old: tuple[int, ...]
+    new: tuple[int, ...]
+    note: str = ""
+    indent: int = 0
 
 
 @frozen
@@ -122,7 +186,8 @@ class Gap:
     """An empty line."""
 
 
-Block = Table | Line | Labelled | Gap
+Drawing = Chart | Bars | Histogram
+Block = Table | Line | Labelled | Gap | Chart | Bars | Histogram
 View = tuple[Block, ...]
 
 
@@ -141,3 +206,20 @@ def said(text: str, mark: str = "", *, indent: int = 0) -> Line:
 def line(*parts: str | Word, indent: int = 0, wraps: bool = False) -> Line:
     """A line out of plain texts and words."""
     return Line(tuple(part if isinstance(part, Word) else Word(part) for part in parts), indent, wraps)
+
+
+def left_out(block: Table | Labelled) -> str:
+    """What a block hides, for who can say options: ``7 more below: -v shows them``."""
+    return f"{block.hidden}: {block.how}" if block.hidden and block.how else block.hidden
+
+
+def few(label: str, texts: Sequence[str], most: int, *, tone_of: Callable[[str], Tone] | None = None) -> Labelled:
+    """Sentences under a label, the first ones of very many."""
+    rows = tuple((Word(text, tone_of(text) if tone_of is not None else "plain"),) for text in texts[:most])
+    rest = len(texts) - len(rows)
+    return Labelled(label, rows, hidden=f"{rest:,} more" if rest else "", how="-v shows them" if rest else "")
+
+
+def indented(view: Iterable[Block], by: int) -> View:
+    """The blocks further to the right by so many steps of two columns."""
+    return tuple(block if isinstance(block, Gap) else replace(block, indent=block.indent + by) for block in view)

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff
+from diffai.views.blocks import Block, Gap, View, indented, said
+from diffai.views.lines import left_text
 from diffai.views.state import describe_side, describe_state
-from diffai.views.style import escape, paint, plural
-from diffai.views.text import TextOptions, render_text
+from diffai.views.style import escape, plural
+from diffai.views.text import TextOptions, comparison_view, presented
 
 
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:
+    """All lines of a comparison of directories, without newline."""
+    return presented(directory_view(diff, options), options)
+
+
+def directory_view(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> View:
     """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
-    lines: list[str] = []
+    lines: list[Block] = []
     for file in diff.files:
-        said = file.diff is not None and (file.diff.hidden or any(found.asked for found in file.diff.findings))
-        if _is_same(file) and not (options.verbose or options.tensor_details or said):
+        more = file.diff is not None and (file.diff.hidden or any(found.asked for found in file.diff.findings))
+        if _is_same(file) and not (options.verbose or options.tensor_details or more):
             continue
         lines += _file(file, options)
-    return [*lines, *summary_lines(diff, color=options.color)]
+    return (*lines, *summary_view(diff))
 
 
 def _is_same(file: FileChange) -> bool:
     return file.status == "compared" and file.diff is not None and not (file.diff.differs or file.diff.unread)
 
 
-def summary_lines(diff: DirectoryDiff, *, color: bool = False) -> list[str]:
+def summary_view(diff: DirectoryDiff) -> View:
     """Counts of all files, and what was left out."""
-    lines = [_summary(diff, diff.same_models + sum(map(_is_same, diff.files)))]
-    return lines + [paint(f"({left.count:,} {left.what} {left.reason})", "…", color) for left in diff.left_out]
+    counts = said(_summary(diff, diff.same_models + sum(map(_is_same, diff.files))))
+    return (counts, *(said(f"({left_text(left)})", "…") for left in diff.left_out))
 
 
-def _file(file: FileChange, options: TextOptions) -> list[str]:
+def _file(file: FileChange, options: TextOptions) -> View:
     name = escape(file.path)
     if file.status == "added":
-        return [paint(f"+ {name}{_described(file, new=True)}", "+", options.color)]
+        return (said(f"+ {name}{_described(file, new=True)}", "+"),)
     if file.status == "removed":
-        return [paint(f"- {name}{_described(file, new=False)}", "-", options.color)]
+        return (said(f"- {name}{_described(file, new=False)}", "-"),)
     if file.status == "unreadable" and file.diff is None:
-        return [paint(f"! {name}: {escape(file.reason, longest=500)}", "!", options.color)]
+        return (said(f"! {name}: {escape(file.reason, longest=500)}", "!"),)
     assert file.diff is not None
-    if options.screen is not None:
-        return [paint(f"{name}", "#", options.color), *render_text(file.diff, options), ""]
-    return [paint(f"{name}", "#", options.color), *(f"  {line}" for line in render_text(file.diff, options)), ""]
+    return (said(name, "#"), *indented(comparison_view(file.diff, options), options.screen is None), Gap())
 
 
 def _described(file: FileChange, *, new: bool) -> str:

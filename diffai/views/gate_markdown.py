@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from diffai.frozen import replace
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.views.gate_text import approval_command, headline, origin_text, violation_value
-from diffai.views.markdown import OVERVIEW_RULE, OVERVIEW_TITLES, code, model_lines, overview_cells, plain, tensor_table
+from diffai.views.lines import tensor_line
+from diffai.views.markdown import OVERVIEW_RULE, OVERVIEW_TITLES, code, lines_of, model_lines, overview_cells, plain
 from diffai.views.overview import Overview, overview
 from diffai.views.style import escape, plural
 
@@ -126,7 +127,7 @@ def section(verdict: Verdict, *, comparison: bool, approve: str = "") -> list[st
         lines.append(f"- To approve {what}: {code(approve)}")
     lines += [""] if lines else []
     if comparison and verdict.diff is not None:
-        lines += model_lines(verdict.diff, most=_MOST_ROWS)
+        lines += model_lines(verdict.diff, rows=_MOST_ROWS)
     if not lines:
         return []
     name = html.escape(escape(verdict.shown, longest=300))
@@ -139,17 +140,8 @@ def _violation(violation: Violation) -> list[str]:
     lines = [f"- `{violation.rule}`: {plain(violation.message)} ({plain(done)})"]
     if violation.approved:
         return lines
-    lines += [f"  - {code(violation_value(violation, value))}" for value in violation.values[:_MOST_TENSORS]]
-    hidden = len(violation.values) - _MOST_TENSORS
-    lines += [f"  - … and {hidden:,} more"] if hidden > 0 else []
-    if not violation.changes:
-        return lines
-    table = tensor_table(violation.changes[:_MOST_TENSORS])[:-1]
-    lines += ["", *(f"  {line}" for line in table)]
-    hidden = len(violation.changes) - _MOST_TENSORS
-    if hidden > 0:
-        lines += ["", f"  … and {hidden:,} more"]
-    return [*lines, ""]
+    lines += lines_of([violation_value(violation, value) for value in violation.values], _MOST_TENSORS)
+    return lines + lines_of([tensor_line(change) for change in violation.changes], _MOST_TENSORS)
 
 
 def _length(lines: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from shlex import quote
 from diffai.comparison.result import ValueChange
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.views.blocks import Block, Gap, Line, View, Word, line, said
-from diffai.views.lines import structure_line, symbol, tensor_line, value_line
+from diffai.views.lines import METADATA, structure_line, symbol, tensor_line, value_line
 from diffai.views.style import escape, plural
 from diffai.views.terminal import Screen, present, present_plain
 
@@ -115,7 +115,7 @@ def _violation(violation: Violation) -> list[Block]:
 def violation_value(violation: Violation, value: ValueChange) -> str:
     """The line of a class, a part of the graph, or a metadata key that a rule refuses."""
     prefix = PREFIXES.get(violation.rule)
-    return value_line(value, "__metadata__.") if prefix is None else structure_line(value, prefix)
+    return value_line(value, METADATA) if prefix is None else structure_line(value, prefix)
 
 
 def origin_text(violation: Violation) -> str:

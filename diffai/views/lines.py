@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from diffai.comparison.result import ProductChange, TensorChange, ValueChange
+from diffai.comparison.result import LeftOut, ProductChange, TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
 from diffai.views.style import escape, known_mean, number, percent, plural, ratio, shape, transition, visibly_moved
 
@@ -14,10 +14,24 @@ if TYPE_CHECKING:
     from diffai.analyses.nonfinite import Event, EventKind
 
 _MOST_NAMED = 3
+METADATA = "metadata "
+"""Before a key of the metadata, in lines that tell it from other values."""
 _EVIDENCE = {
     "prefix": "by common prefix", "suffix": "by common suffix", "segment": "by common part of names",
     "values": "by likeness of values", "use": "by its use in the graph", "map": "by --map",
 }  # fmt: skip
+
+
+_COUNTED = {"files": "file", "tensors or keys": "tensor or key", "tensor pairs": "tensor pair", "values": "value"}
+
+
+def left_text(left: LeftOut) -> str:
+    """What was not compared: ``3 tensor pairs: REASON``, ``1 file left out by --include``."""
+    one = _COUNTED.get(left.what)
+    if one is None:
+        return f"{left.what} {left.reason}"
+    colon = ":" if left.what == "tensor pairs" else ""
+    return f"{left.count:,} {one if left.count == 1 else left.what}{colon} {left.reason}"
 
 
 def symbol(change: TensorChange) -> str:
@@ -224,7 +238,7 @@ def _alone(change: TensorChange, verbose: bool) -> str:
 
 
 def value_line(change: ValueChange, prefix: str = "") -> str:
-    """``~ epoch: 3 -> 4``, ``+ __metadata__.author: "me"``."""
+    """``~ epoch: 3 -> 4``, ``+ metadata author: "me"``."""
     key = escape(prefix + change.key)
     match change.status:
         case "added":

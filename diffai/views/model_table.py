@@ -12,15 +12,31 @@ from diffai.analyses.look_first import look_first
 from diffai.analyses.renames import rename_rules
 from diffai.analyses.training import training_state
 from diffai.analyses.update import shares, update_size
-from diffai.comparison.result import LeftOut, ModelDiff, Side, TensorChange
+from diffai.comparison.result import ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, element_count
-from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, line
+from diffai.views.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Column,
+    Gap,
+    Labelled,
+    Line,
+    Spark,
+    Table,
+    Tone,
+    View,
+    Word,
+    few,
+    line,
+    said,
+)
 from diffai.views.findings import findings_view
 from diffai.views.fold import fold, pattern_text
 from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
-from diffai.views.lines import product_line, structure_line, value_line
+from diffai.views.lines import left_text, product_line, structure_line, value_line
 from diffai.views.style import change_percent, plural, shape, size
 
 _FEW_ROWS = 12
@@ -49,7 +65,7 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
     looks = look_first(diff)
     if looks:
         rows = tuple(
-            (Word(look.name, "problem" if look.severity == "critical" else "strong"), Word(look.text)) for look in looks
+            (Word(look.name, "problem" if look.severity == "critical" else "name"), Word(look.text)) for look in looks
         )
         blocks.append(Labelled("LOOK AT", rows, "problem" if looks[0].severity == "critical" else "strong"))
     blocks += _problems(diff)
@@ -59,7 +75,7 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
         blocks += [Gap(), table]
     blocks += findings_view(diff, verbose=options.verbose)
     blocks += _texts(diff, options)
-    blocks += [line(f"({note})", indent=1, wraps=True) for note in notes(diff.left_out)]
+    blocks += [said(f"({left_text(left)})", "…", indent=1) for left in diff.left_out]
     return tuple(blocks)
 
 
@@ -70,7 +86,7 @@ def _headline(diff: ModelDiff) -> Line:
     """File, dtype, tensors, parameters and size with their change."""
     new, old = diff.new, diff.old
     side = old if isinstance(new.state, Absent) else new
-    parts = [Word(side.label or "model", "strong"), Word("   "), Word(_dtypes(side))]
+    parts = [Word(side.label or "model", "name"), Word("   "), Word(_dtypes(side))]
     parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {side.parameters:,} params"))
     if old.state is None and new.state is None:
         parts.append(Word(f" ({_change(old.parameters, new.parameters)})"))
@@ -138,8 +154,8 @@ def _structure(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
         yield _structure_table(moved, options)
     rules = rename_rules(weights)
     if rules:
-        shown = [f"{plural(count, 'tensor')}: {text}" for text, count in rules[:_MOST_STRUCTURE]]
-        yield Labelled("RENAMED", tuple((Word(text, "renamed"),) for text in shown))
+        shown = [f"{plural(count, 'tensor')}: {text}" for text, count in rules]
+        yield few("RENAMED", shown, len(shown) if options.verbose else _MOST_STRUCTURE, tone_of=lambda _: "renamed")
     training = training_state(diff)
     if training is not None:
         yield Labelled("TRAINING STATE", ((Word(training.text),),))
@@ -162,9 +178,10 @@ def _structure_table(moved: Sequence[TensorChange], options: TableOptions) -> Ta
     hidden = ""
     if len(folds) > most:
         tensors = sum(len(group.changes) for group in folds[most:])
-        hidden = f"{len(folds) - most:,} more rows ({plural(tensors, 'tensor')}): -v shows them"
-    columns = (Column(""), Column("", shrinks=True), Column("", "right"), Column("", rank=1))
-    return Table(columns, tuple(rows), hidden, indent=2)
+        hidden = f"{len(folds) - most:,} more rows ({plural(tensors, 'tensor')})"
+    columns = (Column(""), Column("", shrinks=True, literal=True), Column("", "right"),
+               Column("", rank=1, literal=True))  # fmt: skip
+    return Table(columns, tuple(rows), hidden, "-v shows them", indent=2)
 
 
 def _shapes(change: TensorChange, different: int) -> str:
@@ -191,22 +208,22 @@ def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     lines = [(_row(group, by_name, share_of, options), _order(group, by_name, share_of)) for group in groups]
     lines.sort(key=lambda item: item[1])
     most = len(lines) if options.verbose or options.details else MOST
-    hidden = ""
-    if len(lines) > most:
-        hidden = f"{len(lines) - most:,} more below: -v shows all groups, --tensor-details all tensors"
+    hidden = f"{len(lines) - most:,} more below" if len(lines) > most else ""
+    how = "-v shows all groups, --tensor-details all tensors" if hidden else ""
     same = sum(1 for change in rows if not change.differs)
     if one_each and same:
         hidden = f"{plural(same, 'tensor')} unchanged" + (f"; {hidden}" if hidden else "")
     columns = [
-        Column("tensor" if one_each else "layer", shrinks=True), Column("" if one_each else "changed", "right", rank=4),
-        Column("parameters", "right", rank=5), Column("rel L2", "right"), Column("1e-4 … 1", rank=3),
-        Column("" if one_each else "by layer", rank=2), Column("share", "right", rank=1),
+        Column("tensor" if one_each else "layer", shrinks=True, literal=True),
+        Column("" if one_each else "changed", "right", rank=4), Column("parameters", "right", rank=5),
+        Column("rel L2", "right"), Column("1e-4 … 1", rank=3), Column("" if one_each else "by layer", rank=2),
+        Column("share", "right", rank=1),
     ]  # fmt: skip
     if options.verbose or options.details:
         columns += [Column(title, "right", rank) for title, rank in (("cosine", 6), ("changed %", 7), ("max |d|", 8))]
     used = [n for n, column in enumerate(columns) if column.title]
     shown = tuple(tuple(row[n] for n in used) for row, _ in lines[:most])
-    return Table(tuple(columns[n] for n in used), shown, hidden)
+    return Table(tuple(columns[n] for n in used), shown, hidden, how)
 
 
 def _order(group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float]) -> tuple[float, float]:
@@ -293,18 +310,9 @@ def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
         ("TRAINING", [value_line(v) for v in diff.training]),
     )  # fmt: skip
     for label, lines in facets:
-        if not lines:
-            continue
-        most = len(lines) if whole else _MOST_VALUES
-        rows = [(Word(text, _SIGNS.get(text[0], "plain")),) for text in lines[:most]]
-        if len(lines) > most:
-            rows.append((Word(f"{len(lines) - most:,} more: -v shows them", "faint"),))
-        yield Labelled(label, tuple(rows))
-
-
-def notes(left_out: Iterable[LeftOut]) -> list[str]:
-    """What was not compared, one sentence each."""
-    return [f"{note.count:,} {note.what} {note.reason}" for note in left_out]
+        if lines:
+            most = len(lines) if whole else _MOST_VALUES
+            yield few(label, lines, most, tone_of=lambda text: _SIGNS.get(text[0], "plain"))
 
 
 # ---------------------------------------------------------------- numbers in one style

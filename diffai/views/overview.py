@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _COLUMNS = (
-    Column("model", shrinks=True), Column("structure", rank=2), Column("params", "right"), Column("update", "right"),
-    Column("1e-4 … 1", rank=3), Column("kind"), Column("look at", rank=1, sentence=True),
+    Column("model", shrinks=True, literal=True), Column("structure", rank=2), Column("params", "right"),
+    Column("update", "right"), Column("1e-4 … 1", rank=3), Column("kind"), Column("look at", rank=1, sentence=True),
 )  # fmt: skip
 NOT_COMPARABLE = "n/c"
 """In place of a figure that would be of less than half of a version's parameters."""

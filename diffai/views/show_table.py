@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from diffai.comparison.summary import ModelSummary
 from diffai.model import Statistics, TensorSpec, natural_key
-from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Table, Tone, View, Word, line
+from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Table, Tone, View, Word, few, line
 from diffai.views.grouping import grouped
 from diffai.views.lines import scalar
 from diffai.views.model_table import share_text, short
-from diffai.views.show import strange_counts
 from diffai.views.style import known_mean, number, plural, shape, size
 
 _MOST_VALUES = 8
@@ -34,11 +33,7 @@ def show_view(model: ModelSummary, *, tensors: bool = False, verbose: bool = Fal
     )  # fmt: skip
     for label, texts in facets:
         if texts:
-            most = len(texts) if verbose else _MOST_VALUES
-            rows = [(Word(text),) for text in texts[:most]]
-            if len(texts) > most:
-                rows.append((Word(f"{len(texts) - most:,} more: -v shows them", "faint"),))
-            blocks.append(Labelled(label, tuple(rows)))
+            blocks.append(few(label, texts, len(texts) if verbose else _MOST_VALUES))
     if model.specs:
         listed = tensors or verbose or len(model.specs) <= _FEW
         blocks += [Gap(), _tensors(model, statistics) if listed else _parts(model, statistics)]
@@ -55,13 +50,19 @@ def _headline(model: ModelSummary) -> Block:
     dtypes = "/".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     facts = [model.format, dtypes, plural(len(model.specs), "tensor"), f"{model.parameters:,} params"]
     facts += [size(model.size)] if model.size >= 0 else []
-    return line(Word(model.label, "strong"), "   " + " · ".join(fact for fact in facts if fact))
+    return line(Word(model.label, "name"), "   " + " · ".join(fact for fact in facts if fact))
 
 
 def _problems(model: ModelSummary, verbose: bool) -> Iterable[Block]:
     for problem in model.problems:
         if problem.severity == "error" or verbose:
             yield line(Word(f"! {problem.message} ({problem.code})", "problem"), indent=1, wraps=True)
+
+
+def _strange_counts(s: Statistics) -> list[str]:
+    """``2 NaN``, ``1 +Inf``; nothing for a tensor of finite values."""
+    pairs = (("NaN", s.nan_count), ("+Inf", s.pos_inf_count), ("-Inf", s.neg_inf_count))
+    return [f"{count:,} {label}" for label, count in pairs if count]
 
 
 def _nonfinite(statistics: Statistics) -> int:
@@ -72,7 +73,7 @@ def _strange(statistics: Mapping[str, Statistics | None]) -> Iterable[Block]:
     """Tensors with values that are no numbers, loud."""
     found = [(name, s) for name, s in statistics.items() if s is not None and _nonfinite(s)]
     for name, s in found[:_MOST_VALUES]:
-        yield line(Word(f"! {name}: {', '.join(strange_counts(s))}", "problem"), indent=1, wraps=True)
+        yield line(Word(f"! {name}: {', '.join(_strange_counts(s))}", "problem"), indent=1, wraps=True)
     if len(found) > _MOST_VALUES:
         yield line(Word(f"! {len(found) - _MOST_VALUES:,} more tensors with NaN or Inf", "problem"), indent=1)
 
@@ -110,15 +111,16 @@ def _parts(model: ModelSummary, statistics: Mapping[str, Statistics | None]) -> 
         rows.append((-share, natural_key(group.title), _part(group.title, some, share, known)))
     rows.sort(key=lambda row: row[:2])
     columns = (
-        Column("module", shrinks=True), Column("tensors", "right", rank=3), Column("params", "right"),
+        Column("module", shrinks=True, literal=True), Column("tensors", "right", rank=3), Column("params", "right"),
         Column("share", "right"), Column("", rank=4), Column("dtype", rank=5), Column("norm", "right", rank=1),
         Column("max|w|", "right", rank=2),
     )  # fmt: skip
     used = [n for n, column in enumerate(columns) if model.valued or column.title not in ("norm", "max|w|")]
     training = len(model.specs) - len(weights)
     hidden = f"{plural(training, 'tensor')} of training state; " if training else ""
-    hidden += f"--tensors lists all {len(model.specs):,}"
-    return Table(tuple(columns[n] for n in used), tuple(tuple(row[2][n] for n in used) for row in rows), hidden)
+    hidden += f"{plural(len(model.specs), 'tensor')} in all"
+    cells = tuple(tuple(row[2][n] for n in used) for row in rows)
+    return Table(tuple(columns[n] for n in used), cells, hidden, "--tensors lists them")
 
 
 def _part(
@@ -148,7 +150,8 @@ def _tensors(model: ModelSummary, statistics: Mapping[str, Statistics | None]) -
         s = statistics[spec.name]
         mean, std = (_number(known_mean(s, spec.values_dtype)), _number(s.std)) if s is not None else ("", "")
         reach = f"{number(s.min)} .. {number(s.max)}" if s is not None and s.min is not None else ""
-        notes = strange_counts(s) if s is not None else []
+        notes = _strange_counts(s) if s is not None else []
+        notes += [spec.lacking] if spec.lacking else []
         notes += ["training state"] if spec.role == "training" else []
         notes += [f"tied to {spec.alias_of}"] if spec.alias_of else []
         notes += [spec.encoding] if spec.encoding else []
@@ -158,9 +161,9 @@ def _tensors(model: ModelSummary, statistics: Mapping[str, Statistics | None]) -
         cells += [Word(text) for text in (f"{spec.elements:,}", mean, std, reach)]
         rows.append((*cells, Word(", ".join(notes), tone)))
     columns = (
-        Column("tensor", shrinks=True), Column("dtype"), Column("shape"), Column("elements", "right", rank=5),
-        Column("mean", "right", rank=2), Column("std", "right", rank=1), Column("min .. max", "right", rank=3),
-        Column(""),
+        Column("tensor", shrinks=True, literal=True), Column("dtype"), Column("shape"),
+        Column("elements", "right", rank=5), Column("mean", "right", rank=2), Column("std", "right", rank=1),
+        Column("min .. max", "right", rank=3), Column(""),
     )  # fmt: skip
     values = ("mean", "std", "min .. max")
     used = [n for n, column in enumerate(columns) if (model.valued or column.title not in values)

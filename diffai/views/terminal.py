@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 
-from diffai.frozen import frozen
-from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Labelled, Line, Spark, Table, Tone, View, Word, placed
+from diffai.frozen import frozen, replace
+from diffai.views.blocks import (
+    Bar,
+    Bars,
+    Block,
+    Cell,
+    Chart,
+    Column,
+    Gap,
+    Histogram,
+    Labelled,
+    Line,
+    Spark,
+    Table,
+    Tone,
+    View,
+    Word,
+    left_out,
+    placed,
+)
 from diffai.views.style import escape
 
 _RESET = "\x1b[m"
 _TONES: dict[Tone, str] = {
-    "strong": "\x1b[1m", "faint": "\x1b[2m", "changed": "\x1b[33m", "added": "\x1b[32m", "removed": "\x1b[31m",
-    "renamed": "\x1b[36m", "problem": "\x1b[1;31m",
+    "strong": "\x1b[1m", "name": "\x1b[1m", "faint": "\x1b[2m", "changed": "\x1b[33m", "added": "\x1b[32m",
+    "removed": "\x1b[31m", "renamed": "\x1b[36m", "problem": "\x1b[1;31m",
 }  # fmt: skip
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_LEVELS = "▁▂▃▄▅▆▇█"
-_ASCII_LEVELS = ".:-=+*#@"
 _BAR, _NARROW_BAR, _WIDE = 15, 8, 110
 _MOST_SPARK = 16
 _NARROWEST, _NARROWEST_FIRST = 12, 24
@@ -69,31 +84,58 @@ def present(view: View, screen: Screen) -> list[str]:
     """All lines, without newline."""
     lines: list[str] = []
     for block in view:
-        if isinstance(block, Gap):
-            lines.append("")
-        elif isinstance(block, Line):
-            lines += _line(block, screen)
-        elif isinstance(block, Labelled):
-            lines += _labelled(block, screen)
-        else:
-            lines += _table(block, screen)
+        match block:
+            case Gap():
+                lines.append("")
+            case Line():
+                lines += _line(block, screen)
+            case Labelled():
+                lines += _labelled(block, screen)
+            case Table():
+                lines += _table(block, screen)
+            case Bars():
+                lines += ["  " * block.indent + block.title, *_table(_as_table(block), screen)]
+            case _:
+                from diffai.views.sketch import sketch
+
+                room = max(0, screen.width - 2 * block.indent)
+                lines += ["  " * block.indent + text for text in sketch(block, room, _levels(screen))]
     return lines
 
 
-def present_plain(view: View, *, color: bool = False) -> list[str]:
-    """The same for pipes and files: no bars, nothing cut or wrapped, characters as they are."""
-    return present(tuple(_without_bars(block) for block in view), Screen(_UNBOUNDED, color))
+def _as_table(block: Bars) -> Table:
+    rows = tuple((Word(name), Bar(value, block.least, block.most), Word(text)) for name, value, text in block.rows)
+    return Table((Column("", shrinks=True), Column("", rank=1), Column("", "right")), rows, indent=block.indent + 1)
+
+
+def _levels(screen: Screen) -> str:
+    from diffai.views.scale import ASCII_LEVELS, LEVELS
+
+    return LEVELS if screen.unicode else ASCII_LEVELS
+
+
+def present_plain(view: View, *, color: bool = False, width: int = 0) -> list[str]:
+    """The same for pipes and files: nothing cut or wrapped, characters as they are, drawings as wide as ``width``."""
+    lines: list[str] = []
+    screen = Screen(_UNBOUNDED, color)
+    for block in view:
+        if isinstance(block, Line):
+            words = [_paint(escape(word.text, longest=0), word.tone, screen) for word in block.words]
+            lines.append(("  " * block.indent + "".join(words)).rstrip())
+        elif isinstance(block, Chart | Bars | Histogram):
+            lines += present((block,), Screen(width, color))
+        else:
+            lines += present((_without_bars(block),), screen)
+    return lines
 
 
 def _without_bars(block: Block) -> Block:
-    if isinstance(block, Line):
-        return Line(block.words, block.indent)
     if not isinstance(block, Table):
         return block
     drawn = [any(isinstance(row[n], Bar | Spark) for row in block.rows) for n in range(len(block.columns))]
     kept = [n for n, bars in enumerate(drawn) if not bars]
     columns = tuple(block.columns[n] for n in kept)
-    return Table(columns, tuple(tuple(row[n] for n in kept) for row in block.rows), block.hidden, block.indent)
+    return replace(block, columns=columns, rows=tuple(tuple(row[n] for n in kept) for row in block.rows))
 
 
 def _paint(text: str, tone: Tone, screen: Screen) -> str:
@@ -105,6 +147,8 @@ def width_of(text: str) -> int:
     """Columns that a text takes: wide characters two, combining ones none."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -180,6 +224,8 @@ def _wrapped(block: Line, screen: Screen, lead: str) -> list[str]:
 
 
 def _labelled(block: Labelled, screen: Screen) -> list[str]:
+    if block.hidden:
+        block = replace(block, rows=(*block.rows, (Word(left_out(block), "faint"),)), hidden="")
     lead, label = "  " * block.indent, f"{block.label}  "
     room = screen.width - len(lead) - len(label)
     shown = [[_known(word.text, screen) for word in row] for row in block.rows]
@@ -255,7 +301,8 @@ def _table(block: Table, screen: Screen) -> list[str]:
             parts.append(blank + painted if column.align == "right" else painted + blank)
         lines.append(lead + "  ".join(parts).rstrip())
     if block.hidden:
-        lines.append(lead + _paint(cut(_known(block.hidden, screen), room, screen), "faint", screen))
+        rest = Line((Word(left_out(block), "faint"),), wraps=True)
+        lines += [lead + text for text in _wrapped(rest, Screen(room, screen.color, screen.unicode), "")]
     return lines
 
 
@@ -317,7 +364,7 @@ def spark(cell: Spark, screen: Screen) -> str:
         step = len(values) / _MOST_SPARK
         groups = [values[int(n * step) : max(int(n * step) + 1, int((n + 1) * step))] for n in range(_MOST_SPARK)]
         values = [max((v for v in group if v is not None), default=None) for group in groups]
-    levels = _LEVELS if screen.unicode else _ASCII_LEVELS
+    levels = _levels(screen)
     signs = []
     for value in values:
         if value is None:

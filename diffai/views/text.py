@@ -5,10 +5,13 @@ from __future__ import annotations
 from diffai.comparison.result import STRUCTURAL, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
+from diffai.views.blocks import Block, View, said
 from diffai.views.lines import (
+    METADATA,
     cosine,
     describe_cast,
     describe_events,
+    left_text,
     product_line,
     structure_line,
     symbol,
@@ -16,11 +19,11 @@ from diffai.views.lines import (
     value_line,
 )
 from diffai.views.state import describe_side, describe_state, dtypes_text
-from diffai.views.style import change_percent, escape, paint, percent, plural, ratio
+from diffai.views.style import change_percent, escape, percent, plural, ratio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from diffai.analyses.casts import CastGroup
     from diffai.comparison.result import LeftOut
@@ -59,17 +62,29 @@ class TextOptions:
 
 def render_text(diff: ModelDiff, options: TextOptions = TextOptions()) -> list[str]:
     """All lines of a model diff, without newline."""
-    return [*_comparison(diff, options), *_findings(diff, options)]
+    return presented(comparison_view(diff, options), options)
 
 
-def _findings(diff: ModelDiff, options: TextOptions) -> list[str]:
+def presented(view: View, options: TextOptions) -> list[str]:
+    """Blocks as the options have them: on a screen, or as plain lines."""
+    from diffai.views.terminal import present, present_plain
+
+    return present(view, options.screen) if options.screen is not None else present_plain(view, color=options.color)
+
+
+def comparison_view(diff: ModelDiff, options: TextOptions = TextOptions()) -> View:
+    """A comparison as blocks: the table of a screen, or the lines that pipes and files are promised."""
+    return (*_comparison(diff, options), *_findings(diff, options))
+
+
+def _findings(diff: ModelDiff, options: TextOptions) -> Iterator[Block]:
     """The findings that were asked for; the table has them itself."""
     if not diff.findings or _is_table(diff, options):
-        return []
+        return
     from diffai.views.findings import finding_lines
 
-    return [paint(escape(text, longest=2000), sign, options.color)
-            for sign, text in finding_lines(diff, verbose=options.verbose)]  # fmt: skip
+    for sign, text in finding_lines(diff, verbose=options.verbose):
+        yield said(escape(text, longest=2000), sign)
 
 
 def _is_table(diff: ModelDiff, options: TextOptions) -> bool:
@@ -78,64 +93,60 @@ def _is_table(diff: ModelDiff, options: TextOptions) -> bool:
     return options.screen is not None and diff.comparable and diff.differs and not parts
 
 
-def _comparison(diff: ModelDiff, options: TextOptions) -> list[str]:
+def _comparison(diff: ModelDiff, options: TextOptions) -> View:
     states = [s for s in (diff.old, diff.new) if s.state is not None and not isinstance(s.state, Absent)]
     if states:
-        return _states(diff, options)
-    lines = _problems(diff, options) + hidden_lines(diff.hidden, color=options.color)
+        return tuple(_states(diff))
+    lines = [*_problems(diff, verbose=options.verbose), *hidden_lines(diff.hidden)]
     if not diff.differs:
-        return [*lines, *_no_differences(diff, options)]
-    if options.screen is not None and _is_table(diff, options):
-        return [*hidden_lines(diff.hidden, color=options.color), *_table(diff, options, options.screen)]
+        return (*lines, *_no_differences(diff, options))
+    if _is_table(diff, options):
+        from diffai.views.model_table import TableOptions, model_view
+
+        return (*hidden_lines(diff.hidden), *model_view(diff, TableOptions(options.verbose, options.tensor_details)))
     body = _Body(diff, options)
     if options.stats:  # tensor lines only
-        return [*lines, *body.tensor_lines(), *body.notes()]
-    lines.append(paint(body.title(), "#", options.color))
-    lines += body.block()
-    lines += body.tensor_lines()
-    lines += body.values()
+        return (*lines, *body.tensor_lines(), *body.notes())
+    lines += [said(body.title(), "#"), *body.block(), *body.tensor_lines(), *body.values()]
     if not (options.show_structure or options.diff_only):
-        lines += _judgement(diff, options)
-    lines += body.notes()
-    return lines
+        lines += _judgement(diff)
+    return (*lines, *body.notes())
 
 
-def _table(diff: ModelDiff, options: TextOptions, screen: Screen) -> list[str]:
-    """The comparison as a reader at a terminal wants it."""
-    from diffai.views.model_table import TableOptions, model_view
-    from diffai.views.terminal import present
+def document_view(diff: ModelDiff, *, verbose: bool = False) -> View:
+    """The same for documents, whose readers see a table: the page, Markdown."""
+    from diffai.views.terminal import Screen
 
-    return present(model_view(diff, TableOptions(options.verbose, options.tensor_details)), screen)
+    return comparison_view(diff, TextOptions(verbose=verbose, screen=Screen()))
 
 
-def _judgement(diff: ModelDiff, options: TextOptions) -> list[str]:
+def _judgement(diff: ModelDiff) -> list[Block]:
     """What kind of change it is, and what to look at first, where there is something to say."""
     from diffai.analyses.change_kind import change_kind
     from diffai.analyses.look_first import look_first
 
     kind = change_kind(diff)
     known = kind is not None and kind.kinds != ("changed",)  # "changed" alone says nothing that stands not above
-    lines = [f"  Kind: {escape(kind.phrase, longest=400)}"] if kind is not None and known else []
-    looks = look_first(diff)
-    lines += [f"  Look at {escape(look.name)}: {escape(look.text, longest=400)}" for look in looks]
-    tones = ["#"] * known + ["!" if look.severity == "critical" else "#" for look in looks]
-    return [paint(text, tone, options.color) for text, tone in zip(lines, tones, strict=True)]
+    lines = [said(f"Kind: {escape(kind.phrase, longest=400)}", "#", indent=1)] if kind is not None and known else []
+    for look in look_first(diff):
+        text = f"Look at {escape(look.name)}: {escape(look.text, longest=400)}"
+        lines.append(said(text, "!" if look.severity == "critical" else "#", indent=1))
+    return [*lines]
 
 
-def _states(diff: ModelDiff, options: TextOptions) -> list[str]:
+def _states(diff: ModelDiff) -> Iterator[Block]:
     """One or both sides have no checkpoint."""
-    lines = []
     for which, side in (("old", diff.old), ("new", diff.new)):
         if side.state is None:
-            lines.append(f"  {which}: {describe_side(side)}")
+            yield said(f"{which}: {describe_side(side)}", indent=1)
         elif isinstance(side.state, Absent):
-            lines.append(f"  {which}: {describe_state(side.state)}")
+            yield said(f"{which}: {describe_state(side.state)}", indent=1)
         else:
-            lines.append(paint(f"! {which}: {_labelled(side, side.state)}", "!", options.color))
+            yield said(f"! {which}: {_labelled(side, side.state)}", "!")
     if diff.equal:
-        return [*lines, "No differences found (the same bytes, though not readable)"]
-    text = "! not compared" if diff.equal is None else "! not compared: their bytes differ"
-    return [*lines, paint(text, "!", options.color)]
+        yield said("No differences found (the same bytes, though not readable)")
+    else:
+        yield said("! not compared" if diff.equal is None else "! not compared: their bytes differ", "!")
 
 
 def _labelled(side: Side, state: State) -> str:
@@ -143,13 +154,12 @@ def _labelled(side: Side, state: State) -> str:
     return label + describe_state(state)
 
 
-def _problems(diff: ModelDiff, options: TextOptions) -> list[str]:
+def _problems(diff: ModelDiff, *, verbose: bool) -> Iterator[Block]:
     """What is unsafe in a file: loud for errors; inert custom classes only with --verbose."""
-    lines = []
     seen = set()
     for which, side in (("old", diff.old), ("new", diff.new)):
         for problem in side.problems:
-            if problem.severity != "error" and not options.verbose:
+            if problem.severity != "error" and not verbose:
                 continue
             text = f"{problem.message} ({problem.code}"
             text += f", offset {problem.offset})" if problem.offset >= 0 else ")"
@@ -157,11 +167,10 @@ def _problems(diff: ModelDiff, options: TextOptions) -> list[str]:
             line = f"! {'both sides' if both else which}: {escape(text, longest=500)}"
             if line not in seen:
                 seen.add(line)
-                lines.append(paint(line, "!", options.color))
-    return lines
+                yield said(line, "!")
 
 
-def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
+def _no_differences(diff: ModelDiff, options: TextOptions) -> list[Block]:
     totals = diff.totals
     if diff.hidden:  # nothing is said of what was compared with such a setting, or not at all
         text = no_other_differences(diff)
@@ -173,17 +182,22 @@ def _no_differences(diff: ModelDiff, options: TextOptions) -> list[str]:
         text = "No differences found (bytes differ, values equal)"
     else:
         text = "No differences found"
-    lines = [text]
+    lines: list[Block] = [said(text)]
     if options.verbose and diff.new.state is None:
-        lines.append(f"  {describe_side(diff.new)}")
+        lines.append(said(describe_side(diff.new), indent=1))
     return lines + _Body(diff, options).notes(quiet_uncompared="values were not compared" in text)
 
 
-def hidden_lines(hidden: Sequence[LeftOut], *, color: bool = False) -> list[str]:
+def hidden_lines(hidden: Sequence[LeftOut]) -> list[Block]:
     """What settings of the clone hide: counted, with value and file, before anything else is said."""
-    counted = [f"{left.count:,} {left.what} {left.reason}" for left in hidden]
-    text = f"! hidden by settings of the repository: {escape('; '.join(counted), longest=1000)}"
-    return [paint(text, "!", color)] if counted else []
+    text = hidden_text(hidden)
+    return [said(text, "!")] if text else []
+
+
+def hidden_text(hidden: Sequence[LeftOut]) -> str:
+    """The same as a sentence; "" where nothing is hidden."""
+    counted = [left_text(left) for left in hidden]
+    return f"! hidden by settings of the repository: {escape('; '.join(counted), longest=1000)}" if counted else ""
 
 
 def no_other_differences(diff: ModelDiff) -> str:
@@ -235,7 +249,7 @@ class _Body:
             f"Model Changes: {dtypes_text(new)}, {plural(new.tensors, 'tensor')}, {plural(new.parameters, 'parameter')}"
         )
 
-    def block(self) -> list[str]:
+    def block(self) -> list[Block]:
         diff, totals = self.diff, self.diff.totals
         if diff.old.state is not None or diff.new.state is not None:
             return []
@@ -244,37 +258,35 @@ class _Body:
 
         changed = structure(diff)
         if changed.any:
-            lines.append(f"  Structure: {changed.text}")
+            lines.append(said(f"Structure: {changed.text}", indent=1))
         else:
-            lines.append("  No structural changes")
+            lines.append(said("No structural changes", indent=1))
         old, new = diff.old.parameters, diff.new.parameters
         if old != new or self.unfold or self.options.show_structure:
-            lines.append(f"  Parameters: {old:,} -> {new:,} ({change_percent(old, new)})")
+            lines.append(said(f"Parameters: {old:,} -> {new:,} ({change_percent(old, new)})", indent=1))
         if diff.old.format != diff.new.format and not self.options.diff_only:
-            lines.append(f"  Format: {diff.old.format} -> {diff.new.format}")
+            lines.append(said(f"Format: {diff.old.format} -> {diff.new.format}", indent=1))
         if totals.cast:
             from diffai.analyses.casts import casts
 
-            lines += [f"  Casts: {_cast_text(group)}" for group in casts(diff)]
+            lines += [said(f"Casts: {_cast_text(group)}", indent=1) for group in casts(diff)]
         if totals.comparable:
-            lines.append(self._updates())
-            lines += self._update_size()
+            lines += [said(self._updates(), indent=1), *self._update_size()]
         return lines + self._training()
 
-    def _nonfinite(self) -> list[str]:
+    def _nonfinite(self) -> list[Block]:
         """A line for each kind of event, loud where something non-finite is there that was not there before."""
         from diffai.analyses import nonfinite
 
-        lines = []
+        lines: list[Block] = []
         for kind, group in nonfinite.groups(nonfinite.events(self.diff)):
-            loud = group[0].worse
-            text = f"  {'! ' if loud else ''}{describe_events(kind, group)}"
-            lines.append(paint(text, "!", self.options.color) if loud else text)
+            loud = "!" if group[0].worse else ""
+            lines.append(said(f"{loud} {describe_events(kind, group)}".strip(), loud, indent=1))
         return lines
 
     def _updates(self) -> str:
         totals = self.diff.totals
-        text = f"  Weight updates: {percent(totals.modified, totals.comparable)} of parameters modified"
+        text = f"Weight updates: {percent(totals.modified, totals.comparable)} of parameters modified"
         if (self.unfold or self.options.show_structure) and not self.options.verbose:
             return text
         if totals.changed:
@@ -282,7 +294,7 @@ class _Body:
             text += f"relative L2 of the changed tensors {ratio(totals.changed_relative_l2)})"
         return text
 
-    def _update_size(self) -> list[str]:
+    def _update_size(self) -> list[Block]:
         """The size of the whole update, where it was asked for."""
         if not self.diff.options.update_size:
             return []
@@ -290,11 +302,11 @@ class _Body:
 
         size = update_size(self.diff)
         if size.reason:
-            return [f"  Update size: not known ({size.reason})"]
+            return [said(f"Update size: not known ({size.reason})", indent=1)]
         over = f", over {size.parameters:,} parameters" if size.parameters != size.parameters_new else ""
-        return [f"  Update size: {ratio(size.relative_l2)} (cosine {cosine(size.cosine)}{over})"]
+        return [said(f"Update size: {ratio(size.relative_l2)} (cosine {cosine(size.cosine)}{over})", indent=1)]
 
-    def _training(self) -> list[str]:
+    def _training(self) -> list[Block]:
         """Tensors of training state in one line; their plain values have lines of their own."""
         counts = self.diff.totals.training
         whole = self.diff.old.training != self.diff.new.training
@@ -303,11 +315,11 @@ class _Body:
         from diffai.analyses.training import training_state
 
         found = training_state(self.diff)
-        return [f"  Training state: {found.text}"] if found is not None else []
+        return [said(f"Training state: {found.text}", indent=1)] if found is not None else []
 
     # -- tensor lines
 
-    def tensor_lines(self) -> list[str]:
+    def tensor_lines(self) -> list[Block]:
         options = self.options
         cap = options.max_lines
         if self.unfold:
@@ -320,7 +332,7 @@ class _Body:
             lines = [(f.kind[0], self._fold_line(f)) for f in folds]
             counts = [len(f.changes) for f in folds]
             cap = cap or max(options.fold_above, _FEWEST_FOLDED)
-        out = [paint(f"  {line}", kind, options.color) for kind, line in (lines[:cap] if cap else lines)]
+        out: list[Block] = [said(line, kind, indent=1) for kind, line in (lines[:cap] if cap else lines)]
         if cap and len(lines) > cap:
             out.append(self._hidden(sum(counts[cap:]), len(lines) - cap))
         if options.stats:
@@ -332,12 +344,12 @@ class _Body:
 
         return tensor_line(f.changes[0], verbose=self.options.verbose) if len(f.changes) == 1 else fold_line(f)
 
-    def _hidden(self, tensors: int, lines: int) -> str:
+    def _hidden(self, tensors: int, lines: int) -> Block:
         how = "[output] max_tensor_display lifts the limit" if self.options.max_lines else "--tensor-details shows all"
-        text = f"  … {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; {how})"
-        return paint(text, "…", self.options.color)
+        text = f"… {plural(lines, 'more line')} hidden ({plural(tensors, 'changed tensor')}; {how})"
+        return said(text, "…", indent=1)
 
-    def _unchanged(self) -> list[str]:
+    def _unchanged(self) -> list[Block]:
         options = self.options
         if options.diff_only or options.show_structure or options.stats:
             return []
@@ -345,31 +357,34 @@ class _Body:
         if not same or (self.unfold and not (options.verbose or options.tensor_details)):
             return []
         if options.tensor_details:
-            return [paint(f"  {tensor_line(c)}", "=", options.color) for c in same]
+            return [said(tensor_line(c), "=", indent=1) for c in same]
         more = f" and {len(same) - 1:,} more" if len(same) > 1 else ""
-        return [paint(f"  = {escape(same[0].name)}{more} unchanged", "=", options.color)]
+        return [said(f"= {escape(same[0].name)}{more} unchanged", "=", indent=1)]
 
     # -- what is not tensors
 
-    def values(self) -> list[str]:
+    def values(self) -> list[Block]:
+        return [said(line, line[0], indent=1) for line in self._values()]
+
+    def _values(self) -> list[str]:
         diff = self.diff
         lines = self._capped([structure_line(c, "class ") for c in diff.classes], "classes")
         lines += self._capped(self._graph(), "entries of the graph")
         if self.options.show_structure:
-            return [paint(f"  {line}", line[0], self.options.color) for line in lines]
+            return lines
         lines += self._capped([product_line(p) for p in diff.products], "adapters")
         lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
         lines += [value_line(c) for c in diff.facts]
-        lines += self._capped([value_line(c, "__metadata__.") for c in diff.metadata], "metadata keys")
+        lines += self._capped([value_line(c, METADATA) for c in diff.metadata], "metadata keys")
         training = [value_line(c) for c in self.diff.training]
         both = diff.old.training and diff.new.training
         most = 10 if both else 3
         if len(training) > most and not (self.options.tensor_details or self.options.verbose):
             if not both:  # what came or went as a whole has a line that counts it
-                return [paint(f"  {line}", line[0], self.options.color) for line in lines]
+                return lines
             hidden = len(training) - most
             training = [*training[:most], f"… {hidden:,} more training state values changed (-v lists them)"]
-        return [paint(f"  {line}", line[0], self.options.color) for line in lines + training]
+        return lines + training
 
     def _graph(self) -> list[str]:
         """What changed in the graph: in few lines, or entry by entry where details were asked for."""
@@ -386,15 +401,14 @@ class _Body:
             return lines
         return [*lines[:most], f"… {len(lines) - most:,} more {what} changed (-v lists them)"]
 
-    def notes(self, *, quiet_uncompared: bool = False) -> list[str]:
+    def notes(self, *, quiet_uncompared: bool = False) -> list[Block]:
         """What was left out, tolerated or hidden: always said."""
         options, totals = self.options, self.diff.totals
         left_out = [
             n for n in self.diff.left_out
             if not n.origin and not (quiet_uncompared and n.what == "tensor pairs" and self.diff.options.shape_only)
         ]  # fmt: skip
-        notes = [f"{plural(n.count, n.what.removesuffix('s'))}: {n.reason}" if n.what == "tensor pairs"
-                 else f"{n.count:,} {n.what} {n.reason}" for n in left_out]  # fmt: skip
+        notes = [left_text(left) for left in left_out]
         if self.small:
             notes.append(
                 f"{plural(self.small, 'small change')} below relative L2 {options.threshold:g} hidden"
@@ -402,7 +416,7 @@ class _Body:
             )
         if totals.tolerated and self.diff.differs and not any(n.what == "values" for n in self.diff.hidden):
             notes.append(f"{plural(totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
-        return [paint(f"  ({note})", "…", options.color) for note in notes]
+        return [said(f"({note})", "…", indent=1) for note in notes]
 
 
 def _cast_text(group: CastGroup) -> str:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from diffai.comparison.tracked import DvcImport, OutChange, Where
-from diffai.frozen import replace
-from diffai.views.directories import render_directory
+from diffai.views.blocks import Block, View, indented, said
+from diffai.views.directories import directory_view
 from diffai.views.state import describe_state
-from diffai.views.style import escape, paint, plural, size
-from diffai.views.text import TextOptions, render_text
+from diffai.views.style import escape, plural, size
+from diffai.views.text import TextOptions, comparison_view, presented
 
 INDENT = "  "
 
 
 def render_out(change: OutChange, options: TextOptions = TextOptions(), *, heading: bool = True) -> list[str]:
     """The lines of one output, each indented, so that ``git apply`` and readers tell them from a diff."""
-    lines = [INDENT + paint(_heading(change), "#", options.color)] if heading else []
-    if options.screen is not None:
-        options = replace(options, screen=options.screen.narrower(2 * len(INDENT)))
-    lines += [INDENT * 2 + line if line else "" for line in body_lines(change, options)]
+    view: View = (said(_heading(change), "#", indent=1),) if heading else ()
+    lines = presented((*view, *indented(body_view(change, options), 2)), options)
     while lines and not lines[-1]:
         lines.pop()
     return lines
@@ -51,31 +49,29 @@ def _facts(change: OutChange) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def body_lines(change: OutChange, options: TextOptions, *, workspace: bool = True) -> list[str]:
+def body_view(change: OutChange, options: TextOptions, *, workspace: bool = True) -> View:
     """What is said of one output below its name; ``workspace``: also that a file of the workspace was read."""
-    lines: list[str] = []
+    view: View = ()
     if change.files is not None:
-        lines += render_directory(change.files, options)
+        view = directory_view(change.files, options)
     elif any(change.state):
-        lines += _states(change, options)
+        view = tuple(_states(change))
     elif change.kind:
-        lines.append(f"not compared: {escape(change.kind)}")
+        view = (said(f"not compared: {escape(change.kind)}"),)
     elif change.diff is not None:
-        lines += render_text(change.diff, options)
-    return lines + _notes(change, options, workspace)
+        view = comparison_view(change.diff, options)
+    return (*view, *_notes(change, workspace))
 
 
-def _states(change: OutChange, options: TextOptions) -> list[str]:
+def _states(change: OutChange) -> Iterator[Block]:
     """A directory whose files are not known on a side: said, and never taken for "no change"."""
-    lines = []
     for which, state in zip(("old", "new"), change.state, strict=True):
         if state is not None:
-            lines.append(paint(f"! {which}: {describe_state(state)}", "!", options.color))
-    what = "which files changed is not known" if change.item.is_directory else "not compared"
-    return [*lines, paint(f"! {what}", "!", options.color)]
+            yield said(f"! {which}: {describe_state(state)}", "!")
+    yield said("! which files changed is not known" if change.item.is_directory else "! not compared", "!")
 
 
-def _notes(change: OutChange, options: TextOptions, workspace: bool) -> list[str]:
+def _notes(change: OutChange, workspace: bool) -> list[Block]:
     notes = []
     if change.header_only:
         notes.append("header read from the DVC remote: shapes and dtypes compared, values not")
@@ -83,7 +79,7 @@ def _notes(change: OutChange, options: TextOptions, workspace: bool) -> list[str
         note = _WHERE.get(where, "")
         if note and not change.header_only and (workspace or where != "workspace"):
             notes.append(f"{which} side: {note}")
-    return [paint(f"({note})", "…", options.color) for note in notes]
+    return [said(f"({note})", "…") for note in notes]
 
 
 _WHERE: dict[Where, str] = {

@@ -21,11 +21,11 @@ def test_show(tmp_path: Path) -> None:
         metadata={"k": "v"},
     )
     lines = diffai("show", "m.safetensors", cwd=tmp_path).stdout.splitlines()
-    assert lines[0].startswith("m.safetensors: safetensors, 2 tensors, 6 parameters, ")
-    assert '  __metadata__.k = "v"' in lines
-    assert [line.split()[0] for line in lines[-3:]] == ["name", "layer.2.w", "layer.10.w"]
+    assert lines[0].startswith("m.safetensors   safetensors · F32/F16 · 2 tensors · 6 params · ")
+    assert "  ! layer.2.w: 1 NaN" in lines and '  METADATA  k = "v"' in lines
+    assert [line.split()[0] for line in lines[-3:]] == ["tensor", "layer.2.w", "layer.10.w"]
     assert lines[-2].endswith("1 NaN")
-    assert lines[-1].split()[1:] == ["F32", "[4]", "1.5000", "1.1180", "0.0000", "3.0000"]
+    assert lines[-1].split()[1:] == ["F32", "[4]", "4", "1.5000", "1.1180", "0.0000", "..", "3.0000"]
 
 
 def test_show_as_json_headers_only_and_filtered(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ HIDING = {
     "epsilon = 1e300": "9 values differ within compare.epsilon = 1e+300 (.diffai.toml:2)",
     "rtol = 5": "9 values differ within compare.rtol = 5 (.diffai.toml:2)",
     'ignore = ["*"]': "3 tensors or keys ignored by '*' (.diffai.toml:2)",
-    'ignore = ["classifier.*", "*.bias"]': "1 tensors or keys ignored by 'classifier.*' (.diffai.toml:2); 1 tensors or keys "
+    'ignore = ["classifier.*", "*.bias"]': "1 tensor or key ignored by 'classifier.*' (.diffai.toml:2); 1 tensor or key "
     "ignored by '*.bias' (.diffai.toml:2)",
 }
 
@@ -63,7 +63,7 @@ def test_what_differs_besides_is_shown_below_what_is_hidden(repo: Repo) -> None:
     done = diffai(*PAIR, "--exit-code", cwd=repo.top)
     assert done.returncode == 1
     assert done.stdout.splitlines()[:2] == [
-        "! hidden by settings of the repository: 1 tensors or keys ignored by 'classifier.*' (.diffai.toml:2)",
+        "! hidden by settings of the repository: 1 tensor or key ignored by 'classifier.*' (.diffai.toml:2)",
         "Model Changes:",
     ]
     assert "encoder.bias" in done.stdout

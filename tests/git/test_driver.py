@@ -167,7 +167,7 @@ def test_colour_as_git_decides(repo: Repo) -> None:
     repo.write({"m.safetensors": TWO})
     assert "\x1b" not in repo.git("diff")
     coloured = repo.git("-c", "color.ui=always", "-c", "diffai.format=text", "diff")
-    assert "\x1b[33m  ~ a.weight" in coloured
+    assert "  \x1b[33m~ a.weight" in coloured
     assert coloured.startswith("\x1b[1mdiff --git")
     assert "\x1b" not in repo.git("-c", "color.ui=always", "diff", env={"NO_COLOR": "1"})
     assert "\x1b" not in repo.git("-c", "color.ui=always", "-c", "color.diff=false", "diff")

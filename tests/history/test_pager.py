@@ -16,7 +16,8 @@ import pytest
 from gitrepo import Repo
 from model_history import history
 
-from diffai.history.log_text import sparkline, turn_word
+from diffai.history.series import turn_word
+from diffai.views.scale import sparkline
 
 PROGRAM = [sys.executable, "-P", "-m", "diffai", "log", "--", "model.safetensors"]
 

@@ -29,24 +29,24 @@ def _compact(script: str) -> str:
     return "".join(piece if number % 2 else _AROUND.sub(r"\1", piece) for number, piece in enumerate(pieces))
 
 
-def policy() -> str:
+def policy(*, script: bool = True) -> str:
     """The Content-Security-Policy: nothing is loaded, and no script runs but the page's own, known by its digest.
 
     Source: https://www.w3.org/TR/CSP3/
     """
     digest = base64.b64encode(hashlib.sha256(_asset("page.js").encode()).digest()).decode()
+    scripts = f"'sha256-{digest}'" if script else "'none'"
     return (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; base-uri 'none'; form-action 'none'"
     )
 
 
-def document(title: str, body: list[str], data: str) -> str:
-    """The whole file: ``body`` is HTML, ``data`` JSON that is inert in a script element."""
+def document(title: str, body: list[str], data: str, *, script: bool = True) -> str:
+    """The whole file: ``body`` is HTML, ``data`` JSON that is inert in a script element; ``script``: ours runs."""
     head = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(script=script)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
         f"<title>{inert(title, 200)} · diffai</title><style>{_asset('page.css')}</style></head><body><main>",
@@ -55,7 +55,7 @@ def document(title: str, body: list[str], data: str) -> str:
     foot = [
         f"</main><footer>{made} Its figures are JSON in the element <code>diffai-data</code>.</footer>",
         f'<script type="application/json" id="diffai-data">{data}</script>',
-        f"<script>{_asset('page.js')}</script>",
+        *([f"<script>{_asset('page.js')}</script>"] if script else []),
         "</body></html>",
     ]
     return "\n".join([*head, *body, *foot]) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffai.policy.verdicts import GateReport, Verdict
-from diffai.views.blocks import Tone
+from diffai.views.blocks import Tone, said
 from diffai.views.gate_text import headline
 from diffai.views.html.page import PageOptions, Part, page
 
@@ -18,7 +18,8 @@ def gate_page(report: GateReport) -> str:
     parts = tuple(_part(verdict) for verdict in _ordered(report))
     nothing = not report.verdicts and not report.failure
     first = f"No model changed between {report.old} and {report.new}" if nothing else headline(report)
-    return page(f"Model changes: {report.old} → {report.new}", parts, (first, *report.notes), PageOptions())
+    notes = tuple(map(said, (first, *report.notes)))
+    return page(f"Model changes: {report.old} → {report.new}", parts, notes, PageOptions())
 
 
 def _ordered(report: GateReport) -> list[Verdict]:

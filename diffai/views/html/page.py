@@ -17,18 +17,17 @@ from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff
 from diffai.frozen import frozen
 from diffai.model import Absent
 from diffai.views import values
-from diffai.views.blocks import Tone
-from diffai.views.directories import summary_lines
+from diffai.views.blocks import Tone, View
+from diffai.views.directories import summary_view
 from diffai.views.html.chart import change_per_layer
 from diffai.views.html.document import document
 from diffai.views.html.present import Links, inert, present
 from diffai.views.html.rows import COLUMNS as DATA_COLUMNS
 from diffai.views.html.rows import LONGEST_NAME, SCHEMA, Packed, Packer, embedded
 from diffai.views.html.static import tensor_table
-from diffai.views.model_table import TableOptions, model_view
 from diffai.views.overview import overview
 from diffai.views.style import escape, plural
-from diffai.views.text import TextOptions, hidden_lines, render_text
+from diffai.views.text import document_view
 from diffai.views.values import Json
 
 _MOST_SECTIONS = 100
@@ -67,7 +66,7 @@ def comparison_page(diff: ModelDiff | DirectoryDiff, options: PageOptions = Page
     if isinstance(diff, ModelDiff):
         return page(_title(diff.old.label, diff.new.label), (Part("", diff),), (), options)
     parts = tuple(_file(file) for file in diff.files)
-    return page(_title(diff.old, diff.new), parts, tuple(summary_lines(diff)), options)
+    return page(_title(diff.old, diff.new), parts, summary_view(diff), options)
 
 
 def _title(old: str, new: str) -> str:
@@ -87,12 +86,12 @@ def _file(file: FileChange) -> Part:
     return Part(file.path, file.diff, "equal", "faint")
 
 
-def page(title: str, parts: tuple[Part, ...], notes: tuple[str, ...], options: PageOptions) -> str:
-    """The whole document of models under a title, with sentences that concern all of them."""
+def page(title: str, parts: tuple[Part, ...], notes: View, options: PageOptions) -> str:
+    """The whole document of models under a title, with what concerns all of them."""
     packer = Packer()
     packed = [packer.model(part.diff) if part.diff is not None else None for part in parts]
     links = [_links(part, place) for place, part in enumerate(parts)]
-    body = [f"<h1>{inert(title, 0)}</h1>", *(f'<p class="soft">{inert(note)}</p>' for note in notes)]
+    body = [f"<h1>{inert(title, 0)}</h1>", *present(notes)]
     if len(parts) == 1 and not parts[0].path:
         body += section(parts[0], links[0], options)
     else:
@@ -119,12 +118,11 @@ def section(part: Part, links: Links, options: PageOptions) -> list[str]:
     if diff is None:
         return lines
     if not diff.comparable or not diff.differs:
-        text = render_text(diff, TextOptions(verbose=options.verbose))
-        return [*lines, '<div class="box">', *(f"<p>{inert(line.strip())}</p>" for line in text), "</div>"]
-    lines += [f'<p class="problem">{inert(line)}</p>' for line in hidden_lines(diff.hidden)]
-    lines += ['<div class="head">', *present(model_view(diff, TableOptions(options.verbose)), links), "</div>"]
+        return [*lines, '<div class="box">', *present(document_view(diff, verbose=options.verbose)), "</div>"]
+    view = document_view(diff, verbose=options.verbose)
+    lines += ['<div class="head">', *present(view, links), "</div>"]
     if options.charts:
-        lines += change_per_layer(diff)
+        lines += present(change_per_layer(diff))
     return lines
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape as escape_html
 
-from diffai.views.blocks import Align, Bar, Cell, Labelled, Line, Spark, Table, View, Word, placed
+from diffai.views.blocks import Align, Bar, Cell, Gap, Labelled, Line, Spark, Table, View, Word, placed
 from diffai.views.style import escape
+from diffai.views.svg import drawing
 
 _LONGEST = 600
 Links = Mapping[str, str]
@@ -30,6 +31,9 @@ def present(view: View, links: Links | None = None) -> list[str]:
             parts.append(_labelled(block, links))
         elif isinstance(block, Table):
             parts.append(table(block, links))
+        elif not isinstance(block, Gap):
+            note = f'<p class="soft">{inert(block.note)}</p>' if block.note else ""
+            parts.append(f'<figure><figcaption>{inert(block.title)}</figcaption>{drawing(block)}{note}</figure>')
     return parts
 
 
@@ -48,7 +52,8 @@ def _labelled(block: Labelled, links: Links) -> str:
         first, *rest = (word_html(word, links) for word in row)
         rows.append(f'<li><span class="n">{first}</span>{" ".join(rest)}')
     bad = " bad" if block.tone == "problem" else ""
-    return f'<section class="box{bad}"><h3>{inert(block.label)}</h3><ul>{"".join(rows)}</ul></section>'
+    hidden = f'<p class="soft">{inert(block.hidden)}</p>' if block.hidden else ""
+    return f'<section class="box{bad}"><h3>{inert(block.label)}</h3><ul>{"".join(rows)}</ul>{hidden}</section>'
 
 
 def table(block: Table, links: Links) -> str:
