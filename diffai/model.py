@@ -168,6 +168,9 @@ class Checkpoint:
             (``n_estimators``), plain values of a pickle, key-value pairs of a GGUF. Part of what the file says: a
             difference here is a difference.
         training: training state that is no tensor, by dotted path: ``epoch``, ``optimizer.param_groups.0.lr``.
+        series: lists of numbers in the training state (loss curves), by the path that ``training`` has of them, whole
+            as long as there are few enough; what is compared is ``training``.
+        lone_numbers: of training state that are kept as tensors of one element, where they are known without reading.
         classes: the class of each object that the file names, by path: ``Sequential.1`` is ``torch.nn.Tanh``. A
             difference here is a change of structure.
         graph: what a graph format says of its computation, by path, each value one line of text: ``opset ai.onnx`` is
@@ -197,6 +200,8 @@ class Checkpoint:
     tensors: Mapping[str, TensorSpec] = {}
     metadata: Mapping[str, Scalar] = {}
     training: Mapping[str, Scalar] = {}
+    series: Mapping[str, tuple[float, ...]] = {}
+    lone_numbers: Mapping[str, Scalar] = {}
     classes: Mapping[str, str] = {}
     graph: Mapping[str, str] = {}
     facts: Mapping[str, Scalar] = {}

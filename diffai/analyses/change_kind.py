@@ -14,6 +14,7 @@ from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
 from diffai.analyses.fine_tune import fine_tuned
 from diffai.analyses.resizes import is_factor, resized
+from diffai.analyses.scaling import factor_of
 from diffai.analyses.update import is_moved, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -31,7 +32,6 @@ OTHER_WEIGHTS_COSINE = 0.3
 STEP_UPDATE = 0.5
 NEARLY_ALL = 0.9
 _SHOWN = 3
-_UNIT_ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}
 
 
 @frozen
@@ -221,7 +221,7 @@ def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
     """Every parameter is the old one times one number, within rounding."""
     factors = []
     for change in moved:
-        factor = _factor(change)
+        factor = factor_of(change)
         if factor is None:
             return None
         factors.append(factor)
@@ -236,32 +236,6 @@ def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
 
 def _all_zero(change: TensorChange) -> bool:
     return bool(change.figures and change.figures.norm == 0)
-
-
-def _factor(change: TensorChange) -> float | None:
-    """C where new = c * old within rounding; None otherwise, and where statistics were not computed.
-
-    The squares of the first pass know c to about 1e-6; then mean, standard deviation and both ends of the values must
-    be c times what they were, and every value but zeros must have changed.
-    """
-    delta, figures = _delta(change), change.figures
-    if delta is None or figures is None or not delta.old_l2 or delta.nonfinite_count or delta.tolerated_count:
-        return None
-    old, new = figures.old_statistics, figures.new_statistics
-    if old is None or new is None or old.element_count < 4 or delta.changed_count != old.element_count - old.zero_count:
-        return None
-    squares = delta.old_l2 * delta.old_l2
-    factor = (squares + delta.new_l2 * delta.new_l2 - delta.l2 * delta.l2) / (2 * squares)
-    ends = (old.min, old.max) if factor > 0 else (old.max, old.min)
-    near = 1e-5 + 4 * _UNIT_ROUNDOFF.get(change.spec.values_dtype, 0.0)
-    for before, after in ((old.mean, new.mean), (ends[0], new.min), (ends[1], new.max)):
-        if before is None or after is None or abs(after - factor * before) > near * delta.new_l2 / math.sqrt(
-            old.element_count
-        ) + near * abs(after):
-            return None
-    if old.std is None or new.std is None or abs(new.std - abs(factor) * old.std) > near * new.std:
-        return None
-    return factor if abs(delta.new_l2 - abs(factor) * delta.old_l2) <= near * delta.new_l2 else None
 
 
 def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:

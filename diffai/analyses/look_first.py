@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from diffai.analyses import nonfinite
+from diffai.analyses.growth import GREW, growths, largest, least_rms, statistics
+from diffai.analyses.scaling import factor_of
 from diffai.analyses.update import is_moved, matched, shares
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
-from diffai.model import Statistics, element_count
+from diffai.model import element_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +25,8 @@ NAME = "look_first"
 
 MOST = 5
 SHARE, SHARE_RATIO = 0.10, 20.0
-BEYOND_MAXIMUM, GREW = 1000.0, 10.0
 FEW_UNTOUCHED = 0.2
 NEAR_LARGEST = 0.5
-_NOTHING = 1e-6
 _LARGEST = {"F16": 65504.0, "F8_E4M3": 448.0, "F8_E5M2": 57344.0}
 _RANK: dict[Severity, int] = {"critical": 0, "warning": 1, "notice": 2, "info": 3}
 
@@ -46,7 +47,7 @@ def look_first(diff: ModelDiff) -> tuple[Look, ...]:
         return ()
     changes = [change for change in diff.tensors if change.role == "weight"]
     found = [*_nonfinite(diff), *_zeroed(changes), *_grown(changes), *_buffers(changes), *_shares(diff, changes),
-             *_extreme(changes), *_untouched(changes)]  # fmt: skip
+             *_extreme(changes), *_untouched(changes), *_rescaled(changes)]  # fmt: skip
     found.sort(key=lambda look: (_RANK[look.severity], -look.weight))
     lines: dict[str, Look] = {}
     for look in found:
@@ -64,11 +65,6 @@ def _nonfinite(diff: ModelDiff) -> Iterable[Look]:
             yield Look(event.change.name, text, "critical" if event.parameter else "warning", float(new - old))
 
 
-def _statistics(change: TensorChange) -> tuple[Statistics | None, Statistics | None]:
-    figures = change.figures
-    return (figures.old_statistics, figures.new_statistics) if figures else (None, None)
-
-
 def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:
     """Tensors whose values are all gone."""
     for change in changes:
@@ -78,65 +74,13 @@ def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 
 def _grown(changes: Sequence[TensorChange]) -> Iterable[Look]:
-    """Far beyond the old maximum, or ten times the norm; what begins near zero grows from nothing by design."""
-    least = _least_rms(changes)
-    for change in changes:
-        delta = change.figures.delta if change.figures and matched(change) else None
-        if delta is None or not delta.old_l2:
-            continue
-        rms = delta.old_l2 / math.sqrt(max(1, element_count(change.spec.shape)))
-        old, new = _statistics(change)
-        ratio = _largest(new) / _largest(old) if old and new and _largest(old) else 0.0
-        if (ratio < BEYOND_MAXIMUM and delta.new_l2 < GREW * delta.old_l2) or rms <= least(change):
-            continue
-        if ratio >= BEYOND_MAXIMUM:
-            text = f"largest value {_short(_largest(old))} -> {_short(_largest(new))} ({_short(ratio)} x)"
-            yield Look(change.name, text, "critical", ratio)
+    """Far beyond the old maximum, or ten times the norm."""
+    for found in growths(changes):
+        if found.beyond:
+            text = f"largest value {_short(found.before)} -> {_short(found.after)} ({_short(found.ratio)} x)"
         else:
-            times = delta.new_l2 / delta.old_l2
-            yield Look(change.name, f"grew to {_short(times)} x its norm", "warning", times)
-
-
-def _least_rms(changes: Sequence[TensorChange]) -> Callable[[TensorChange], float]:
-    """A thousandth of the root mean square of a tensor's module before, of the whole model where it stands alone.
-
-    What lies below it began at nothing: biases that were initialised with zero, the B factors of an adapter. Norms of
-    equal tensors may not have been asked for, so there is a least value of all.
-    """
-    sums: dict[str, list[float]] = {}
-
-    def least(change: TensorChange) -> float:
-        if not sums:  # made for the first that asks: mostly none does, and there may be 100,000 tensors
-            sums.update(_module_sums(changes))
-        square, count, tensors = sums.get(change.name.rpartition(".")[0], (0.0, 0.0, 0.0))
-        if tensors < 2:
-            square, count, _ = sums.get("", (0.0, 0.0, 0.0))
-        return max(_NOTHING, 1e-3 * math.sqrt(square / count)) if count else _NOTHING
-
-    return least
-
-
-def _module_sums(changes: Sequence[TensorChange]) -> dict[str, list[float]]:
-    """Squares of the old values, elements and tensors by module; "" is the whole model."""
-    sums: dict[str, list[float]] = {"": [0.0, 0.0, 0.0]}
-    for change in changes:
-        if not matched(change) or change.figures is None:
-            continue
-        figures = change.figures
-        norm = figures.delta.old_l2 if figures.delta is not None else figures.norm
-        if norm is not None:
-            for module in ("", change.name.rpartition(".")[0]):
-                row = sums.setdefault(module, [0.0, 0.0, 0.0])
-                row[0] += norm * norm
-                row[1] += element_count(change.spec.shape)
-                row[2] += 1
-    return sums
-
-
-def _largest(statistics: Statistics | None) -> float:
-    if statistics is None or statistics.min is None or statistics.max is None:
-        return 0.0
-    return float(max(abs(statistics.min), abs(statistics.max)))
+            text = f"grew to {_short(found.ratio)} x its norm"
+        yield Look(found.change.name, text, "critical" if found.beyond else "warning", found.ratio)
 
 
 def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
@@ -154,8 +98,8 @@ def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
     """Few of the parameters that moved hold much of the update; a tuned head alone is a kind of change, no surprise."""
-    large = shares(diff, SHARE)
-    if not large:
+    most = shares(diff, SHARE)
+    if not most:
         return
     whole = sum(element_count(change.spec.shape) for change in changes if matched(change))
     touched = sum(
@@ -163,8 +107,8 @@ def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
         for change in changes
         if matched(change) and change.figures and change.figures.delta and change.figures.delta.l2
     )
-    least = _least_rms(changes)
-    for change, share in large:
+    least = least_rms(changes)
+    for change, share in most:
         count = element_count(change.spec.shape)
         part = count / whole
         old = change.figures.delta.old_l2 if change.figures and change.figures.delta else 0.0
@@ -179,13 +123,13 @@ def _extreme(changes: Sequence[TensorChange]) -> Iterable[Look]:
     """Values that come close to the largest of their dtype: the next step may overflow."""
     for change in changes:
         limit = _LARGEST.get(change.spec.values_dtype)
-        old, new = _statistics(change)
+        old, new = statistics(change)
         if limit is None or new is None or change.new is None:
             continue
-        largest = _largest(new)
-        if largest >= NEAR_LARGEST * limit and not (old and _largest(old) >= NEAR_LARGEST * limit):
-            text = f"largest value {_short(largest)}, the dtype ends at {_short(limit)} (overflow ahead)"
-            yield Look(change.name, text, "warning", largest / limit)
+        top = largest(new)
+        if top >= NEAR_LARGEST * limit and not (old and largest(old) >= NEAR_LARGEST * limit):
+            text = f"largest value {_short(top)}, the dtype ends at {_short(limit)} (overflow ahead)"
+            yield Look(change.name, text, "warning", top / limit)
 
 
 def _untouched(changes: Sequence[TensorChange]) -> Iterable[Look]:
@@ -211,6 +155,27 @@ def _untouched(changes: Sequence[TensorChange]) -> Iterable[Look]:
         elif len(still) == len(layers) - 1:
             layer = next(layer for layer in layers if layer not in still)
             yield Look(layer, f"the only one of {len(layers):,} layers that moved", "notice", 1)
+
+
+_SCALES = re.compile(r"(.*?)(?:[._](?:weight_|input_|output_)?(?:scales?|scale_inv|zero_points?|zeros?|qzeros|absmax))")
+_CODES = ("I8", "U8", "I32", "U32", "I16", "U16", "F8_E4M3", "F8_E5M2", "F4", "BOOL")
+
+
+def _rescaled(changes: Sequence[TensorChange]) -> Iterable[Look]:
+    """A scale or zero point that changed while the codes it is for did not: all their values are others at once."""
+    for change in changes:
+        spec = change.spec
+        if spec.values and "changed" in change.status and (factor := factor_of(change)) is not None:
+            yield Look(change.name, f"its scale changed to {_short(factor)} x, its codes did not", "warning", 1)
+    scales = [(change, found[1]) for change in changes
+              if change.status == ("changed",) and (found := _SCALES.fullmatch(change.name))]  # fmt: skip
+    if not scales:
+        return
+    codes = [change for change in changes if change.spec.dtype in _CODES and not _SCALES.fullmatch(change.name)]
+    for change, base in scales:
+        of_it = [each for each in codes if each.name.startswith((f"{base}.", f"{base}_")) or each.name == base]
+        if of_it and not any(map(is_moved, of_it)):
+            yield Look(change.name, f"changed without its codes ({of_it[0].name})", "warning", 1)
 
 
 def _short(value: float | None) -> str:

@@ -111,6 +111,11 @@ def record(checkpoint: Checkpoint, size: int) -> RecordedCheckpoint:
     recorded.requires_grad, recorded.asides = checkpoint.requires_grad, dict(checkpoint.asides)
     recorded.parts, recorded.not_expressible = dict(checkpoint.parts), checkpoint.not_expressible
     recorded.problems, recorded.uses = tuple(checkpoint.problems), dict(checkpoint.uses)
+    recorded.series = dict(checkpoint.series)
+    if any(spec.role == "training" for spec in recorded.tensors.values()):
+        from diffai.comparison.recorded import numbers
+
+        recorded.lone_numbers = numbers(checkpoint)
     return recorded
 
 
@@ -121,6 +126,7 @@ def encode_checkpoint(recorded: RecordedCheckpoint) -> Any:
         [[getattr(spec, name) for name in _FIELDS[TensorSpec]] for spec in recorded.tensors.values()],
         [list(getattr(recorded, name).items()) for name in _TEXTS],
         [[kind, list(digests)] for kind, digests in recorded.parts.items()],
+        [[path, list(row)] for path, row in recorded.series.items()], list(recorded.lone_numbers.items()),
         sorted(recorded.requires_grad), list(recorded.asides.items()), sorted(recorded.not_expressible),
         encode(recorded.problems), [[name, *keys] for name, keys in recorded.uses.items()],
     ]  # fmt: skip
@@ -134,11 +140,13 @@ def decode_checkpoint(value: Any) -> RecordedCheckpoint:
     """
     recorded = RecordedCheckpoint()
     try:
-        recorded.format, recorded.size, specs, texts, parts, grad, asides, facets, problems, uses = value
+        recorded.format, recorded.size, specs, texts, parts, series, lone, *rest_of = value
+        grad, asides, facets, problems, uses = rest_of
         recorded.tensors = {name: TensorSpec(name, dtype, tuple(shape), *rest) for name, dtype, shape, *rest in specs}
         for name, items in zip(_TEXTS, texts, strict=True):
             setattr(recorded, name, dict(items))
         recorded.parts = {kind: tuple(digests) for kind, digests in parts}
+        recorded.series, recorded.lone_numbers = {path: tuple(row) for path, row in series}, dict(lone)
         recorded.requires_grad, recorded.asides = frozenset(grad), dict(asides)
         recorded.not_expressible, recorded.problems = frozenset(facets), decode(problems)
         recorded.uses = {name: tuple(keys) for name, *keys in uses}

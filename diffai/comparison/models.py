@@ -8,6 +8,7 @@ from itertools import compress, islice, pairwise
 
 from diffai.comparison.facets import compare_facets
 from diffai.comparison.pairing import Pairing, pair_tensors
+from diffai.comparison.recorded import recorded
 from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
@@ -78,8 +79,10 @@ def _compared(
     """The comparison of two sides that are seen alike."""
     selection = Selection(options, old.checkpoint, new.checkpoint)
     left_specs, right_specs = one_role(selection.specs(old.checkpoint), selection.specs(new.checkpoint))
-    left_side = _side(old, left_specs)
-    sides = left_side, _side(new, right_specs, left_side if right_specs is left_specs else None)
+    readable = not options.shape_only
+    left_side = _side(old, left_specs, readable=readable)
+    same = left_side if right_specs is left_specs else None
+    sides = left_side, _side(new, right_specs, same, readable=readable)
     if any(side.checkpoint is None and not isinstance(side.state, Absent) for side in (old, new)) or (
         old.checkpoint is None and new.checkpoint is None
     ):
@@ -155,7 +158,7 @@ def one_role(old: Specs, new: Specs) -> tuple[Specs, Specs]:
     return {**old, **weights[0]}, {**new, **weights[1]}
 
 
-def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None) -> Side:
+def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None, *, readable: bool) -> Side:
     """One side; ``same`` is one of the very same specs, whose counts hold for this one."""
     if side.checkpoint is None:
         return Side(side.label, size=side.size, state=side.state, identity=side.identity)
@@ -171,6 +174,8 @@ def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None
         side.checkpoint.problems,
         identity=side.identity,
         training=bool(side.checkpoint.training) or any(spec.role == "training" for spec in specs.values()),
+        recorded=recorded(side.checkpoint, values=readable),
+        series=tuple(side.checkpoint.series.items()),
     )
 
 

@@ -86,7 +86,8 @@ class Side:
 
     ``state`` is set when there is no checkpoint on this side; then all counts are 0. ``size`` is bytes of
     the file (all shards together), -1 where unknown. ``parameters`` and ``elements`` as in the vocabulary.
-    ``training``: whether it holds training state, in tensors or in values.
+    ``training``: whether it holds training state, in tensors or in values. ``recorded``: plain values of that and of
+    the metadata, whether they differ or not, and ``series``: lists of numbers in it (loss curves), both by path.
     """
 
     label: str
@@ -100,6 +101,8 @@ class Side:
     state: State | None = None
     identity: str = ""
     training: bool = False
+    recorded: tuple[tuple[str, Scalar], ...] = ()
+    series: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
 @frozen

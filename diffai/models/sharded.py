@@ -55,7 +55,7 @@ class ShardedCheckpoint(Checkpoint):
         self.format = f"sharded {content.format}" if content.format else NAME
         self.tensors = content.tensors
         self.metadata = _merged(plan, content.metadata)
-        self.training = content.training
+        self.training, self.series = content.training, content.series
         self.classes, self.requires_grad = content.classes, frozenset(content.requires_grad)
         self.asides, self.not_expressible = content.asides, frozenset(content.not_expressible)
         self.problems = tuple(content.problems)
@@ -194,6 +194,7 @@ class _Content:
         self.tensors: dict[str, TensorSpec] = {}
         self.metadata: list[Mapping[str, Scalar]] = []
         self.training: dict[str, Scalar] = {}
+        self.series: dict[str, tuple[float, ...]] = {}
         self.classes: dict[str, str] = {}
         self.requires_grad: set[str] = set()
         self.asides: dict[str, str] = {}
@@ -207,6 +208,7 @@ class _Content:
         self.format = self.format or shard.format
         self.metadata.append(shard.metadata)
         self.training.update(shard.training)
+        self.series.update(shard.series)
         self.classes.update(shard.classes)
         self.requires_grad |= shard.requires_grad
         self.asides.update((f"{what} in {name}", digest) for what, digest in shard.asides.items())

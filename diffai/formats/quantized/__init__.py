@@ -46,6 +46,7 @@ class QuantizedCheckpoint(Checkpoint):
         self.stored, self.recipes, self.left = stored, found, left
         self.format, self.identity = stored.format, stored.identity
         self.metadata, self.training, self.classes = stored.metadata, stored.training, stored.classes
+        self.series = stored.series
         self.graph, self.facts, self.parts = stored.graph, stored.facts, stored.parts
         self.requires_grad, self.asides, self.beside = stored.requires_grad, stored.asides, stored.beside
         self.not_expressible, self.problems, self.safety = stored.not_expressible, stored.problems, stored.safety

@@ -55,6 +55,7 @@ class TorchCheckpoint(StoredCheckpoint):
         if document.siblings:
             self.identity = ""  # the file's own identity says nothing of the files beside it
         self.metadata, self.training = {**document.metadata, **flat.metadata}, flat.training
+        self.series = flat.series
         self.classes, self.requires_grad = flat.classes, frozenset(flat.requires_grad)
         self.asides = _asides(document, budget)
         self.problems = (*document.problems, *flat.problems)

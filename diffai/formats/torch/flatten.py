@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from typing import Literal
 
 MAX_SCALARS = 20_000
+MAX_NUMBERS = 100_000
+"""Numbers in lists of training state (loss curves) that are kept as they are, of all lists together."""
 TOP = "top level"
 ITSELF = "<itself>"
+_GREATEST = 1 << 1023  # an integer beyond it has no float
 
 
 @frozen
@@ -41,6 +44,7 @@ class Flat:
         self.leaves: dict[str, Leaf] = {}
         self.requires_grad: set[str] = set()
         self.training: dict[str, Scalar] = {}
+        self.series: dict[str, tuple[float, ...]] = {}
         self.metadata: dict[str, Scalar] = {}
         self.classes: dict[str, str] = {}
         self.problems: list[Problem] = []
@@ -86,6 +90,7 @@ class _Walker:
         self._repeated: dict[str, int] = {}
         self._digest: Digest | None = None
         self._left_out = 0
+        self._numbers_left = MAX_NUMBERS
         self._root = ""
 
     def walk(self, section: Section) -> None:
@@ -159,6 +164,8 @@ class _Walker:
     def _leaf(self, name: str, value: object, role: Role, *, is_tensor: bool) -> None:
         if not is_tensor:
             self._scalar(name or TOP, self._plain.scalar(value), role)
+            if role in ("training", "said") and isinstance(value, (list, tuple)):
+                self._numbers(name, value)
         elif isinstance(value, Composite):
             self._composite(name or "tensor", value, role)
         elif isinstance(value, Valueless):
@@ -166,6 +173,15 @@ class _Walker:
             self.flat.problems.append(Problem("PT24", "warning", "has no values (meta device)", tensor=name))
         else:
             self._add(name, value, role)
+
+    def _numbers(self, name: str, value: list[object] | tuple[object, ...]) -> None:
+        """Keep a list of numbers, such as a loss curve, beside the text that is compared."""
+        if not 0 < len(value) <= self._numbers_left or name not in self.flat.training:
+            return
+        numbers = [number for item in value if (number := _as_float(item)) is not None]
+        if len(numbers) == len(value):
+            self._numbers_left -= len(numbers)
+            self.flat.series[name] = tuple(numbers)
 
     def _composite(self, name: str, value: Composite, role: Role) -> None:
         if value.size is not None:
@@ -216,6 +232,13 @@ class _Walker:
             self.flat.metadata["..."] = f"{self._left_out:,} more values, {self._digest}"
             message = f"{self._left_out:,} values that are no tensors are only compared as a whole"
             self.flat.problems.append(Problem("PT26", "warning", message))
+
+
+def _as_float(item: object) -> float | None:
+    """A plain number, NaN included; None for anything else."""
+    if type(item) is int and abs(item) > _GREATEST:
+        return None
+    return float(item) if type(item) in (int, float) else None  # type: ignore[arg-type]
 
 
 class Trees:
