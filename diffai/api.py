@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from diffai.analyses.run import Asked, while_open
+from diffai.analyses.run import Asked, with_analyses
 from diffai.analyses.table import row_of
 from diffai.comparison.directories import compare_directories, compare_pairs
 from diffai.comparison.models import Progress, compare_models
@@ -174,13 +174,13 @@ def _asked(
         return
     asked = Asked(frozenset(row_of(name).name for name in analyses), threads=options.threads)
     if base is None:
-        yield replace(options, while_open=while_open(asked))
+        yield with_analyses(options, asked)
         return
     third = open_model(base, "", None, limits, "")
     try:
         if third.state is not None:
             raise DiffaiError(f"{third.label}: {_reason(third.state)}")
-        yield replace(options, while_open=while_open(replace(asked, base=third)))
+        yield with_analyses(options, replace(asked, base=third))
     finally:
         _close(third.checkpoint, base)
 

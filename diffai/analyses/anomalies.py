@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from diffai.analyses import nonfinite
+from diffai.analyses.casts import is_recoded
 from diffai.analyses.growth import growths, statistics
 from diffai.analyses.slots import FIRST_MOMENT, norm_on, slots
 from diffai.analyses.update import is_moved, matched
@@ -66,7 +67,7 @@ def anomalies(diff: ModelDiff, shift: float = SHIFT, spread: float = SPREAD) -> 
     """
     if diff.old.state is not None or diff.new.state is not None:
         return ()
-    changes = [change for change in diff.tensors if change.role == "weight"]
+    changes = [change for change in diff.tensors if change.role == "weight" and not is_recoded(change)]
     found = [*_nonfinite(diff), *_explosions(changes), *_vanished_updates(changes), *_vanished_moments(diff),
              *_shifts(changes, shift, spread)]  # fmt: skip
     first: dict[tuple[Kind, str], Anomaly] = {}
@@ -183,14 +184,13 @@ def dead_units(diff: ModelDiff, context: Context) -> tuple[list[Anomaly], str]:
     return found, ""
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """All anomalies as one finding; none where there are none, unless it was asked for."""
     from diffai.analyses.finding import Finding
 
-    asked = context is not None and context.asked
-    limits = (context.number("shift"), context.number("spread")) if context is not None else (SHIFT, SPREAD)
-    found, unread = list(anomalies(diff, *limits)), "dead units take a second pass (--anomaly-detection)"
-    if asked and context is not None:
+    asked = context.asked
+    found, unread = list(anomalies(diff, context.number("shift"), context.number("spread"))), ""
+    if asked:
         more, unread = dead_units(diff, context)
         found = sorted((*found, *more), key=lambda each: _RANK[each.severity])
     lacking = sum(1 for c in diff.tensors if matched(c) and is_moved(c) and statistics(c) == (None, None))
@@ -204,7 +204,7 @@ def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
     shown = "; ".join(f"{each.tensor}: {each.text}" for each in found[:_SHOWN])
     shown += f"; and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
     layers = tuple(dict.fromkeys(each.tensor for each in found))
-    reasons = [f"not looked for: {unread}"] if unread else []
+    reasons = [f"dead units were not looked for: {unread}"] if unread else []
     reasons += [f"no statistics of {lacking:,} changed tensors: shifts of theirs are not judged"] if lacking else []
     types = tuple(dict.fromkeys(each.kind for each in found))
     fields: Fields = {"types": types, "layers": layers, "anomalies": rows, "without_statistics": lacking}

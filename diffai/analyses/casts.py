@@ -19,6 +19,7 @@ else:
     Effect = str
 
 NAME = "cast"
+_INTEGERS = frozenset(("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "F8_E8M0"))
 
 PACKED_ERROR = 0.5
 """Relative L2 of decoded values to the old ones below which they are these, quantized; codes of two bits reach 0.4."""
@@ -88,6 +89,14 @@ def explained_by_cast(diff: ModelDiff) -> Callable[[TensorChange], bool]:
         return packed or (old.dtype, new.dtype) in lossy
 
     return explained
+
+
+def is_recoded(change: TensorChange) -> bool:
+    """Whether it went from numbers to integer codes or back, by a scale that is not known: its figures mean nothing."""
+    old, new = change.old, change.new
+    if old is None or new is None or "cast" not in change.status or old.values or new.values:
+        return False
+    return (old.dtype in _INTEGERS) != (new.dtype in _INTEGERS)
 
 
 def find(diff: ModelDiff, _context: Context) -> Finding | None:

@@ -12,9 +12,8 @@ from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
-from diffai.analyses.fine_tune import fine_tuned
+from diffai.analyses.growth import factor_of
 from diffai.analyses.resizes import is_factor, resized
-from diffai.analyses.scaling import factor_of
 from diffai.analyses.update import is_moved, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -240,6 +239,10 @@ def _all_zero(change: TensorChange) -> bool:
 
 def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
     """At least a fifth of the parameters, in whole modules, is equal, and the rest moved."""
+    if not moved or not any(change.is_parameter and not is_moved(change) for change in changes):
+        return None  # nothing was left alone
+    from diffai.analyses.fine_tune import fine_tuned
+
     found = fine_tuned(diff, changes, moved)
     if found is None:
         return None

@@ -139,17 +139,17 @@ def _spread(diff: ModelDiff) -> tuple[float | None, float | None, int]:
     return variance, max(relative for relative, _ in rows), left_out
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The status as a finding."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, nothing
 
     old, new = runs(diff, context)
     found = convergence(diff, old, new)
     if found is None:
-        if context is None or not context.asked:
+        if not context.asked:
             return None
         why = "the change is no step of training"
-        return Finding(NAME, "info", "fact", {"status": None, "stability": None}, (why,), f"{NOT_RECORDED}: {why}")
+        return nothing(NAME, f"{NOT_RECORDED}: {why}")
     severity: Severity = "info"
     if found.status == "diverging":
         severity = "critical" if found.broken else "warning"
@@ -159,5 +159,6 @@ def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
     }  # fmt: skip
     text = f"status={found.status}" + (f", stability={found.stability:.3g}" if found.stability is not None else "")
     text += f" ({found.evidence[0]})" if found.evidence else ""
-    notes = () if old.step is not None and new.step is not None else ("oscillation needs a history: diffai log",)
+    notes = ["oscillation shows in a history alone: diffai log"]
+    notes += ["no tensor has a relative L2"] if found.stability is None else []
     return Finding(NAME, severity, "fact", fields, (*found.evidence, *notes), text)

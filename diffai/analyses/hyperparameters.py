@@ -78,16 +78,20 @@ def _members(diff: ModelDiff) -> list[list[int]]:
     return [[int(n) for n in rows[path]] for path in sorted(rows, key=lambda path: int(path.split(".")[-2]))]
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The hyper-parameters as one finding; none where none differs, unless it was asked for."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, nothing
 
-    asked = context is not None and context.asked
+    asked = context.asked
     old, new = runs(diff, context)
     found = differing(old, new)
     if not found and not asked:
         return None
-    lacking = [f"none is recorded on the {side} side" for side, run in (("old", old), ("new", new)) if not _all(run)]
+    if not found:
+        lacking = [side for side, run in (("old", old), ("new", new)) if not _all(run)]
+        which = "either" if len(lacking) == 2 else f"the {lacking[0]}" if lacking else ""
+        why = f"{NOT_RECORDED}: none on {which} side" if lacking else "no recorded hyper-parameter differs"
+        return nothing(NAME, why)
     groups = updates_by_group(diff)
     rows: tuple[Fields, ...] = tuple({"name": s.name, "old": s.old, "new": s.new} for s in found)
     fields: Fields = {
@@ -100,9 +104,7 @@ def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
         sizes = (f"group {group} {'n/a' if size is None else f'{size:.3g}'}" for group, size, _ in groups)
         text += f"; update {', '.join(sizes)}"
     estimate = ["groups: slots are mapped to parameters by order and shape"] if groups else []
-    nothing = f"{NOT_RECORDED}: {lacking[0]}" if lacking else "no recorded hyper-parameter differs"
-    return Finding(NAME, "info", "estimate" if groups else "fact", fields, (*lacking, *estimate),
-                   text if found else nothing)  # fmt: skip
+    return Finding(NAME, "info", "estimate" if groups else "fact", fields, tuple(estimate), text)
 
 
 def _shown(value: Scalar) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from diffai.analyses.metrics import MetricChange, decisive, metric_changes
-from diffai.analyses.training_run import NOT_RECORDED, Run, runs
+from diffai.analyses.training_run import Run, runs
 from diffai.analyses.update import is_moved, matched, update_size
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from diffai.analyses.context import Context
     from diffai.analyses.finding import Finding
-
     Trend = Literal["improving", "degrading", "stable", "not recorded"]
 else:
     Trend = str
@@ -96,19 +95,19 @@ def speed(diff: ModelDiff, context: Context) -> float | None:
     return moved / whole if whole else None
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The step as one finding; none where nothing moved and no metric is recorded."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, not_computed
 
-    asked = context is not None and context.asked
+
+    asked = context.asked
     old, new = runs(diff, context)
-    chosen, stable = (context.word("metric"), context.number("stable")) if context is not None else ("", STABLE_METRIC)
-    found = progress(diff, old, new, chosen=chosen, stable=stable)
+    chosen = context.word("metric")
+    found = progress(diff, old, new, chosen=chosen, stable=context.number("stable"))
     if found is None or (not asked and found.metric is None and not found.magnitude):
         reason = update_size(diff).reason or "fewer than half of the parameters have a partner"
-        return Finding(NAME, "info", "fact", {"trend": None, "magnitude": None, "speed": None}, (reason,),
-                       f"{NOT_RECORDED}: {reason}") if asked and found is None else None  # fmt: skip
-    quick = speed(diff, context) if asked and context is not None else None
+        return not_computed(NAME, reason) if asked and found is None else None
+    quick = speed(diff, context) if asked else None
     metric = found.metric
     fields = {
         "trend": None if found.trend == "not recorded" else found.trend, "magnitude": found.magnitude, "speed": quick,
@@ -119,5 +118,9 @@ def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
     text += f", speed={quick:.2f}" if quick is not None else ""
     if metric is not None:
         text += f" ({metric.name} {metric.old:.4g} -> {metric.new:.4g})"
-    evidence = () if metric is not None else (f"no metric {chosen or ''}".rstrip() + " is recorded on both sides",)
-    return Finding(NAME, "notice" if found.trend == "degrading" else "info", "fact", fields, evidence, text)
+    evidence = [] if metric is not None else [f"no metric {chosen}".rstrip() + " is recorded on both sides"]
+    if quick is None:
+        evidence.append(f"speed reads values again: {context.unread or 'asked for by --learning-progress'}")
+    if metric is not None and metric.relative is None:
+        evidence.append(f"{metric.name} was 0: there is no relative change")
+    return Finding(NAME, "notice" if found.trend == "degrading" else "info", "fact", fields, tuple(evidence), text)

@@ -54,23 +54,23 @@ def effective_step(diff: ModelDiff, context: Context, run: Run) -> tuple[Fields,
     return tuple(rows)
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The learning rates as one finding; none where neither side records one, unless it was asked for."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, nothing
 
-    asked = context is not None and context.asked
+    asked = context.asked
     old, new = runs(diff, context)
     before, after = old.learning_rates, new.learning_rates
     if not before and not after:
         why = "no learning rate is recorded on either side"
-        return Finding(NAME, "info", "fact", {"groups": ()}, (why,), f"{NOT_RECORDED}: {why}") if asked else None
+        return nothing(NAME, f"{NOT_RECORDED}: {why}") if asked else None
     rows: list[Fields] = []
     for number in range(max(len(before), len(after))):
         was = before[number] if number < len(before) else None
         now = after[number] if number < len(after) else None
         ratio = now / was if was and now is not None else None
         rows.append({"group": number, "old": was, "new": now, "ratio": ratio})
-    steps = effective_step(diff, context, new) if asked and context is not None else ()
+    steps = effective_step(diff, context, new) if asked else ()
     position: dict[str, Value] = {key: new.scheduler[key] for key in _POSITION if key in new.scheduler}
     fields: Fields = {
         "groups": tuple(rows), "optimizer": new.optimizer or old.optimizer or None, "scheduler": position,
@@ -80,9 +80,19 @@ def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
     text = "; ".join(f"group {row['group']}: {_shown(row['old'])} -> {_shown(row['new'])}" for row in rows[:4])
     text = text.removeprefix("group 0: ") if len(rows) == 1 else text
     text += f"; and {len(rows) - 4:,} more groups" if len(rows) > 4 else ""
-    lacking = [f"not recorded on the {side} side" for side, rate in (("old", before), ("new", after)) if not rate]
+    lacking = [f"no learning rate is recorded on the {side} side" for side, rate in (("old", before), ("new", after))
+               if not rate]  # fmt: skip
+    lacking += [f"{_named(name)}: {NOT_RECORDED}" for name, value in fields.items() if value is None]
+    if asked and not steps:
+        lacking.append("effective steps take Adam's moments, a learning rate and a step, and values that can be read")
     estimate = ["effective steps: slots are mapped to parameters by order and shape"] if steps else []
     return Finding(NAME, "info", "estimate" if steps else "fact", fields, (*lacking, *estimate), text)
+
+
+def _named(field: str) -> str:
+    """``step_old`` in words."""
+    what, _, side = field.rpartition("_")
+    return f"{what} of the {side} side" if what else field
 
 
 def _shown(rate: object) -> str:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from diffai.analyses import nonfinite
-from diffai.analyses.growth import GREW, growths, largest, least_rms, statistics
-from diffai.analyses.scaling import factor_of
+from diffai.analyses.casts import is_recoded
+from diffai.analyses.growth import GREW, factor_of, growths, largest, least_rms, statistics
 from diffai.analyses.update import is_moved, matched, shares
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -45,7 +45,7 @@ def look_first(diff: ModelDiff) -> tuple[Look, ...]:
     """The lines, most severe first, at most :data:`MOST`; a tensor is named once."""
     if diff.old.state is not None or diff.new.state is not None:
         return ()
-    changes = [change for change in diff.tensors if change.role == "weight"]
+    changes = [change for change in diff.tensors if change.role == "weight" and not is_recoded(change)]
     found = [*_nonfinite(diff), *_zeroed(changes), *_grown(changes), *_buffers(changes), *_shares(diff, changes),
              *_extreme(changes), *_untouched(changes), *_rescaled(changes)]  # fmt: skip
     found.sort(key=lambda look: (_RANK[look.severity], -look.weight))
@@ -98,7 +98,7 @@ def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
     """Few of the parameters that moved hold much of the update; a tuned head alone is a kind of change, no surprise."""
-    most = shares(diff, SHARE)
+    most = [row for row in shares(diff, SHARE) if not is_recoded(row[0])]
     if not most:
         return
     whole = sum(element_count(change.spec.shape) for change in changes if matched(change))

@@ -73,16 +73,16 @@ def decisive(changes: tuple[MetricChange, ...], chosen: str = "") -> MetricChang
     return next(iter(own or known), None)
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The metrics as one finding; without any on both sides, that, where it was asked for."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, nothing
 
     old, new = runs(diff, context)
     changes = metric_changes(old, new)
     if not changes:
-        if context is None or not context.asked:
+        if not context.asked:
             return None
-        return Finding(NAME, "info", "fact", {"metrics": ()}, _lacking(old, new), NOT_RECORDED)
+        return nothing(NAME, f"{NOT_RECORDED}: {_lacking(old, new)}")
     rows: tuple[Fields, ...] = tuple(
         {"name": c.name, "old": c.old, "new": c.new, "change": c.new - c.old, "relative": c.relative,
          "direction": direction(c.name) or None, "verdict": c.verdict}
@@ -102,9 +102,9 @@ def _judged(change: MetricChange) -> str:
     return {"unknown": "direction unknown"}.get(change.verdict, change.verdict)
 
 
-def _lacking(old: Run, new: Run) -> tuple[str, ...]:
+def _lacking(old: Run, new: Run) -> str:
     sides: Mapping[str, Run] = {"old": old, "new": new}
     lacking = [side for side, run in sides.items() if not run.metrics]
-    if lacking:
-        return tuple(f"no metric is recorded on the {side} side" for side in lacking)
-    return ("no metric is recorded on both sides",)
+    return f"no metric on {'either' if len(lacking) == 2 else f'the {lacking[0]}'} side" if lacking else (
+        "no metric on both sides"
+    )

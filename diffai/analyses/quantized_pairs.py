@@ -47,7 +47,7 @@ def _is_packed(change: TensorChange) -> bool:
     return "cast" in change.status and any(spec is not None and bool(spec.values) for spec in (change.old, change.new))
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The pairs as one finding; none where nothing was packed."""
     from diffai.analyses.finding import Finding
 
@@ -64,7 +64,7 @@ def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
     kinds = tuple(dict.fromkeys(f"{noise.old} -> {noise.new}" for noise in found))
     rows: tuple[Fields, ...] = tuple({"tensor": noise.tensor, "sqnr_db": noise.sqnr} for noise in found[:_SHOWN])
     fields: Fields = {"tensors": len(found), "kinds": kinds, "relative_l2": relative, "sqnr_db": sqnr, "noisiest": rows}
-    text = f"{len(found):,} tensors {', '.join(kinds)}"
+    text = f"{len(found):,} tensor{'' if len(found) == 1 else 's'} {', '.join(kinds)}"
     if sqnr is not None:
         text += f", SQNR {sqnr:.1f} dB"
     if found[0].sqnr is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from diffai.analyses.context import Progress
-    from diffai.comparison.result import WhileOpen
+    from diffai.comparison.result import CompareOptions, WhileOpen
     from diffai.finding import Finding
     from diffai.models.inputs import Input
 
@@ -66,6 +66,15 @@ def while_open(asked: Asked) -> WhileOpen | None:
         return replace(diff, findings=findings, analysed=asked.automatic)
 
     return run
+
+
+def with_analyses(options: CompareOptions, asked: Asked) -> CompareOptions:
+    """The options of a comparison that runs analyses; those that were asked for get all figures of the first pass."""
+    options = replace(options, while_open=while_open(asked))
+    if not asked.names:
+        return options
+    norms = options.update_size or any("norms" in row.needs for row in asked.rows() if row.name in asked.names)
+    return replace(options, statistics="all", update_size=norms)
 
 
 def _found(row: Analysis, asked: Asked, diff: ModelDiff, old: Input, new: Input) -> Finding | None:

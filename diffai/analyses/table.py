@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from diffai.comparison.result import ModelDiff
     from diffai.finding import Finding
 
-    Need = Literal["diff", "training", "values", "siblings", "second pass", "history"]
+    Need = Literal["diff", "norms", "training", "values", "siblings", "second pass", "history"]
     Kind = Literal["number", "count", "flag", "text"]
     Looser = Literal["", "higher", "lower"]
     Option = float | int | bool | str
@@ -55,10 +55,11 @@ class Analysis:
 
     Attributes:
         name: of its findings.
-        module: where its function ``find(ModelDiff, Context) -> Finding | None`` stands.
+        module: where its function ``find(ModelDiff, Context) -> Finding | None`` stands; the whole name where that is
+            another room (what judges findings is in ``diffai.policy``).
         automatic: it runs without being asked for.
-        needs: what it is computed from: ``diff`` (what the first pass over the values gave), ``training`` (training
-            state in the checkpoints), ``values`` (fed with blocks during the first pass), ``siblings`` (files
+        needs: what it is computed from: ``diff`` (what the first pass over the values gave), ``norms`` (those of
+            equal tensors too, which the size of the update takes), ``training`` (training state in the checkpoints), ``values`` (fed with blocks during the first pass), ``siblings`` (files
             beside the model), ``second pass`` (reads tensors again), ``history`` (three or more versions).
         help: one line for the help; "" = no flag asks for it.
         group: heading in the help: one of :data:`GROUPS`.
@@ -88,6 +89,11 @@ class Analysis:
         return record_of(self.name)
 
     @property
+    def place(self) -> str:
+        """The whole name of its module."""
+        return self.module if self.module.startswith("diffai.") else f"diffai.analyses.{self.module}"
+
+    @property
     def second_pass(self) -> bool:
         """Whether it reads tensors again."""
         return "second pass" in self.needs
@@ -103,7 +109,7 @@ class Analysis:
             from diffai.analyses.context import Context
 
             context = Context(self)
-        found: Finding | None = import_module(f"diffai.analyses.{self.module}").find(diff, context)
+        found: Finding | None = import_module(self.place).find(diff, context)
         return found
 
 
@@ -111,6 +117,13 @@ def record_of(name: str) -> str:
     """The kind of the records of an analysis in the change list."""
     return "".join(part.capitalize() for part in name.split("_"))
 
+
+RUN_FILES = (
+    "trainer_state.json", "metrics.json", "all_results.json", "eval_results.json", "train_results.json",
+    "results.json", "training_args.json", "hparams.json", "hparams.yaml", "params.yaml", "config.json",
+    "adapter_config.json",
+)  # fmt: skip
+"""Files beside a model that say how its training went; see :mod:`diffai.analyses.training_files`."""
 
 ANALYSES: tuple[Analysis, ...] = (
     Analysis("change_kind", "change_kind"),
@@ -121,6 +134,32 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis("cast", "casts"),
     Analysis("training_state", "training"),
     Analysis("rename", "renames"),
+    Analysis("transfer_learning", "transfer"),
+    Analysis("quantized_pair", "quantized_pairs"),
+    Analysis(
+        "learning_progress", "learning", needs=("diff", "norms", "training", "siblings"), group=LEARNING, siblings=RUN_FILES,
+        help="Size of the step, share of elements that moved, and the trend of the recorded metric.",
+        keys=(
+            Key("metric", "", "the recorded metric that decides; none: the first, validation before training", "text"),
+            Key("stable", 0.01, "relative change of the metric up to which it is stable", looser="higher"),
+        ),
+    ),
+    Analysis(
+        "convergence_analysis", "convergence", needs=("diff", "norms", "training", "siblings"), group=LEARNING,
+        siblings=RUN_FILES, help="Converged, stable or diverging, and how evenly the tensors moved.",
+    ),
+    Analysis(
+        "anomaly_detection", "anomalies", needs=("diff", "training"), group=LEARNING,
+        help="Values that are not finite, explosions, vanished gradients, jumps of distributions, dead units.",
+        keys=(
+            Key("shift", 1.0, "move of a mean from which on it is one, in old standard deviations", looser="higher"),
+            Key("spread", 3.0, "ratio of two standard deviations from which on it is one", looser="higher"),
+        ),
+    ),
+    Analysis(
+        "gradient_analysis", "gradients", needs=("diff", "training"), group=LEARNING,
+        help="Norms of gradients by tensor, from the optimizer's first moment where it is kept.",
+    ),
     Analysis(
         "memory_analysis", "memory", group=ARCHITECTURE,
         help="Bytes of weights by dtype, and estimates of what inference and training take.",
@@ -128,6 +167,42 @@ ANALYSES: tuple[Analysis, ...] = (
             Key("inference_factor", 1.2, "memory of inference over bytes of weights"),
             Key("training_bytes", 16.0, "bytes a trainable parameter takes in training with mixed-precision Adam"),
         ),
+    ),
+    Analysis(
+        "deployment_readiness", "diffai.policy.readiness", needs=("diff", "siblings"), group=MLOPS,
+        siblings=("config.json",),
+        help="A checklist: finite, safe, valid, the same interface, size, metadata; ready, or what blocks.",
+        keys=(
+            Key("max_bytes", 0, "size of the file that is allowed, in bytes; 0 = any", "count", "higher"),
+            Key("interface", True, "whether another interface blocks", "flag"),
+        ),
+    ),
+    Analysis(
+        "regression_test", "diffai.policy.regression", needs=("diff", "training", "siblings"), group=MLOPS,
+        siblings=RUN_FILES, help="Passed or failed by the rules of the gate and by the recorded metrics.",
+        keys=(Key("max_drop", 0.01, "share of its old value by which a metric may become worse", looser="higher"),),
+    ),
+    Analysis(
+        "risk_assessment", "diffai.policy.risk", needs=("diff", "training", "siblings"), group=MLOPS,
+        siblings=RUN_FILES, help="High, medium or low, with the evidence that decided.",
+        keys=(Key("max_drop", 0.01, "share of its old value by which a metric may become worse", looser="higher"),),
+    ),
+    Analysis(
+        "hyperparameter_impact", "hyperparameters", needs=("diff", "training", "siblings"), group=MLOPS,
+        siblings=RUN_FILES, help="Recorded hyper-parameters that differ, beside the update of each parameter group.",
+    ),
+    Analysis(
+        "learning_rate_analysis", "learning_rates", needs=("diff", "training", "siblings"), group=MLOPS,
+        siblings=RUN_FILES, help="Recorded learning rates, the place in their schedule, Adam's effective step.",
+    ),
+    Analysis(
+        "alert_on_degradation", "diffai.policy.degradation", needs=("diff", "training", "siblings"), group=MLOPS,
+        siblings=RUN_FILES, help="Fires on a worse recorded metric, new NaN or Inf, or readiness that was lost.",
+        keys=(Key("max_drop", 0.01, "share of its old value by which a metric may become worse", looser="higher"),),
+    ),
+    Analysis(
+        "metric_comparison", "metrics", needs=("training", "siblings"), group=ADDITIONAL, siblings=RUN_FILES,
+        help="Recorded metrics of both sides: old, new, change, better or worse.",
     ),
 )  # fmt: skip
 

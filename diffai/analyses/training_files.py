@@ -34,7 +34,7 @@ FILES: Mapping[str, Kind] = {
     "config.json": "configuration",
     "adapter_config.json": "configuration",
 }
-"""What is looked for, in this order: what a file says first counts."""
+"""What each file of ``RUN_FILES`` (see the table of analyses) holds, in their order: what is said first counts."""
 
 
 @frozen

@@ -80,11 +80,11 @@ class Run:
     @property
     def learning_rates(self) -> tuple[float | None, ...]:
         """The learning rate of each parameter group; of the whole run where only that is known."""
-        found = tuple(_number(group.get("lr", group.get("learning_rate"))) for group in self.groups)
+        found = tuple(_finite(group.get("lr", group.get("learning_rate"))) for group in self.groups)
         if any(rate is not None for rate in found):
             return found
         for key in ("lr", "learning_rate"):
-            rate = _number(self.hyperparameters.get(key))
+            rate = _finite(self.hyperparameters.get(key))
             if rate is not None:
                 return (rate,)
         return ()
@@ -111,10 +111,10 @@ def run_of(side: Side, beside: Mapping[str, tuple[Values, Series]] = MappingProx
     return work.run()
 
 
-def runs(diff: ModelDiff, context: Context | None = None) -> tuple[Run, Run]:
+def runs(diff: ModelDiff, context: Context) -> tuple[Run, Run]:
     """What is recorded of both sides; of the files beside them too where the analysis was asked for."""
     beside: list[dict[str, tuple[Values, Series]]] = [{}, {}]
-    if context is not None and context.asked:
+    if context.asked:
         from diffai.analyses.training_files import FILES, parse
 
         sides: tuple[Literal["old", "new"], ...] = ("old", "new")
@@ -271,6 +271,11 @@ def _optimizer(groups: tuple[Mapping[str, Scalar], ...]) -> str:
         return "AdamW"
     keys = frozenset(key for group in groups for key in group)
     return next((name for name, wanted in _OPTIMIZER_KEYS if wanted <= keys), "")
+
+
+def _finite(value: Scalar) -> float | None:
+    number = _number(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _number(value: Scalar) -> float | None:

@@ -36,7 +36,7 @@ def frozen_by_depth(diff: ModelDiff) -> tuple[tuple[str, float], ...]:
     return tuple((f"{name}{number}", still / whole) for number, (still, whole) in sorted(layers.items()) if whole)
 
 
-def find(diff: ModelDiff, context: Context | None = None) -> Finding | None:
+def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The frozen part as one finding; none where less than a fifth of the parameters was left alone."""
     from diffai.analyses.finding import Finding
 

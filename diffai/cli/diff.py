@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from diffai.analyses.run import while_open
+from diffai.analyses.run import with_analyses
 from diffai.cli.analyses import (
     GroupedCommand,
     analysis_flags,
@@ -136,7 +136,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         headers = replace(compare_options, shape_only=True, statistics="none")
         fetch_missing(lambda: _states(compare, headers))
     with asked_for(request, settings, limits_for(settings), base=given["base"], automatic=machine) as asked:
-        diff = compare(replace(compare_options, while_open=while_open(asked) if asked is not None else None))
+        diff = compare(with_analyses(compare_options, asked) if asked is not None else compare_options)
     require_selection(diff)
     if file_kind:
         write_document(given["report_file"], document(diff, file_kind, _document_options(given)))

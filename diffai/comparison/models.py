@@ -8,7 +8,6 @@ from itertools import compress, islice, pairwise
 
 from diffai.comparison.facets import compare_facets
 from diffai.comparison.pairing import Pairing, pair_tensors
-from diffai.comparison.recorded import recorded
 from diffai.comparison.result import (
     CompareOptions,
     LeftOut,
@@ -21,7 +20,17 @@ from diffai.comparison.result import (
 from diffai.comparison.selection import Selection, within_tolerance
 from diffai.comparison.tensors import classify, count, count_elements
 from diffai.frozen import replace
-from diffai.model import Absent, Checkpoint, LfsPointer, NotRead, PairFigures, TensorSpec, TensorSummary, natural_key
+from diffai.model import (
+    Absent,
+    Checkpoint,
+    LfsPointer,
+    NotRead,
+    PairFigures,
+    Scalar,
+    TensorSpec,
+    TensorSummary,
+    natural_key,
+)
 from diffai.models.inputs import Input
 
 __all__ = ["SHAPES_ONLY", "Input", "Progress", "Values", "compare_models"]
@@ -163,6 +172,7 @@ def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None
     if side.checkpoint is None:
         return Side(side.label, size=side.size, state=side.state, identity=side.identity)
     parameters, dtypes = (same.parameters, same.dtypes) if same else count_elements(specs)
+    training = bool(side.checkpoint.training) or any(spec.role == "training" for spec in specs.values())
     return Side(
         side.label,
         side.checkpoint.format,
@@ -173,10 +183,16 @@ def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None
         dtypes,
         side.checkpoint.problems,
         identity=side.identity,
-        training=bool(side.checkpoint.training) or any(spec.role == "training" for spec in specs.values()),
-        recorded=recorded(side.checkpoint, values=readable),
+        training=training,
+        recorded=_recorded(side.checkpoint, values=readable) if training or side.checkpoint.metadata else (),
         series=tuple(side.checkpoint.series.items()),
     )
+
+
+def _recorded(checkpoint: Checkpoint, *, values: bool) -> tuple[tuple[str, Scalar], ...]:
+    from diffai.comparison.recorded import recorded
+
+    return recorded(checkpoint, values=values)
 
 
 class _Comparison:

@@ -27,6 +27,7 @@ from diffai.views.findings import finding_lines
 from diffai.views.values import dump, finding
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "analyses"
+pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 ROWS = pytest.mark.parametrize("row", ANALYSES, ids=lambda row: row.name)
 FLAGS = [row for row in ANALYSES if row.help]
 EVERY = tuple(row.name for row in ANALYSES)
@@ -46,8 +47,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Findi
 
 @ROWS
 def test_a_row_names_a_module_and_what_it_needs(row: Analysis) -> None:
-    assert callable(import_module(f"diffai.analyses.{row.module}").find)
-    assert set(row.needs) <= {"diff", "training", "values", "siblings", "second pass", "history"}
+    assert callable(import_module(row.place).find)
+    assert set(row.needs) <= {"diff", "norms", "training", "values", "siblings", "second pass", "history"}
     assert re.fullmatch("[a-z][a-z0-9_]*", row.name)
     assert not (row.automatic and row.second_pass), "what reads tensors again runs when asked"
     assert bool(row.siblings) == ("siblings" in row.needs)
