@@ -58,9 +58,10 @@ class Analysis:
         module: where its function ``find(ModelDiff, Context) -> Finding | None`` stands; the whole name where that is
             another room (what judges findings is in ``diffai.policy``).
         automatic: it runs without being asked for.
-        needs: what it is computed from: ``diff`` (what the first pass over the values gave), ``norms`` (those of
-            equal tensors too, which the size of the update takes), ``training`` (training state in the checkpoints), ``values`` (fed with blocks during the first pass), ``siblings`` (files
-            beside the model), ``second pass`` (reads tensors again), ``history`` (three or more versions).
+        needs: what it is computed from: ``diff`` (what the first pass over the values gave), ``norms`` (those of equal
+            tensors too, which the size of the update takes), ``training`` (training state in the checkpoints),
+            ``values`` (fed with blocks during the first pass), ``siblings`` (files beside the model), ``second pass``
+            (reads tensors again), ``history`` (three or more versions).
         help: one line for the help; "" = no flag asks for it.
         group: heading in the help: one of :data:`GROUPS`.
         keys: its options.
@@ -137,7 +138,8 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis("transfer_learning", "transfer"),
     Analysis("quantized_pair", "quantized_pairs"),
     Analysis(
-        "learning_progress", "learning", needs=("diff", "norms", "training", "siblings"), group=LEARNING, siblings=RUN_FILES,
+        "learning_progress", "learning", needs=("diff", "norms", "training", "siblings"), group=LEARNING,
+        siblings=RUN_FILES,
         help="Size of the step, share of elements that moved, and the trend of the recorded metric.",
         keys=(
             Key("metric", "", "the recorded metric that decides; none: the first, validation before training", "text"),
