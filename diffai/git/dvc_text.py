@@ -123,11 +123,10 @@ def _file_lines(item: DvcItem, heading: str, environment: GitEnvironment, text_o
 
 
 def _model_lines(source: Source, environment: GitEnvironment, text_of: TextOf) -> Iterator[str]:
-    from diffai.formats.registry import open_checkpoint
-    from diffai.models.inputs import unreadable
+    from diffai.models.inputs import open_alone, unreadable
 
     try:
-        checkpoint = open_checkpoint(source, environment.limits())
+        checkpoint = open_alone(source, environment.limits())
     except FormatError as error:
         yield f"# {describe_state(unreadable(error))}"
         return

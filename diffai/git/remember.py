@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diffai.config.quick_git import Question
     from diffai.model import Checkpoint
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised when a call prints something else for the same input, within one version of the program."""
 
 _LARGEST_POINTER = 32 * 1024

@@ -102,13 +102,12 @@ def _source_text(path: str, source: Source, environment: GitEnvironment) -> tupl
     """The text of a model, and whether this file is all of it; "" where it is none and was printed as what it is."""
     from diffai.cache.places import digest_of
     from diffai.errors import FormatError
-    from diffai.formats.registry import open_checkpoint
     from diffai.model import NotAModel
-    from diffai.models.inputs import unreadable
+    from diffai.models.inputs import open_alone, unreadable
     from diffai.views.state import describe_state
 
     try:
-        checkpoint = open_checkpoint(source, environment.limits())
+        checkpoint = open_alone(source, environment.limits())
     except FormatError as error:
         state = unreadable(error)
         if not (isinstance(state, NotAModel) and _print_text(path)):

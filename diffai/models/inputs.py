@@ -115,7 +115,7 @@ def _opened(found: Source | Directory, limits: Limits, input_format: str) -> Che
     from diffai.formats.registry import open_checkpoint
 
     checkpoint = open_checkpoint(found, limits, input_format)
-    codes = bool(checkpoint.scaled) or any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors)
+    codes = _has_codes(checkpoint)
     factors = any(".lora_" in name for name in checkpoint.tensors)
     if not (codes or factors):
         return checkpoint
@@ -128,6 +128,34 @@ def _opened(found: Source | Directory, limits: Limits, input_format: str) -> Che
     except BaseException:
         checkpoint.close()
         raise
+
+
+def open_alone(source: Source, limits: Limits) -> Checkpoint:
+    """A file as a checkpoint with its quantized tensors as the logical ones, as far as itself says what codes mean.
+
+    What lies beside it is not looked at, so that the same bytes give the same checkpoint wherever they are.
+
+    Raises:
+        FormatError, SourceError: as :func:`diffai.formats.registry.open_checkpoint`.
+
+    """
+    from diffai.formats.registry import open_checkpoint
+
+    checkpoint = open_checkpoint(source, limits)
+    if not _has_codes(checkpoint):
+        return checkpoint
+    from diffai.formats.quantized import quantized
+    from diffai.formats.quantized.configuration import NO_CONFIGURATION
+
+    try:
+        return quantized(checkpoint, NO_CONFIGURATION)
+    except BaseException:
+        checkpoint.close()
+        raise
+
+
+def _has_codes(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.scaled) or any(name.endswith(_BESIDE_CODES) for name in checkpoint.tensors)
 
 
 def unreadable(error: FormatError | SourceError) -> State:

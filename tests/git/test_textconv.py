@@ -166,3 +166,30 @@ def test_limits_are_said(repo: Repo) -> None:
     text = diffai("textconv", "m.safetensors", cwd=repo.top).stdout
     assert "# values were not read (git config diffai.shapeOnly)" in text
     assert text.splitlines()[-1] == "a.weight  F32  [2, 3]"
+
+
+def test_quantized_tensors_are_the_logical_ones_as_the_driver_has_them(repo: Repo) -> None:
+    """Codes and their scale are one decoded tensor, whose values change when the scale alone does."""
+    codes = np.arange(12, dtype=np.int8).reshape(3, 4)
+    for scale in (0.5, 0.25):
+        data = save({"l.weight": codes, "l.weight_scale": np.float32([scale])})
+        repo.commit({"m.safetensors": data}, str(scale))
+    text = repo.git("log", "-p", "-1")
+    assert "-l.weight  I8 scaled  [3, 4]  mean=2.75 " in text and "+l.weight  I8 scaled  [3, 4]  mean=1.375 " in text
+    assert "l.weight_scale" not in text
+    patch = repo.git("diff", "HEAD~1", "HEAD")
+    assert "~ l.weight" in patch and "l.weight_scale" not in patch
+
+
+def test_what_the_file_alone_does_not_tell_stays_codes_whatever_lies_beside(tmp_path: Path) -> None:
+    """The same bytes give the same text, in the work tree and out of git."""
+    tensors = {"l.qweight": np.zeros((8, 4), "i4"), "l.qzeros": np.zeros((1, 2), "i4"), "l.scales": np.ones((1, 16), "f2")}
+    texts = []
+    for folder, config in (("a", None), ("b", {"quantization_config": {"quant_method": "gptq", "bits": 4}})):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "m.safetensors"
+        file.write_bytes(save(tensors))
+        if config is not None:
+            (tmp_path / folder / "config.json").write_text(json.dumps(config))
+        texts.append(convert(file))
+    assert texts[0] == texts[1]
