@@ -17,10 +17,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification, make_regression
 from sklearn.ensemble import (
     AdaBoostClassifier,
+    AdaBoostRegressor,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -75,6 +77,10 @@ TREES: dict[str, Any] = {
     "boosting": GradientBoostingClassifier(n_estimators=6, random_state=0).fit(X, Y),
     "boosted regression": GradientBoostingRegressor(n_estimators=8, subsample=0.5, random_state=0).fit(XR, YR),
     "tree": DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, Y),
+    "adaboost": AdaBoostClassifier(n_estimators=7, random_state=0).fit(X, Y),
+    "adaboost, deep": AdaBoostClassifier(DecisionTreeClassifier(max_depth=3), n_estimators=5, random_state=0).fit(X, Y),
+    "adaboost, stopped": AdaBoostClassifier(DecisionTreeClassifier(), n_estimators=5, random_state=0).fit(X, Y),
+    "adaboost, regression": AdaBoostRegressor(n_estimators=6, random_state=0).fit(XR, YR),
     "weighted": RandomForestClassifier(5, class_weight="balanced", random_state=1).fit(X, Y, np.linspace(0.1, 2, 200)),
 }  # fmt: skip
 
@@ -192,8 +198,45 @@ def test_other_estimators_are_read_equal_to_themselves_and_safe(model: Any) -> N
     checkpoint = opened(model)
     assert checkpoint.safety == "builds classes", [problem.message for problem in checkpoint.problems]
     assert compared(model, model).equal is True
-    if not isinstance(model, RandomForestClassifier):
+    if not isinstance(model, (RandomForestClassifier, AdaBoostClassifier)):
         assert not importances(checkpoint)  # no number that the arrays alone do not give
+
+
+HISTOGRAMS: dict[str, Any] = {
+    "classes": HistGradientBoostingClassifier(max_iter=4, random_state=0).fit(X, Y),
+    "regression": HistGradientBoostingRegressor(max_iter=5, max_depth=3, random_state=0).fit(XR, YR),
+    "categories": HistGradientBoostingClassifier(max_iter=3, categorical_features=[0], random_state=0).fit(
+        np.c_[np.arange(200) % 5, X[:, 1:]], Y == 1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HISTOGRAMS)
+def test_histogram_gradient_boosting_has_its_trees_in_one_place(case: str) -> None:
+    model = HISTOGRAMS[case]
+    trees = [tree for turn in model._predictors for tree in turn]
+    checkpoint = opened(model)
+    assert checkpoint.facts["trees"] == len(trees) == len(checkpoint.parts["trees"])
+    assert checkpoint.facts["nodes"] == sum(len(tree.nodes) for tree in trees)
+    assert checkpoint.facts["max depth"] == max(tree.nodes["depth"].max() for tree in trees)
+    for name, dtype in (("value", "<f8"), ("num_threshold", "<f8"), ("feature_idx", "<i8"), ("left", "<u4")):
+        expected = np.concatenate([tree.nodes[name] for tree in trees])
+        assert np.array_equal(values(checkpoint, f"trees.{name}", dtype), expected, equal_nan=dtype == "<f8"), name
+    bits = np.concatenate([tree.raw_left_cat_bitsets for tree in trees])
+    assert np.array_equal(values(checkpoint, "trees.raw_left_cat_bitsets", "<u4"), bits)
+    assert not [name for name in checkpoint.tensors if name.startswith("_predictors")]
+    assert checkpoint.tensors["trees.gain"].role == "training" and checkpoint.tensors["trees.left"].role == "index"
+
+
+def test_iterations_that_a_warm_start_kept_are_identical_and_seeds_are_no_difference() -> None:
+    model = HistGradientBoostingClassifier(max_iter=4, warm_start=True, early_stopping=False).fit(X, Y)
+    before = pickle.loads(pickle.dumps(model))
+    diff = compared(before, model.set_params(max_iter=6).fit(X, Y))
+    assert [(p.kind, p.old, p.new, p.identical) for p in diff.parts] == [("trees", 12, 18, 12)]
+    assert [(v.key, v.old, v.new) for v in diff.metadata] == [("max_iter", 4, 6)]
+    assert not diff.classes
+    again = HistGradientBoostingClassifier(max_iter=4, early_stopping=False).fit(X, Y)
+    assert not compared(before, again.set_params(warm_start=True)).changes
 
 
 def test_unfitted_estimators_are_models_too() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from diffai.formats.base import Budget
 from diffai.formats.records import Joined
 from diffai.formats.regions import read
-from diffai.formats.torch.forests import OF_SAMPLES, TREES, Forest, Tree, feature_names, tree_of
+from diffai.formats.torch.forests import OF_SAMPLES, TREES, Forest, Tree, feature_names, predictors_of, tree_of
 from diffai.formats.torch.numpy_pickles import columns_of, region_of
 from diffai.formats.torch.objects import Array, LongBytes, NumpyDType, Stub
 from diffai.formats.torch.plain_values import Digest
@@ -19,7 +19,10 @@ from diffai.model import Scalar
 RANDOM = "random states of estimators"
 _VERSION = "_sklearn_version"
 _NAMED = ("Pipeline.steps", "FeatureUnion.transformer_list")
-_INDEX = frozenset(("left_child", "right_child", "feature", "missing_go_to_left"))
+_INDEX = frozenset((
+    "left_child", "right_child", "feature", "missing_go_to_left", "left", "right", "feature_idx", "is_leaf",
+    "is_categorical", "bitset_idx", "bin_threshold",
+))  # fmt: skip
 
 
 class Described:
@@ -81,6 +84,17 @@ class _Walker:
             if isinstance(value, Stub) and value.of.module.startswith(("numpy.random", "numpy.random.")):
                 self._set_aside(path, value)
                 del state[key]
+        if type(state.get("_random_seed")) is int:  # drawn anew by every fit
+            self._set_aside(path, state.pop("_random_seed"))
+        if stub.of.name == "_BinMapper" and "random_state" in state:
+            self._set_aside(path, state.pop("random_state"))
+        predictors = predictors_of(state.get("_predictors"))
+        if predictors:
+            self._trees(path, stub, predictors)
+            joined = _joined_trees(predictors)
+            if joined is not None:
+                del state["_predictors"]
+                state["trees"] = joined
         members = _members(state.get("estimators_"))
         if members:
             trees = [tree for tree in map(tree_of, members) if tree is not None]

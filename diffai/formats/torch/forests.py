@@ -2,7 +2,8 @@
 
 Importances follow ``sklearn.tree._tree.Tree.compute_feature_importances`` and the ``feature_importances_`` of forests
 and of gradient boosting (scikit-learn 1.x): the decrease of impurity, weighted by samples, normalised a tree (a forest)
-or over all trees (boosting), averaged over the trees with more than one node.
+or over all trees (boosting), averaged over the trees with more than one node; of AdaBoost over all trees by the weights
+of these. Histogram gradient boosting has none.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     Numbers = np.ndarray[Any, np.dtype[Any]]
 
 TREES = ("sklearn.tree._tree.Tree", "sklearn.tree.tree.Tree")
-OF_SAMPLES = frozenset(("impurity", "n_node_samples", "weighted_n_node_samples"))
+OF_SAMPLES = frozenset(("impurity", "n_node_samples", "weighted_n_node_samples", "count", "gain", "depth"))
+PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+_WEIGHTED = ("AdaBoostClassifier", "AdaBoostRegressor")
 _FORESTS = ("RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor")
 _BOOSTING = ("GradientBoostingClassifier", "GradientBoostingRegressor")
 _MOST_BYTES = 64 << 20  # of the nodes of one tree that are read at once
@@ -35,17 +38,34 @@ def tree_of(estimator: Stub) -> Stub | None:
     return tree if isinstance(tree, Stub) and tree.of.full in TREES else None
 
 
+def predictors_of(value: object) -> list[Stub]:
+    """The trees of histogram gradient boosting, iteration by iteration; [] where there is anything else among them."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(turn, (list, tuple)) for turn in value):
+        return []
+    found = [item for turn in value for item in turn]
+    trees = [item for item in found if isinstance(item, Stub) and item.of.full == PREDICTOR]
+    return trees if len(trees) == len(found) and all(isinstance(tree.state, dict) for tree in trees) else []
+
+
 class Tree:
     """The nodes of one tree as arrays, each None where the file does not have it."""
 
     def __init__(self, stub: Stub) -> None:
         state = stub.state if isinstance(stub.state, dict) else {}
-        nodes, self._values = state.get("nodes"), state.get("values")
+        nodes = state.get("nodes")
+        self._values = [state.get(name) for name in ("values", "raw_left_cat_bitsets")]
         self._nodes = nodes if isinstance(nodes, Array) else None
-        depth = state.get("max_depth")
-        self.depth = depth if type(depth) is int else None
+        self._depth = state.get("max_depth")
         shape = self._nodes.shape if self._nodes is not None else ()
         self.count = shape[0] if isinstance(shape, tuple) and len(shape) == 1 and type(shape[0]) is int else None
+
+    @property
+    def depth(self) -> int | None:
+        """Edges from the root to the deepest leaf; None where the file does not say it."""
+        if type(self._depth) is int:
+            return self._depth
+        depths = self.columns().get("depth")
+        return int(depths.max()) if depths is not None else None
 
     def columns(self) -> dict[str, Numbers]:
         """Values by field; {} where they are none that can be read."""
@@ -74,11 +94,11 @@ class Tree:
         for name in sorted(columns):
             if name not in OF_SAMPLES and name != "padding":
                 digest.update(name.encode() + columns[name].tobytes())
-        values = self._values
-        region = region_of(values.data) if isinstance(values, Array) else None
-        if region is not None:
-            for start in range(0, region.size, 1 << 20):
-                digest.update(read(region, start, min(1 << 20, region.size - start)))
+        for values in self._values:
+            region = region_of(values.data) if isinstance(values, Array) else None
+            if region is not None:
+                for start in range(0, region.size, 1 << 20):
+                    digest.update(read(region, start, min(1 << 20, region.size - start)))
         return str(digest)
 
     def importances(self, features: int) -> Numbers | None:
@@ -122,7 +142,7 @@ class Forest:
         found["nodes"] = None if None in counts else sum(count or 0 for count in counts)
         found["max depth"] = None if None in depths else max((depth or 0 for depth in depths), default=0)
         features = _feature_count(self._owner)
-        defined = tree_of(self._owner) is not None or self._owner.of.name in (*_FORESTS, *_BOOSTING)
+        defined = tree_of(self._owner) is not None or self._owner.of.name in (*_FORESTS, *_BOOSTING, *_WEIGHTED)
         if not defined or features is None or features > _MOST_FEATURES:
             return found
         importances = self._importances(features)
@@ -135,6 +155,8 @@ class Forest:
         """As ``feature_importances_`` says; None where the arrays do not give them."""
         import numpy as np
 
+        if self._owner.of.name in _WEIGHTED:
+            return self._weighted_importances(features)
         boosting, single = self._owner.of.name in _BOOSTING, tree_of(self._owner) is not None
         total, used = np.zeros(features), 0
         for tree in self._trees:
@@ -153,6 +175,40 @@ class Forest:
         mean = total / used
         whole = mean.sum()
         return mean / whole if whole > 0 and not single else mean
+
+
+    def _weighted_importances(self, features: int) -> Numbers | None:
+        """Of AdaBoost: those of each tree, by the weights of the trees."""
+        import numpy as np
+
+        weights = _weights(self._owner, len(self._trees))
+        if weights is None:
+            return None
+        total = np.zeros(features)
+        for tree, weight in zip(self._trees, weights, strict=False):
+            found = tree.importances(features)
+            if found is None:
+                return None
+            whole = found.sum()
+            total += weight * (found / whole if whole > 0 else found)
+        whole = weights.sum()
+        return total / whole if whole > 0 else None
+
+
+def _weights(owner: Stub, count: int) -> Numbers | None:
+    """The weights of ``count`` trees, and of those that were never trained; None where they are not finite numbers."""
+    import numpy as np
+
+    held = owner.state.get("estimator_weights_") if isinstance(owner.state, dict) else None
+    region = region_of(held.data) if isinstance(held, Array) else None
+    if not isinstance(held, Array) or region is None or not isinstance(held.dtype, NumpyDType):
+        return None
+    if held.dtype.code != "f8":
+        return None
+    if not count * 8 <= region.size <= 8 << 20 or region.size % 8:
+        return None
+    found = np.frombuffer(read(region, 0, region.size), ">f8" if held.dtype.big_endian else "<f8").astype("f8")
+    return found if np.isfinite(found).all() else None
 
 
 def _feature_count(owner: Stub) -> int | None:
