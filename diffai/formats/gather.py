@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     Values = np.ndarray[Any, np.dtype[Any]]
 
-BLOCK = 32 << 20
-WINDOW = 8 << 20
-CACHE = 32 << 20
+BLOCK = 16 << 20
+WINDOW = 4 << 20
+CACHE = 16 << 20
 SPARSE = 4  # a window with less than one element in so many is read run by run
 PAGE = 16 << 10  # below this, reading more is as cheap as reading less
 

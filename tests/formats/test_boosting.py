@@ -286,3 +286,47 @@ def test_the_program_compares_and_git_needs_no_suffix(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(xgb(rounds)[1])
     run = subprocess.run([sys.executable, "-m", "diffai", "a.json", "b.json"], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0 and "+ trees.4.leaf_values" in run.stdout, run.stdout + run.stderr
+
+
+# ---------------------------------------------------------------- lists of numbers
+
+
+def parsed(text: bytes) -> Any:
+    from diffai.formats.boosting.documents import Json
+
+    return Json(text, Budget(Limits())).parse()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (b"[1, 2,-3]", [1, 2, -3]),
+        (b"[9007199254740993,9223372036854775807,-9223372036854775808]", [2**53 + 1, 2**63 - 1, -(2**63)]),
+        (b"[0.1, 1e-3,2.5E+4 , -0.0]", [0.1, 1e-3, 25000.0, -0.0]),
+        (b"[1e400,-1e400,NaN,Infinity,-Infinity,5e-324]", [np.inf, -np.inf, np.nan, np.inf, -np.inf, 5e-324]),
+        (b"[ ]", []),
+        (b"[1," + b"0.5," * 50_000 + b"3]", [1.0, *[0.5] * 50_000, 3.0]),
+    ],
+)
+def test_lists_of_numbers_are_what_json_says(text: bytes, wanted: list[float]) -> None:
+    np.testing.assert_array_equal(parsed(text), np.array(wanted))
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1,,2]", b"[,1]", b"[1,]", b"[1 2]", b"[1-2]", b"[--1]", b"[1e]", b"[.5]", b"[+1]", b"[Inf]", b"[nan]", b"[1.2.3]",
+             b"[9223372036854775808]", b"[" + b"1," * 50_000 + b"x]"]
+)  # fmt: skip
+def test_what_is_no_number_is_refused(text: bytes) -> None:
+    with pytest.raises(FormatError):
+        parsed(text)
+
+
+def test_trees_are_taken_as_they_come() -> None:
+    """Of a long document no more than a tree at a time is held: lists outside of trees are what they were."""
+    from diffai.formats.boosting.documents import Json
+
+    seen: list[tuple[int, object]] = []
+    text = b'{"a": {"trees": [{"x": 1}, {"x": 2}]}, "b": [1, 2], "trees": "none"}'
+    found = Json(text, Budget(Limits()), lambda number, tree: seen.append((number, tree))).parse()
+    assert seen == [(0, {"x": 1}), (1, {"x": 2})]
+    assert isinstance(found, dict) and found["a"] == {"trees": 2} and found["trees"] == "none"

@@ -90,8 +90,8 @@ class BoostingCheckpoint(StoredCheckpoint):
 class Forest:
     """Counts what is said of all trees together."""
 
-    def __init__(self, checkpoint: BoostingCheckpoint, names: Sequence[str], format: str) -> None:  # noqa: A002
-        self._checkpoint, self._names, self._format = checkpoint, names, format
+    def __init__(self, checkpoint: BoostingCheckpoint, format: str) -> None:  # noqa: A002
+        self._checkpoint, self._format = checkpoint, format
         self._trees: list[str] = []
         self._shapes: list[str] = []
         self._nodes = self._leaves = self._deepest = 0
@@ -147,12 +147,12 @@ class Forest:
         for feature, gain in zip(features, gains, strict=False):
             self._gains[feature] = self._gains.get(feature, 0.0) + gain
 
-    def finish(self) -> None:
-        """Give the checkpoint the counts and digests."""
+    def finish(self, names: Sequence[str]) -> None:
+        """Give the checkpoint the counts and digests; ``names`` are those of the features."""
         figures = self._checkpoint.figures
         figures |= {"trees": len(self._trees), "nodes": self._nodes, "leaves": self._leaves, "max depth": self._deepest}
         for feature, count in sorted(self._splits.items())[:MOST_FEATURES]:
-            name = self._names[feature] if 0 <= feature < len(self._names) else f"f{feature}"
+            name = names[feature] if 0 <= feature < len(names) else f"f{feature}"
             figures[f"splits on {name}"] = count
             if feature in self._gains:
                 figures[f"gain of {name}"] = float(f"{self._gains[feature]:.6g}")

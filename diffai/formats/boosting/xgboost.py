@@ -26,7 +26,6 @@ from diffai.formats.stored import reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     import numpy as np
@@ -57,17 +56,22 @@ def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
     if source.size > limits.max_header:
         reason = f"is {source.size:,} bytes long (diffai.maxHeader lifts the limit of {limits.max_header:,})"
         raise LimitError(reason, code="XB05", format=NAME)
-    budget = checkpoint.budget
     data = source.read(0, source.size)
-    if _UBJSON.match(data):
-        document = Ubjson(data, budget).parse()
-    else:
+    forest = Forest(checkpoint, NAME)
+
+    def each(number: int, tree: object) -> None:
         try:
-            document = Json(data.decode("utf-8"), budget).parse()
-        except UnicodeDecodeError as error:
-            raise FormatError("is no UTF-8", code="XB01", offset=error.start, format=NAME) from error
+            _tree(forest, number, _part(tree, "", dict), f"trees.{number}")
+        except (ValueError, OverflowError, TypeError) as error:
+            raise _wrong(f"has a value of another kind ({str(error)[:100]})", where=f"trees.{number}") from error
+
+    parser = (Ubjson if _UBJSON.match(data) else Json)(data, checkpoint.budget, each)
     try:
-        _fill(checkpoint, _part(document, "", dict))
+        document = parser.parse()
+    except UnicodeDecodeError as error:
+        raise FormatError("is no UTF-8", code="XB01", format=NAME) from error
+    try:
+        _fill(checkpoint, _part(document, "", dict), forest)
     except (ValueError, OverflowError, TypeError) as error:
         raise _wrong(f"has a value of another kind ({str(error)[:100]})") from error
 
@@ -80,7 +84,7 @@ def _part(value: object, name: str, kind: type) -> Any:
     return found
 
 
-def _fill(checkpoint: BoostingCheckpoint, document: dict[str, Any]) -> None:
+def _fill(checkpoint: BoostingCheckpoint, document: dict[str, Any], forest: Forest) -> None:
     learner = _part(document, "learner", dict)
     booster = _part(learner, "gradient_booster", dict)
     names = [str(name) for name in learner.get("feature_names", ())]
@@ -101,7 +105,13 @@ def _fill(checkpoint: BoostingCheckpoint, document: dict[str, Any]) -> None:
         elif key not in ("trees", "tree_info"):
             checkpoint.note("" if key == "gbtree_model_param" else key, _plain(value))
     if "trees" in model:
-        _forest(checkpoint, model, names)
+        import numpy as np
+
+        _part(model, "trees", int)  # how many were taken as they came
+        info = model.get("tree_info")
+        if isinstance(info, np.ndarray) and info.any():  # which class or output each is for; mostly all are for one
+            checkpoint.add("tree_info", info.astype("i4"), "index")
+        forest.finish(names)
 
 
 def _named(value: object, key: str) -> object:
@@ -130,21 +140,6 @@ def _score(value: object) -> object:
     """``5E-1`` of older versions and ``[5E-1]`` of newer ones are one number."""
     one = isinstance(value, str) and value.startswith("[") and value.endswith("]") and "," not in value
     return _number(str(value)[1:-1] if one else value)
-
-
-def _forest(checkpoint: BoostingCheckpoint, model: Mapping[str, Any], names: list[str]) -> None:
-    import numpy as np
-
-    forest = Forest(checkpoint, names, NAME)
-    trees = model["trees"]
-    trees = [] if isinstance(trees, np.ndarray) and not trees.size else trees
-    for number, tree in enumerate(_part({"trees": trees}, "trees", list)):
-        where = f"trees.{number}"
-        _tree(forest, number, _part(tree, "", dict), where)
-    info = model.get("tree_info")
-    if isinstance(info, np.ndarray) and info.any():  # which class or output each tree is for; mostly all are for one
-        checkpoint.add("tree_info", info.astype("i4"), "index")
-    forest.finish()
 
 
 def _tree(forest: Forest, number: int, tree: dict[str, Any], where: str) -> None:
