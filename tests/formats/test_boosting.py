@@ -291,7 +291,7 @@ def test_the_program_compares_and_git_needs_no_suffix(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- lists of numbers
 
 
-def parsed(text: bytes) -> Any:
+def parsed(text: bytes) -> object:
     from diffai.formats.boosting.documents import Json
 
     return Json(text, Budget(Limits())).parse()
