@@ -24,9 +24,10 @@ else:
 LEARNING = "Learning and convergence"
 ARCHITECTURE = "Architecture and performance"
 MLOPS = "MLOps"
+EXPERIMENT = "Experiment and documentation"
 ADVANCED = "Advanced (these read tensors again)"
 ADDITIONAL = "Additional"
-GROUPS = (LEARNING, ARCHITECTURE, MLOPS, ADVANCED, ADDITIONAL)
+GROUPS = (LEARNING, ARCHITECTURE, MLOPS, EXPERIMENT, ADVANCED, ADDITIONAL)
 """Headings of the flags in the help, in this order."""
 
 
@@ -205,6 +206,42 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "metric_comparison", "metrics", needs=("training", "siblings"), group=ADDITIONAL, siblings=RUN_FILES,
         help="Recorded metrics of both sides: old, new, change, better or worse.",
+    ),
+    Analysis(
+        "architecture_comparison", "architecture", automatic=False, needs=("diff", "siblings"), group=ARCHITECTURE,
+        help="What kind of network each side is, with the evidence; layers, parameters by module, what differs.",
+        siblings=("config.json",),
+    ),
+    Analysis(
+        "inference_speed_estimate", "compute", automatic=False, needs=("diff", "siblings"), group=ARCHITECTURE,
+        help="FLOPs a token or position and their ratio; times where the machine is given.",
+        keys=(
+            Key("tflops", 0.0, "arithmetic that the machine sustains, in 10^12 FLOP/s; 0 = not given"),
+            Key("gb_per_s", 0.0, "bandwidth of its memory, in 10^9 bytes/s; 0 = not given"),
+        ),
+        siblings=("config.json",),
+    ),
+    Analysis(
+        "performance_impact_estimate", "impact", needs=("diff", "siblings"), group=MLOPS,
+        help="Ratios of parameters, bytes, FLOPs, memory and time.",
+        keys=(Key("notice", 1.5, "ratio above which it is a notice", looser="higher"),),
+        siblings=("config.json",),
+    ),
+    Analysis(
+        "change_summary", "summary", group=ADDITIONAL,
+        help="Where the update is: by module and kind of layer, top ten, how few tensors carry most of it.",
+        keys=(
+            Key("share", 0.8, "share of the squared update for which the fewest tensors are counted"),
+            Key("top", 10, "tensors that are named", kind="count"),
+        ),
+    ),
+    Analysis(
+        "size_reduction", "size_reduction", automatic=False, flag="--show-size-reduction", group=ADDITIONAL,
+        help="Bytes on disk and in memory, by dtype and module, of both sides.",
+    ),
+    Analysis(
+        "review_friendly", "review", automatic=False, group=EXPERIMENT,
+        help="What a reviewer should look at first, by severity, in plain sentences.",
     ),
 )  # fmt: skip
 

@@ -1,0 +1,50 @@
+"""What a reviewer should look at first: what the automatic findings say, by severity, in plain sentences."""
+
+from __future__ import annotations
+
+from diffai.analyses import nonfinite
+from diffai.analyses.change_kind import change_kind
+from diffai.analyses.finding import Finding
+from diffai.analyses.look_first import look_first
+from diffai.analyses.update import update_size
+from diffai.comparison.result import ModelDiff
+from diffai.finding import SEVERITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.analyses.context import Context
+    from diffai.finding import Severity
+
+NAME = "review_friendly"
+_SAID_ELSEWHERE = ("change_kind", "look_first", "update_size", NAME)
+
+
+def find(diff: ModelDiff, _context: Context) -> Finding | None:
+    """The kind of change, then what to look at, the most severe first."""
+    from diffai.analyses.table import find as automatic
+
+    if not diff.comparable:
+        return None
+    points: list[tuple[Severity, str]] = [(look.severity, f"{look.name}: {look.text}") for look in look_first(diff)]
+    named = sum(severity == "critical" for severity, _ in points)
+    points += [
+        (found.severity, f"{found.name.replace('_', ' ')}: {found.text}")
+        for found in automatic(diff)
+        if found.name not in _SAID_ELSEWHERE and found.severity != "info" and found.status == "found"
+        and not (found.name == nonfinite.NAME and found.fields["tensors_worse"] == named)  # each is named already
+    ]
+    points.sort(key=lambda point: -SEVERITIES.index(point[0]))
+    kind = change_kind(diff)
+    sentences = [text for _, text in points]
+    what = kind.phrase if kind is not None else "no change" if not diff.differs else "changed"
+    size = update_size(diff)
+    if size.update and size.relative_l2 is not None:
+        what += f", update size {size.relative_l2:.3g}"
+    fields = {
+        "kind": kind.phrase if kind is not None else None,
+        "points": tuple({"severity": severity, "text": text} for severity, text in points),
+    }
+    evidence = sentences if kind is not None else [*sentences, "kind of change: not recorded, nothing was compared"]
+    most = points[0][0] if points else "info"
+    look = f"; look at {len(points):,}: {'; '.join(sentences[:3])}" if points else "; nothing stands out"
+    return Finding(NAME, most, "fact", fields, tuple(evidence), what + look)
