@@ -71,8 +71,7 @@ def stored_bytes(spec: TensorSpec, checkpoint: Checkpoint | None = None) -> int 
     if checkpoint is not None:
         parts = checkpoint.made_of(spec)
         if parts:
-            sizes = [stored_bytes(part, checkpoint) for part in parts if part.name != spec.name]
-            return None if None in sizes else sum(size for size in sizes if size is not None)
+            return sum(part.nbytes for part in parts)
         codes = checkpoint.codes(spec)
         if codes is not None:
             return -(-spec.elements // codes.elements) * codes.size

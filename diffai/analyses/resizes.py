@@ -44,7 +44,7 @@ def _depth(
         stacks: dict[str, set[int]] = {}
         kept: dict[str, set[int]] = {}
         for change in changes:
-            for stack, number in _layers(change.name):
+            for stack, number in layers_in(change.name):
                 (stacks if change.status == (status,) else kept).setdefault(stack, set()).add(number)
         whole = {stack: numbers - kept[stack] for stack, numbers in stacks.items() if stack in kept}
         layers = max(whole.items(), key=lambda item: len(item[1]), default=("", set()))
@@ -56,7 +56,7 @@ def _depth(
     return words
 
 
-def _layers(name: str) -> Iterable[tuple[str, int]]:
+def layers_in(name: str) -> Iterable[tuple[str, int]]:
     """(stack, index) of every number in a name: ``("layers", 3)``."""
     parts = name.split(".")
     for place, part in enumerate(parts):

@@ -136,7 +136,6 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis("cast", "casts"),
     Analysis("training_state", "training"),
     Analysis("rename", "renames"),
-    Analysis("transfer_learning", "transfer"),
     Analysis("quantized_pair", "quantized_pairs"),
     Analysis(
         "learning_progress", "learning", needs=("diff", "norms", "training", "siblings"), group=LEARNING,
@@ -242,6 +241,71 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "review_friendly", "review", automatic=False, group=EXPERIMENT,
         help="What a reviewer should look at first, by severity, in plain sentences.",
+    ),
+    Analysis(
+        "param_efficiency_analysis", "param_efficiency", automatic=False, needs=("second pass",), group=ARCHITECTURE,
+        help="Share of parameters that are not zero, parameters per MB, stable rank of the matrices.",
+        keys=(Key("products", 200, "multiplications spent on singular values, in billions", "count"),),
+    ),
+    Analysis(
+        "embedding_analysis", "embedding_analysis", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,
+        help="How far rows of embeddings turned, and whether they kept their neighbours.",
+        keys=(
+            Key("neighbours", 10, "nearest rows that are looked at", "count"),
+            Key("sample", 2048, "rows among which neighbours are looked for", "count"),
+        ),
+        siblings=("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model"),
+    ),
+    Analysis(
+        "similarity_matrix", "similarity_matrix", automatic=False, needs=("second pass",), group=ADVANCED,
+        help="Linear CKA of every layer of one side with every one of the other.",
+        keys=(Key("layers", 64, "layers of either side that are looked at", "count"),),
+    ),
+    Analysis(
+        "clustering_change", "clustering_change", automatic=False, needs=("second pass",), group=ADVANCED,
+        help="Whether rows of embeddings fall into the same clusters (adjusted Rand index).",
+        keys=(
+            Key("sample", 4096, "rows that are clustered", "count"),
+            Key("choice_sample", 512, "rows on which the number of clusters is chosen", "count"),
+            Key("most_clusters", 10, "greatest number of clusters that is tried", "count"),
+            Key("clear_silhouette", 0.1, "silhouette from which on clusters are called clear"),
+            Key("changed_below", 0.9, "adjusted Rand index below which clear clusters have changed", looser="lower"),
+        ),
+    ),
+    Analysis(
+        "low_rank", "low_rank", automatic=False, needs=("second pass",), group=ADVANCED,
+        help="Updates of low rank (a merged LoRA), told from noise, and intruder dimensions.",
+        keys=(
+            Key("matrices", 256, "matrices that are looked at, those first that moved most", "count"),
+            Key("intruder_directions", 10, "first singular vectors of the new side that are looked at", "count"),
+            Key("intruder_cosine", 0.5, "cosine with a singular vector of the old side that makes it no intruder"),
+        ),
+    ),
+    Analysis(
+        "transfer_learning", "transfer_learning", group=ADVANCED,
+        help="Share of the parameters that stayed as they were, by depth.",
+    ),
+    Analysis(
+        "tied_weights", "tied_weights", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,
+        help="Weights stored once under two names, or twice with equal values.", siblings=("config.json",),
+    ),
+    Analysis(
+        "bit_distance", "bit_distance", automatic=False, needs=("second pass",), group=ADVANCED,
+        help="Share of the stored bits that differ.",
+    ),
+    Analysis(
+        "quantization_analysis", "quantization_analysis", automatic=False, needs=("second pass",), group=ADDITIONAL,
+        help="What storing weights in fewer bits saved and cost, also between a model and its quantized sibling.",
+        keys=(Key("low_sqnr_db", 10.0, "signal to noise in dB below which a tensor is a warning", looser="lower"),),
+    ),
+    Analysis(
+        "show_distribution", "show_distribution", automatic=False, needs=("second pass",), group=ADDITIONAL,
+        help="Histograms of tensors that moved; Kolmogorov-Smirnov, PSI, Jensen-Shannon.",
+        keys=(
+            Key("bins", 32, "bars of a histogram", "count"),
+            Key("tensors", 1000, "tensors that are looked at, those first that moved most", "count"),
+            Key("shifted_ks", 0.1, "statistic of Kolmogorov and Smirnov from which on a tensor is called shifted"),
+        ),
     ),
 )  # fmt: skip
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
-from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array
+
+Read = Callable[[int, memoryview], None]
 
 _BLOCK = 1 << 20
 
@@ -22,19 +24,23 @@ def _ones() -> Array:
     return counts
 
 
-def bits_apart(old: Checkpoint, new: Checkpoint, pair: tuple[TensorSpec, TensorSpec]) -> int:
-    """Bits that differ between the bytes of two tensors of one dtype and shape.
+def bits_apart(old: Read, new: Read, size: int) -> int:
+    """Bits that differ between two runs of ``size`` bytes.
+
+    Args:
+        old, new: fill a buffer with the bytes from an offset on.
+        size: bytes of either.
 
     Raises:
         SourceError: bytes are gone.
     """
     found = 0
-    for start in range(0, pair[0].nbytes, _BLOCK):
-        size = min(_BLOCK, pair[0].nbytes - start)
+    for start in range(0, size, _BLOCK):
+        length = min(_BLOCK, size - start)
         sides = []
-        for checkpoint, spec in zip((old, new), pair, strict=True):
-            raw = np.zeros(size + size % 2, np.uint8)
-            checkpoint.read_into(spec, start, raw[:size].data)
+        for read in (old, new):
+            raw = np.zeros(length + length % 2, np.uint8)
+            read(start, raw[:length].data)
             sides.append(raw.view(np.uint16))
         found += int(_ones()[sides[0] ^ sides[1]].sum(dtype=np.int64))
     return found

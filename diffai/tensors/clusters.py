@@ -14,17 +14,18 @@ _ROUNDS = 50
 _STARTS = 4
 
 
-def k_means(rows: Array, k: int) -> Array:
+def k_means(rows: Array, k: int, start: int = 0) -> Array:
     """Cluster of each row: the best of some runs of Lloyd's algorithm from k-means++ (Arthur, Vassilvitskii 2007).
 
     Args:
         rows: finite float64 of shape (rows, columns).
         k: clusters, at most as many as there are rows; fewer come out where fewer rows differ.
+        start: another number gives other first centres.
 
     Returns:
         int64 numbers from 0 to k - 1.
     """
-    generator = np.random.RandomState(_SEED)
+    generator = np.random.RandomState(_SEED + start)
     best, least = np.zeros(len(rows), np.int64), np.inf
     for _ in range(_STARTS):
         labels, cost = _lloyd(rows, _plus_plus(rows, k, generator))

@@ -99,3 +99,37 @@ def spread(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return [place * count // most for place in range(most)]
+
+
+_WIDE = frozenset(("F64", "I64", "U64"))
+_SAFE = 200
+
+
+def exponent(checkpoint: Checkpoint, spec: TensorSpec) -> int:
+    """A power of two by which values are divided so that sums of their squares neither overflow nor vanish; mostly 0.
+
+    Raises:
+        SourceError: bytes are gone.
+    """
+    if spec.values_dtype not in _WIDE:
+        return 0
+    largest = 0.0
+    for block in blocks(checkpoint, spec):
+        size = np.abs(block)
+        largest = max(largest, float(size[np.isfinite(size)].max(initial=0.0)))
+    power = int(np.frexp(largest)[1])
+    return power if abs(power) > _SAFE else 0
+
+
+def differences(
+    old: Checkpoint, new: Checkpoint, pair: tuple[TensorSpec, TensorSpec], power: int = 0
+) -> Iterator[tuple[int, Array]]:
+    """What was added to each element of a matrix, over 2**power, in blocks of whole rows: (first row, rows).
+
+    Raises:
+        SourceError: bytes are gone.
+    """
+    before, after = (row_blocks(side, spec) for side, spec in zip((old, new), pair, strict=True))
+    for (first, a), (_, b) in zip(before, after, strict=True):
+        with np.errstate(invalid="ignore", over="ignore"):
+            yield first, np.ldexp(b, -power) - np.ldexp(a, -power) if power else b - a

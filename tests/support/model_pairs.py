@@ -146,6 +146,11 @@ def _put(name: str, value: float) -> Callable[[Arrays], None]:
     return apply
 
 
+def _tied(arrays: Arrays) -> None:
+    """The head made a copy of the embedding."""
+    arrays["lm_head.weight"] = arrays[EMBEDDING].copy()
+
+
 def _zeroed(arrays: Arrays) -> Arrays:
     made = noised(arrays)
     made[UP1] = np.zeros_like(made[UP1])
@@ -183,6 +188,7 @@ def _pairs() -> dict[str, tuple[Model, Model]]:
         "LoRA merged": changed(merged_lora),
         "heads permuted": changed(permuted_heads),
         "embedding rotated": changed(rotated_embedding),
+        "head tied": changed(_tied),
     }
     pairs: dict[str, tuple[Model, Model]] = {name: (old, new) for name, new in made.items()}
     pairs["NaN healed"] = (changed(_put(UP1, np.nan)), old)
