@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from diffai.finding import Severity
 
 NAME = "review_friendly"
-_SAID_ELSEWHERE = ("change_kind", "look_first", "update_size", NAME)
+_INDEPENDENT = ("non_finite", "structure", "quantized_pair", "metric_comparison", "hyperparameter_impact")
+"""Findings that say something of their own; the rest judge what these and the points of ``look_first`` say."""
 
 
 def find(diff: ModelDiff, _context: Context) -> Finding | None:
@@ -29,8 +30,8 @@ def find(diff: ModelDiff, _context: Context) -> Finding | None:
     named = sum(severity == "critical" for severity, _ in points)
     points += [
         (found.severity, f"{found.name.replace('_', ' ')}: {found.text}")
-        for found in automatic(diff)
-        if found.name not in _SAID_ELSEWHERE and found.severity != "info" and found.status == "found"
+        for found in automatic(diff, _INDEPENDENT)
+        if found.severity != "info" and found.status == "found"
         and not (found.name == nonfinite.NAME and found.fields["tensors_worse"] == named)  # each is named already
     ]
     points.sort(key=lambda point: -SEVERITIES.index(point[0]))

@@ -66,8 +66,8 @@ def test_auto_false_leaves_only_what_was_asked_for(pair: Path) -> None:
 
 def test_markdown_and_the_page_have_a_section(pair: Path) -> None:
     markdown = diffai(*NAMES, FLAG, "--format", "markdown", cwd=pair).stdout
-    assert "### Findings" in markdown and "**memory_analysis:**" in markdown
-    assert "### Findings" not in diffai(*NAMES, "--format", "markdown", cwd=pair).stdout
+    assert "**FINDINGS**" in markdown and "memory\\_analysis: delta" in markdown
+    assert "FINDINGS" not in diffai(*NAMES, "--format", "markdown", cwd=pair).stdout
     assert "memory_analysis: delta" in diffai(*NAMES, FLAG, "--format", "html", cwd=pair).stdout
     assert "FINDINGS" in diffai(*NAMES, FLAG, "--format", "table", cwd=pair).stdout
 
