@@ -262,11 +262,48 @@ def test_the_script_of_the_action_runs(branch: Repo, tmp_path: Path) -> None:
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], cwd=branch.top, text=True,
         capture_output=True, check=False,
         env={**os.environ, "PATH": f"{DIFFAI.parent}:/usr/bin:/bin", "BASE": branch.rev_parse("main"),
-             "HEAD": "HEAD", "ON_MISSING": "warn", "CONFIG": "", "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTIONS": "true",
+             "HEAD": "HEAD", "ON_MISSING": "warn", "CONFIG": "", "FETCH": "true", "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTIONS": "true",
              "GITHUB_OUTPUT": str(tmp_path / "o"), "GITHUB_STEP_SUMMARY": str(tmp_path / "s")},
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "result=refused" in (tmp_path / "o").read_text() and (tmp_path / "diffai-comment.md").exists()
+    said = (tmp_path / "o").read_text()
+    assert "result=refused" in said and (tmp_path / "diffai-comment.md").exists()
+    assert f"page={tmp_path / 'diffai-report.html'}\n" in said
+    assert (tmp_path / "diffai-report.html").read_text().startswith("<!doctype html>")
+
+
+def braces(pattern: str) -> list[str]:
+    """The patterns of one with an alternative."""
+    head, _, rest = pattern.partition("{")
+    if not rest:
+        return [pattern]
+    words, _, tail = rest.partition("}")
+    return [head + word + tail for word in words.split(",")]
+
+
+def test_the_examples_see_every_name_that_install_registers() -> None:
+    import yaml
+
+    from diffai.formats.table import model_globs
+
+    workflow = yaml.safe_load((ROOT / "docs/examples/github-workflow.yml").read_text())
+    gitlab = yaml.safe_load((ROOT / "docs/examples/gitlab-ci.yml").read_text())
+    wanted = {f"**/{glob}" for glob in model_globs()} | {"**/*.dvc", "**/dvc.lock", ".diffai.toml"}
+    assert wanted <= set(workflow[True]["pull_request"]["paths"])  # YAML 1.1: on is true
+    changes = gitlab["models"]["rules"][0]["changes"]
+    assert len(changes) <= 50  # as many as GitLab takes
+    assert wanted <= {one for pattern in changes for one in braces(pattern)}
+
+
+def test_the_examples_fetch_upload_the_page_and_come_from_nowhere_but_the_readers_copy() -> None:
+    for name in ("github-workflow.yml", "github-workflow-script.yml", "gitlab-ci.yml", "pre-commit-config.yaml"):
+        text = (ROOT / "docs/examples" / name).read_text()
+        assert "OWNER/diffai" in text and not re.search(r"(?:pip install|uses:|github\.com/)[ '\"]*diffai(?!\s*@ git)", text)
+    action = (ROOT / "action.yml").read_text()
+    assert "options+=(--fetch)" in action and '--html "$page"' in action
+    assert "steps.diffai.outputs.page" in (ROOT / "docs/examples/github-workflow.yml").read_text()
+    gitlab = (ROOT / "docs/examples/gitlab-ci.yml").read_text()
+    assert "--fetch" in gitlab and "--html models.html" in gitlab and "paths: [models.html, models.md]" in gitlab
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
