@@ -10,7 +10,7 @@ from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from diffai.analyses.table import Analysis, Option
@@ -158,9 +158,9 @@ class Context:
 
     def readable(self, spec: TensorSpec) -> bool:
         """Whether the values of a tensor can be read as numbers."""
-        from diffai.tensors.dtypes import has_values
+        from diffai.tensors.reading import has_numbers
 
-        return bool(spec.elements) and not spec.lacking and has_values(spec.values_dtype)
+        return bool(spec.elements) and has_numbers(spec)
 
     def array(self, which: Which, spec: TensorSpec, most: int = MOST_ELEMENTS) -> Array | None:
         """A tensor as float64 in its shape, decoded; of a larger one evenly spread rows (first axis), and the cap said.
@@ -174,24 +174,27 @@ class Context:
         checkpoint = self.checkpoint(which)
         if checkpoint is None or not self.readable(spec):
             return None
-        from diffai.analyses import reading
+        from diffai.tensors.reading import matrix_shape, some_rows, spread, values
 
-        rows = reading.rows_within(spec, most)
-        if rows is None:
+        if not spec.shape:
+            return values(checkpoint, spec, 0, 1).reshape(())
+        count, width = matrix_shape(spec)
+        if width > most:
             self.cap(f"one row of {spec.name} is over {most:,} elements: left out")
             return None
-        if len(rows) < (spec.shape[0] if spec.shape else 1):
-            self.cap(f"{len(rows):,} of {spec.shape[0]:,} rows of {spec.name} were read (cap {most:,} elements)")
-        return reading.read_rows(checkpoint, spec, rows)
+        rows = spread(count, most // width)
+        if len(rows) < count:
+            self.cap(f"{len(rows):,} of {count:,} rows of {spec.name} were read (cap {most:,} elements)")
+        return some_rows(checkpoint, spec, rows).reshape(len(rows), *spec.shape[1:])
 
-    def rows(self, which: Which, spec: TensorSpec, rows: Array) -> Array | None:
+    def rows(self, which: Which, spec: TensorSpec, rows: Sequence[int]) -> Array | None:
         """Rows (first axis) of a tensor by their numbers, ascending, as float64; None where it has no values."""
         checkpoint = self.checkpoint(which)
-        if checkpoint is None or not self.readable(spec):
+        if checkpoint is None or not spec.shape or not self.readable(spec):
             return None
-        from diffai.analyses import reading
+        from diffai.tensors.reading import some_rows
 
-        return reading.read_rows(checkpoint, spec, rows)
+        return some_rows(checkpoint, spec, rows).reshape(len(rows), *spec.shape[1:])
 
     def blocks(self, change: TensorChange, size: int = 1 << 18) -> Iterator[tuple[Array, Array]]:
         """The values of a pair of equal shape, flat, as float64, in blocks of ``size`` elements; none if unreadable.
@@ -204,11 +207,9 @@ class Context:
             return
         if not (self.readable(old) and self.readable(new)):
             return
-        from diffai.analyses import reading
+        from diffai.tensors.reading import blocks
 
-        for start in range(0, old.elements, size):
-            stop = min(start + size, old.elements)
-            yield reading.read_elements(left, old, start, stop), reading.read_elements(right, new, start, stop)
+        yield from zip(blocks(left, old, size), blocks(right, new, size), strict=True)
 
 
 def read_sibling(sides: Sides, which: Which, name: str) -> bytes | None:

@@ -45,7 +45,7 @@ def find(diff: ModelDiff, _context: Context) -> Finding | None:
         "kind": kind.phrase if kind is not None else None,
         "points": tuple({"severity": severity, "text": text} for severity, text in points),
     }
-    evidence = sentences if kind is not None else [*sentences, "kind of change: not recorded, nothing was compared"]
+    evidence = () if kind is not None else ("kind of change: not recorded, nothing was compared",)
     most = points[0][0] if points else "info"
     look = f"; look at {len(points):,}: {'; '.join(sentences[:3])}" if points else "; nothing stands out"
-    return Finding(NAME, most, "fact", fields, tuple(evidence), what + look)
+    return Finding(NAME, most, "fact", fields, evidence, what + look)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from diffai.analyses.finding import brief
 from diffai.comparison.result import ModelDiff
-from diffai.views.blocks import Block, Gap, Labelled, Line, View, Word, line
+from diffai.views.blocks import Block, Column, Gap, Labelled, Line, Table, View, Word, line
+from diffai.views.terminal import present_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from diffai.finding import Finding, Value
+    from diffai.finding import Fields, Finding, Value
     from diffai.views.blocks import Tone
 
 _MOST_ROWS = 12
-_DEEPEST = 2
+_MOST_CELLS = 4
+_MOST_COLUMNS = 10
+_LONG = 40
+_DEEPEST = 3
+
+
+def asked(diff: ModelDiff) -> tuple[Finding, ...]:
+    """The findings whose flag was given."""
+    return tuple(found for found in diff.findings if found.asked)
 
 
 def findings_view(diff: ModelDiff, *, verbose: bool = False) -> View:
@@ -26,18 +37,13 @@ def findings_view(diff: ModelDiff, *, verbose: bool = False) -> View:
     if not verbose:
         rows = tuple((Word(f"{found.name}: {said(found)}", _tone(found)),) for found in findings)
         blocks.append(Labelled("FINDINGS", rows, _worst(findings), wraps=True))
-    else:
-        for found in findings:
+    for found in findings:
+        if verbose:
             blocks.append(line(Word(found.name, _tone(found)), Word(f"  {said(found)}"), indent=1, wraps=True))
-            blocks += [line(Word(text), indent=3, wraps=True) for text in details(found)]
-    blocks += [Line((Word(f"! {found.name}: {note}", "problem"),), 1, wraps=True)
-               for found in findings for note in found.notes]  # fmt: skip
+        blocks += [Line((Word(f"! {found.name}: {note}", "problem"),), 1, wraps=True) for note in found.notes]
+        if verbose:
+            blocks += details(found, indent=2)
     return tuple(blocks)
-
-
-def asked(diff: ModelDiff) -> tuple[Finding, ...]:
-    """The findings whose flag was given."""
-    return tuple(found for found in diff.findings if found.asked)
 
 
 def finding_lines(diff: ModelDiff, *, verbose: bool = False) -> list[tuple[str, str]]:
@@ -47,7 +53,7 @@ def finding_lines(diff: ModelDiff, *, verbose: bool = False) -> list[tuple[str, 
         sign = "!" if found.serious else "+"
         lines.append((sign, f"{sign} {found.name}: {said(found)}"))
         lines += [("!", f"  ! {note}") for note in found.notes]
-        lines += [("", f"    {text}") for text in details(found)] if verbose else []
+        lines += [("", text) for text in present_plain(details(found, indent=2))] if verbose else []
     return lines
 
 
@@ -56,39 +62,80 @@ def said(found: Finding) -> str:
     return f"{found.text} (estimate)" if found.basis == "estimate" and found.status == "found" else found.text
 
 
-def details(found: Finding) -> list[str]:
-    """What a finding rests on, and its figures: one line each, long lists cut and counted."""
-    return [*_fields(found.fields.items(), 0), *found.evidence]
+def details(found: Finding, indent: int = 0) -> View:
+    """A finding's figures and what it rests on; long lists are cut and counted, matrices are left to JSON."""
+    blocks = _fields(found.fields, indent, 0)
+    return (*blocks, *(line(text, indent=indent, wraps=True) for text in found.evidence))
 
 
-def _fields(items: Iterable[tuple[str, Value]], depth: int) -> list[str]:
-    lines = []
-    for name, value in items:
+def _fields(fields: Fields, indent: int, depth: int) -> list[Block]:
+    """Plain figures in one line, then what holds more, each under its name."""
+    plain = {name: value for name, value in fields.items() if _is_plain(value)}
+    blocks: list[Block] = [line(brief(plain), indent=indent, wraps=True)] if plain else []
+    for name, value in fields.items():
         if isinstance(value, tuple):
-            lines += _rows(name, value, depth)
-        elif value is None or isinstance(value, (str, int, float)):
-            lines.append("  " * depth + brief({name: value}))
-        elif depth < _DEEPEST:
-            lines += [f"{'  ' * depth}{name}:", *_fields(value.items(), depth + 1)]
-    return lines
+            blocks += _rows(name, value, indent)
+        elif isinstance(value, Mapping) and value:
+            if all(map(_is_plain, value.values())):
+                blocks.append(line(f"{name}: {_cut(value)}", indent=indent, wraps=True))
+            elif depth < _DEEPEST:
+                blocks += [line(f"{name}:", indent=indent), *_fields(value, indent + 1, depth + 1)]
+    return blocks
 
 
-def _rows(name: str, rows: tuple[Value, ...], depth: int) -> list[str]:
-    pad = "  " * depth
+def _cut(fields: Fields) -> str:
+    """Figures in one line, so many of them."""
+    shown = dict(list(fields.items())[:_MOST_ROWS])
+    return brief(shown) + _more(len(fields))
+
+
+def _rows(name: str, rows: tuple[Value, ...], indent: int) -> list[Block]:
     if not rows:
         return []
-    if all(row is None or isinstance(row, (str, int, float)) for row in rows):
-        shown = [brief({"": row})[1:] for row in rows[:_MOST_ROWS]]
-        return [f"{pad}{name}: {', '.join(shown)}{_more(len(rows))}"]
-    lines = [f"{pad}{name}:"]
-    for row in rows[:_MOST_ROWS]:
-        if isinstance(row, tuple):
-            lines.append(f"{pad}  {', '.join(brief({'': item})[1:] for item in row[:_MOST_ROWS])}{_more(len(row))}")
-        elif row is None or isinstance(row, (str, int, float)):
-            lines.append(f"{pad}  {brief({'': row})[1:]}")
-        else:
-            lines.append(f"{pad}  {brief(row)}")
-    return [*lines, f"{pad} {_more(len(rows))[4:]}"] if len(rows) > _MOST_ROWS else lines
+    if all(map(_is_plain, rows)):
+        if any(isinstance(row, str) and len(row) > _LONG for row in rows):
+            shown = [line(_word(row), indent=indent + 1, wraps=True) for row in rows[:_MOST_ROWS]]
+            more = [line(_more(len(rows)).strip(), indent=indent + 1)] if len(rows) > _MOST_ROWS else []
+            return [line(f"{name}:", indent=indent), *shown, *more]
+        text = ", ".join(_word(row) for row in rows[:_MOST_ROWS])
+        return [line(f"{name}: {text}{_more(len(rows))}", indent=indent, wraps=True)]
+    mappings = [row for row in rows if isinstance(row, Mapping)]
+    if len(mappings) == len(rows):
+        return [line(f"{name}:", indent=indent), _table(mappings, indent + 1)]
+    return [line(f"{name}: {len(rows):,} rows (--format json has them)", indent=indent)]
+
+
+def _table(rows: Sequence[Fields], indent: int) -> Table:
+    """Rows of figures under their names; columns of long lists are left out."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row)
+             if all(_fits(row.get(name)) for row in rows)][:_MOST_COLUMNS]  # fmt: skip
+    numbers = {name for name in names if all(not isinstance(row.get(name), str) for row in rows)}
+    first = next((name for name in names if name not in numbers), "")
+    columns = tuple(
+        Column(name.replace("_", " "), "right" if name in numbers else "left", 0 if name == first else number + 1,
+               shrinks=name == first)
+        for number, name in enumerate(names)
+    )  # fmt: skip
+    cells = tuple(tuple(Word(_word(row.get(name))) for name in names) for row in rows[:_MOST_ROWS])
+    hidden = f"{len(rows) - _MOST_ROWS:,} more rows: --format json has all" if len(rows) > _MOST_ROWS else ""
+    return Table(columns, cells, hidden=hidden, indent=indent)
+
+
+def _is_plain(value: Value) -> bool:
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _fits(value: Value) -> bool:
+    """Whether a value can stand in a cell."""
+    short = isinstance(value, tuple) and len(value) <= _MOST_CELLS and all(map(_is_plain, value))
+    return short or _is_plain(value)
+
+
+def _word(value: Value) -> str:
+    """A value as it stands in a cell or a list."""
+    if isinstance(value, tuple):
+        return " ".join(_word(item) for item in value)
+    return "" if value is None else brief({"": value})[1:]
 
 
 def _more(count: int) -> str:
@@ -99,5 +146,5 @@ def _tone(found: Finding) -> Tone:
     return "problem" if found.serious else "plain"
 
 
-def _worst(findings: Iterable[Finding]) -> Tone:
+def _worst(findings: Sequence[Finding]) -> Tone:
     return "problem" if any(found.serious for found in findings) else "strong"

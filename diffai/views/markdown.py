@@ -164,14 +164,13 @@ def _every_tensor(diff: ModelDiff) -> list[str]:
 
 def _grounds(diff: ModelDiff) -> list[str]:
     """What the findings that were asked for rest on, in a closed section."""
-    rests = [(found.name, text) for found in asked(diff) for text in details(found)]
-    if not rests:
+    rests = [(found, details(found, indent=2)) for found in asked(diff)]
+    if not any(view for _, view in rests):
         return []
     lines = ["<details><summary>What the findings rest on</summary>", ""]
-    for number, (name, text) in enumerate(rests):
-        head = [f"    {name}"] if not number or rests[number - 1][0] != name else []
-        lines += [*head, f"      {escape(text, longest=_LONGEST)}"]  # indented: nothing in it is markup
-    return [*lines, "", "</details>", ""]
+    for found, view in rests:
+        lines += [f"**{plain(found.name)}**", "", *present_markdown(view)] if view else []
+    return [*lines, "</details>", ""]
 
 
 def _directory(diff: DirectoryDiff) -> list[str]:
