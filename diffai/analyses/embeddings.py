@@ -169,12 +169,11 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def json_object(data: bytes) -> Mapping[str, Any]:
     """A JSON object; an empty one where the bytes are none."""
-    from diffai.errors import FormatError
-    from diffai.formats.strict_json import load
+    from diffai.formats.strict_json import MalformedError, load
 
     try:
         told = load(data.decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError, FormatError):
+    except (UnicodeDecodeError, MalformedError):
         return {}
     return told if isinstance(told, dict) else {}
 

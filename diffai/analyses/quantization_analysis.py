@@ -160,7 +160,10 @@ def _block(checkpoint: Checkpoint, spec: TensorSpec, columns: int) -> int | None
 
 
 def clipped_share(old: Array, new: Array, block: int) -> float:
-    """Share of the old elements that lie beyond the new values of their block by more than half of the last step.
+    """Share of the old elements that lie beyond the greatest new magnitude of their block by more than its last step.
+
+    The last step is the distance of the two greatest magnitudes of a block. No rounding to a nearest code goes as far,
+    even where codes lie farther apart the greater they are; so this is a lower bound.
 
     Args:
         old, new: float64 of shape (rows, columns).
@@ -168,16 +171,12 @@ def clipped_share(old: Array, new: Array, block: int) -> float:
     """
     import numpy as np
 
-    before, after = old.reshape(-1, block), np.sort(new.reshape(-1, block), axis=1)
-    clipped = 0
+    before, after = np.abs(old.reshape(-1, block)), np.abs(new.reshape(-1, block))
     with np.errstate(invalid="ignore", over="ignore"):
-        for sign in (1.0, -1.0):
-            ends = after[:, -1] if sign > 0 else -after[:, 0]
-            inner = sign * after
-            inner = np.where(inner < ends[:, None], inner, -np.inf).max(axis=1)
-            step = ends - inner  # infinite where all values of a block are equal: nothing is known of its step
-            clipped += int(np.count_nonzero(sign * before - ends[:, None] > 0.55 * step[:, None]))
-    return clipped / max(old.size, 1)
+        ends = after.max(axis=1, initial=0.0)[:, None]
+        inner = np.where(after < ends, after, -np.inf).max(axis=1, initial=-np.inf)[:, None]
+        clipped = before - ends > ends - inner  # an infinite step where all values of a block are equal
+    return int(np.count_nonzero(clipped)) / max(old.size, 1)
 
 
 def _finding(
@@ -189,9 +188,9 @@ def _finding(
 ) -> Finding:
     kinds = Counter((old.dtype, new.dtype) for old, new in (sides_of(each.change) for each in found))
     told = [each for each in found if each.sqnr_db is not None]
-    order = sorted(told, key=lambda each: (each.sqnr_db or 0.0, each.change.name))
+    order = sorted(told, key=lambda each: (_noise(each), each.change.name))
     overall = _overall(told)
-    worst = order[0] if order and math.isfinite(order[0].sqnr_db or math.inf) else None
+    worst = order[0] if order and math.isfinite(_noise(order[0])) else None
     alone = {word: [c.name for c in weights if c.status == (word,)] for word in ("removed", "added")}
     old_bits, new_bits = sides
     fields: Fields = {
@@ -207,9 +206,14 @@ def _finding(
     }  # fmt: skip
     undecoded = sum(not _comparable(each.change) for each in found)
     evidence = _evidence(alone, codes, worst, undecoded, None in sides)
-    bad = worst is not None and (worst.sqnr_db or 0.0) < low
+    bad = worst is not None and _noise(worst) < low
     text = _text(kinds, fields, worst, undecoded, len(alone["removed"]) + len(alone["added"]))
     return Finding(NAME, "warning" if bad else "info", "fact", fields, evidence, text)
+
+
+def _noise(each: Precision) -> float:
+    """The SQNR, infinite where there is no noise or none is known."""
+    return math.inf if each.sqnr_db is None else each.sqnr_db
 
 
 def _overall(told: list[Precision]) -> float | None:
