@@ -84,7 +84,7 @@ def decode(value: Any) -> Any:
     return value
 
 
-_TEXTS = ("metadata", "training", "classes", "graph", "facts")
+_TEXTS = ("metadata", "training", "classes", "graph", "facts", "beside")
 """What a checkpoint says beside its tensors, each a mapping of plain values."""
 
 

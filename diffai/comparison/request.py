@@ -12,6 +12,7 @@ from diffai.comparison.result import CompareOptions, DirectoryDiff, LeftOut, Mod
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
 from diffai.model import Absent, NotAModel, State
+from diffai.models.at import model_at, owner_of
 from diffai.models.inputs import Input, as_input, open_input, unreadable
 from diffai.models.names import is_model_name, model_key
 from diffai.models.pairs import ModelPair, Pairs, models_in, pairs
@@ -133,7 +134,9 @@ def _from_top(path: str, top: str) -> str:
 
 def _has(side: Snapshot, path: str) -> bool:
     """Whether a side has a path: as a file, a folder, or behind a pointer."""
-    return path == "." or side.tree.entry(path) is not None or not isinstance(side.open(path), Absent)
+    if path == "." or side.tree.entry(path) is not None or model_at(side, path) is not None:
+        return True
+    return not isinstance(side.open(path), Absent)
 
 
 def _is_folder(side: Snapshot, path: str) -> bool:
@@ -177,13 +180,13 @@ def _unchanged(
 
 
 def _input(side: Snapshot, path: str, limits: Limits) -> Input:
-    """What a side has at a path; of a sharded model the name of its single file is enough."""
+    """What a side has at a path: the model that it means, whole."""
+    model = model_at(side, owner_of(side, path))
+    if model is not None:
+        return model.open(limits)
     label = side.name(path)
     try:
-        found = side.open(path)
-        if isinstance(found, Absent):
-            found = side.open(f"{path}.index.json")
-        return as_input(found, limits, label=label)
+        return as_input(side.open(path), limits, label=label)
     except (SourceError, FormatError) as error:
         return Input(label, state=unreadable(error))
 

@@ -30,6 +30,8 @@ class Row:
         arrays: whether it holds plain arrays, which are data unless somebody says that they are a model.
         companions: files that hold values of a model beside them: (pattern of the file's path, glob of the
             model's path, in which ``{0}`` is the pattern's first group).
+        below: folders below that of the model in which such files lie.
+        names_files: whether a file of it names files beside it that hold its values, whatever they are called.
 
     """
 
@@ -45,6 +47,8 @@ class Row:
     folder: bool = False
     arrays: bool = False
     companions: tuple[tuple[str, str], ...] = ()
+    below: tuple[str, ...] = ()
+    names_files: bool = False
 
     def may_be(self, head: bytes) -> bool:
         """Whether content that begins like this is worth loading the reader for, which then decides."""
@@ -62,10 +66,12 @@ _MATLAB_4 = tuple(
 #: Asked in this order whether content is theirs.
 FORMATS = (
     Row("safetensors", "safetensors", "diffai.formats.safetensors", magics=((5, b"\0\0\0"),),
-        suffixes=(".safetensors",), globs=("*.safetensors",), streams=True),
+        suffixes=(".safetensors",), globs=("*.safetensors",), streams=True,
+        companions=((r"(.*/)?adapter_config\.json", "{0}adapter_model.safetensors"),
+                    (r"(.*/)?adapter_config\.json", "{0}adapter_model.bin"))),
     Row("sharded", "sharded safetensors or PyTorch (index JSON, or a directory of shards)", "diffai.models.sharded",
         firsts=b"{ \t\r\n\xef", suffixes=(".index.json",),
-        globs=("*.safetensors.index.json", "*.bin.index.json"), folder=True),
+        globs=("*.safetensors.index.json", "*.bin.index.json"), folder=True, names_files=True),
     Row("gguf", "GGUF", "diffai.formats.gguf", magics=((0, b"GGUF"),), suffixes=(".gguf",), globs=("*.gguf",)),
     Row("keras", "Keras 3", "diffai.formats.keras", magics=((0, b"PK\x03\x04"),), suffixes=(".keras",),
         globs=("*.keras",)),
@@ -81,7 +87,7 @@ FORMATS = (
         suffixes=(".lgb",), globs=("*.lgb",)),
     Row("catboost", "CatBoost", "diffai.formats.boosting.catboost", magics=((0, b"CBM1"),), suffixes=(".cbm",),
         globs=("*.cbm",)),
-    Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",),
+    Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",), names_files=True,
         companions=((r"(.+\.onnx)[._](?:data|weights)(?:_\d+)?", "{0}"), (r"(.+)\.data", "{0}.onnx"),
                     (r"(.*/)?weights\.pb", "{0}*.onnx"))),
     Row("tf-checkpoint", "TensorFlow checkpoint", "diffai.formats.tensorflow", magics=((0, b"\0\0"),),
@@ -90,7 +96,8 @@ FORMATS = (
         companions=((r"(.+)\.data-\d{5}-of-\d{5}", "{0}.index"),)),
     Row("tf-graph", "TensorFlow (SavedModel or graph)", "diffai.formats.tensorflow.graph", firsts=b"\x08\n",
         suffixes=(".pb",), globs=("*.pb",),
-        companions=((r"(.*/)?variables/variables\.(?:index|data-\d{5}-of-\d{5})", "{0}saved_model.pb"),)),
+        companions=((r"(.*/)?variables/variables\.(?:index|data-\d{5}-of-\d{5})", "{0}saved_model.pb"),),
+        below=("variables",)),
     Row("openvino", "OpenVINO", "diffai.formats.openvino", firsts=b"<\xef \t\r\n", globs=("openvino_*.xml",),
         companions=((r"(.+)\.bin", "{0}.xml"),)),
     Row("tflite", "TensorFlow Lite", "diffai.formats.tflite", magics=((4, b"TFL3"),), suffixes=(".tflite",),

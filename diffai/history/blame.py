@@ -25,9 +25,9 @@ from diffai.history.digests import Digested, Survivors, digest_version
 from diffai.history.model_path import ModelPath, near_models
 from diffai.history.renames import find_earlier
 from diffai.history.uncommitted import STAGED, WORK_TREE, uncommitted
-from diffai.history.version import Version
-from diffai.history.versions import Versions
-from diffai.history.walk import Commit, Range, is_shallow, list_commits
+from diffai.history.version import Step, Version
+from diffai.history.versions import Versions, steps_of
+from diffai.history.walk import Commit, Range, is_shallow
 from diffai.model import Checkpoint, NotAModel, State, TensorSpec, TensorSummary, Unreadable, natural_key
 from diffai.repository.runner import Repository
 
@@ -157,23 +157,24 @@ def _graph(repository: Repository, versions: Versions, model: ModelPath, chosen:
     """The commits that touched the model, newest first, joined where the file was renamed."""
     nodes: dict[str, _Node] = {}
     seen = set[str]()
+    born: Step | None = None
     while True:
         seen.add(model.path)
-        logged = list_commits(repository, chosen, model.pathspecs(), joined=True)
-        steps = versions.sides(model, logged)
-        if nodes and steps:
-            last = next(reversed(nodes))
-            nodes[last] = dataclasses.replace(nodes[last], parents=(steps[0].logged.commit.hash,))
+        model, steps = steps_of(repository, versions, model, chosen, joined=True)
+        if born is not None and steps:
+            commit = born.logged.commit.hash
+            nodes[commit] = dataclasses.replace(nodes[commit], parents=(steps[0].logged.commit.hash,))
         for step in steps:
-            commit = step.logged.commit
-            nodes.setdefault(commit.hash, _Node(commit, commit.parents, step.new))
-        if not steps or steps[-1].old is not None or steps[-1].new is None or len(seen) > _MOST_RENAMES:
+            commit = step.logged.commit.hash
+            nodes.setdefault(commit, _Node(step.logged.commit, step.logged.commit.parents, step.new))
+        born = next((step for step in reversed(steps) if step.new is not None), None)
+        if born is None or born.old is not None or len(seen) > _MOST_RENAMES:
             return nodes
-        earlier = find_earlier(repository, versions, steps[-1])
+        earlier = find_earlier(repository, versions, born)
         if earlier is None or earlier.path in seen:
             return nodes
         model = ModelPath(earlier.path)
-        chosen = dataclasses.replace(chosen, revisions=(f"{steps[-1].logged.commit.hash}^1",))
+        chosen = dataclasses.replace(chosen, revisions=(f"{born.logged.commit.hash}^1",))
 
 
 def _put_above(repository: Repository, model: ModelPath, blame: _Blame, limits: Limits) -> str:

@@ -99,22 +99,3 @@ def read_objects(repository: Repository, names: list[str]) -> list[bytes | None]
             found.append(None)
     return found
 
-
-@frozen
-class TreeEntry:
-    """One name of a tree: git's mode and the object."""
-
-    mode: str
-    oid: str
-
-
-def parse_tree(data: bytes, oid_bytes: int) -> dict[str, TreeEntry]:
-    """The entries of a raw tree object, whose object names take ``oid_bytes`` (20 or 32)."""
-    entries = {}
-    at = 0
-    while at < len(data):
-        space, zero = data.index(b" ", at), data.index(b"\0", at)
-        mode, name = data[at:space].decode("ascii"), os.fsdecode(data[space + 1 : zero])
-        at = zero + 1 + oid_bytes
-        entries[name] = TreeEntry(mode.zfill(6), data[zero + 1 : at].hex())
-    return entries

@@ -102,4 +102,4 @@ class Chain:
 
 def _key(version: Version) -> str:
     """Equal for equal contents, as far as names tell."""
-    return version.content or " ".join(part.oid for part in version.parts)
+    return version.content or " ".join(part.held_as for part in version.parts)

@@ -56,8 +56,7 @@ def digest_version(versions: Versions, version: Version, store: Store, *, thread
         found = summarise(opened.checkpoint, specs, statistics=False, digest=True, threads=threads)
     except SourceError as error:
         return Digested(None, {}, Unreadable(str(error)))
-    # The content of one file does not name what lies in another.
-    if version.content and (opened.checkpoint.identity is None or version.holder == "sharded"):
+    if opened.identity:  # it names all that was read
         store.put("side", "digests", *version.named_content, value=encode_summaries(found))
     return Digested(side.checkpoint, _by_name(specs, found))
 

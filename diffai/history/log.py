@@ -16,8 +16,8 @@ from diffai.history.model_path import ModelPath, near_models
 from diffai.history.plan import Need
 from diffai.history.renames import Earlier, find_earlier
 from diffai.history.version import Step, Version
-from diffai.history.versions import Versions
-from diffai.history.walk import is_shallow, list_commits
+from diffai.history.versions import Versions, steps_of
+from diffai.history.walk import is_shallow
 from diffai.model import Unreadable
 from diffai.repository.runner import Repository
 
@@ -53,8 +53,7 @@ def log_model(
     if not steps:
         raise SourceError(_nothing(repository, model, options))
     try:
-        walk = _Walk(repository, versions, options, store, steps)
-        entries = walk.run(progress, until)
+        entries, passed = _entries(_Walk(repository, versions, options, store, steps), progress, until)
         if options.tensor and not any(entry.figures is not None and entry.figures.tensors for entry in entries):
             _refuse_glob(versions, entries, options.tensor)
     finally:
@@ -63,9 +62,28 @@ def log_model(
     kept = [entry for entry in entries if _wanted(entry, options)]
     shown = tuple(kept[: options.limit or None])
     return ModelLog(
-        _path_of(steps), options.level, shown, len(entries), len(entries) - len(kept),
+        _path_of(steps), options.level, shown, passed + len(entries), len(entries) - len(kept),
         earlier.path if earlier is not None else "", options.compare_to, earlier is None or earlier.exact,
     )  # fmt: skip
+
+
+def _entries(
+    walk: _Walk, progress: Progress | None, until: Callable[[LogEntry], bool] | None
+) -> tuple[list[LogEntry], int]:
+    """The entries, newest first, and how many older versions were passed over because nobody asked for them."""
+    options, steps = walk.options, walk.count
+    wanted = options.limit if until is None and not options.tensor and not options.only_structure else 0
+    while 0 < wanted < steps:
+        begin = steps - wanted
+        # The turn of an update needs the one before it, which is that of the first version passed over.
+        entries = walk.run(progress, until, max(0, begin - 1))
+        known = entries[:wanted] if begin else entries
+        before = entries[wanted:]
+        settled = not before or before[0].kind in ("added", "changed", "removed")
+        if settled and sum(not _is_about_others(entry) for entry in known) >= options.limit and walk.names_hold():
+            return known, begin
+        wanted *= 2
+    return walk.run(progress, until), 0
 
 
 def _refuse_glob(versions: Versions, entries: Sequence[LogEntry], glob: str) -> None:
@@ -115,8 +133,7 @@ def find_steps(
     steps: list[Step] = []
     seen = set[str]()
     while True:
-        logged = list_commits(repository, chosen, model.pathspecs())
-        found = versions.steps(model, logged, first_parent=chosen.first_parent)
+        model, found = steps_of(repository, versions, model, chosen)
         if steps and found and found[0].new is not None:
             steps[-1] = dataclasses.replace(steps[-1], old=found[0].new)
         steps += found
@@ -139,7 +156,7 @@ class _Walk:
     def __init__(
         self, repository: Repository, versions: Versions, options: LogOptions, store: Store, steps: Sequence[Step]
     ) -> None:
-        self._versions, self._options = versions, options
+        self._versions, self.options = versions, options
         self._steps = list(reversed(steps))
         self._at = 0
         self._chain = Chain()
@@ -151,22 +168,33 @@ class _Walk:
 
     def _revision(self, repository: Repository) -> Version | None:
         """The version that ``--compare-to REV`` names."""
-        word = self._options.compare_to
+        word = self.options.compare_to
         if word in ("previous", "first"):
             return None
         newest = self._steps[-1].new or self._steps[-1].old
         assert newest is not None
-        found = self._versions.at(newest.model, [repository.commit(word)])[0]
+        found = self._versions.finder.at(newest.model, [repository.commit(word)])[0]
         if found is None:
             raise SourceError(f"{newest.model.path}: {word} (--compare-to) does not have it")
         return found
 
-    def run(self, progress: Progress | None, until: Callable[[LogEntry], bool] | None) -> list[LogEntry]:
-        """All entries up to the one for which ``until`` holds, newest first."""
+    @property
+    def count(self) -> int:
+        """Versions in all."""
+        return len(self._steps)
+
+    def run(
+        self, progress: Progress | None, until: Callable[[LogEntry], bool] | None, begin: int = 0
+    ) -> list[LogEntry]:
+        """All entries up to the one for which ``until`` holds, newest first; the first ``begin`` versions are passed
+        over, and only remembered as what came before.
+        """
         self._progress = progress
-        self._comparisons = Comparisons(self._versions, self._options, self._store, growing=until is not None)
-        entries = []
-        for at, step in enumerate(self._steps):
+        self._comparisons = Comparisons(self._versions, self.options, self._store, growing=until is not None)
+        self._chain, self._first, entries = Chain(), None, []
+        for step in self._steps[:begin]:
+            self._pass(step)
+        for at, step in enumerate(self._steps[begin:], begin):
             self._at = at
             self._tell(0)
             entries.append(self._entry(step))
@@ -177,6 +205,29 @@ class _Walk:
         entries.reverse()
         return entries
 
+    def _pass(self, step: Step) -> None:
+        """Go on over a version that nobody asked for."""
+        if step.new is None:
+            return
+        self._chain.come_home(step.new)
+        self._chain.add(step.new, step.old)
+        if self._first is None and not self._is_unreadable(step.new, self._chain):
+            self._first = step.new
+
+    def names_hold(self) -> bool:
+        """Whether a tensor that keeps its name is the same one all the way from the first version that was passed over.
+
+        It is where no name both came and went: else one may have become another on the way.
+        """
+        newest = next((step.new for step in reversed(self._steps) if step.new is not None), None)
+        if self.options.level != "values" or newest is None or self._first is None:
+            return True
+        sides = [self._versions.header(version).checkpoint for version in (self._first, newest)]
+        if sides[0] is None or sides[1] is None:
+            return False
+        old, new = sides[0].tensors.keys(), sides[1].tensors.keys()
+        return old <= new or new <= old
+
     def _tell(self, ahead: float) -> None:
         """Report progress: the versions behind us, and those for which the values are read."""
         if self._progress is not None:
@@ -186,7 +237,7 @@ class _Walk:
         commit = step.logged.commit
         if step.new is None:
             found = self._comparisons.compare(Need(step.old, None), "header", tuple, None)
-            return LogEntry(commit, "removed", None, found.figures, diff=found.diff if self._options.detail else None)
+            return LogEntry(commit, "removed", None, found.figures, diff=found.diff if self.options.detail else None)
         try:
             return self._version(step, step.new)
         except SourceError as error:
@@ -214,13 +265,13 @@ class _Walk:
             old.path if old is not None and old.path != new.path and "sharded" not in (old.holder, new.holder) else "",
             old.holder if old is not None and old.holder != new.holder else "",
             commit.hash in self._cut and old is None,
-            found.diff if self._options.detail else None,
+            found.diff if self.options.detail else None,
             old is None or old.content == new.content,
         )  # fmt: skip
 
     def _base(self, old: Version | None) -> tuple[Version | None, str]:
         """What a version is compared with, and a word for it where it is not the version before."""
-        word = self._options.compare_to
+        word = self.options.compare_to
         if word == "previous":
             return old, ""
         base = self._first if word == "first" else self._fixed
@@ -237,11 +288,11 @@ class _Walk:
 
     def _compared(self, base: Version | None, new: Version) -> Compared:
         need = self._need(base, new, self._chain, self._first)
-        return self._comparisons.compare(need, self._options.level, self._coming, self._tell)
+        return self._comparisons.compare(need, self.options.level, self._coming, self._tell)
 
     def _need(self, base: Version | None, new: Version, chain: Chain, first: Version | None) -> Need:
         """What the figures of a version depend on."""
-        previous = self._options.compare_to == "previous"
+        previous = self.options.compare_to == "previous"
         before = chain.before(base) if previous else None
         names_first = chain.names_in_first(base) if first is not None else {}
         return Need(base, new, before, first, tuple(chain.names_before(base).items()), tuple(names_first.items()))
@@ -253,14 +304,14 @@ class _Walk:
             new, base = step.new, step.old
             if new is None:
                 continue
-            if self._options.compare_to != "previous":
-                base = first if self._options.compare_to == "first" else self._fixed
+            if self.options.compare_to != "previous":
+                base = first if self.options.compare_to == "first" else self._fixed
             base = self._readable(base, chain)
             if self._is_unreadable(new, chain):
                 chain.add_unreadable(new, base)
                 continue
             need = self._need(base, new, chain, first)
-            known = self._comparisons.known(need, self._options.level)
+            known = self._comparisons.known(need, self.options.level)
             if known is None:
                 yield need
                 chain.add(new, base)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
-from diffai.models.names import find_models, is_model_name, model_key, single_model
+from diffai.models.at import folders_below, may_have_companions, models_of, owner_of, pointers_above
+from diffai.models.names import find_models, model_key, single_model
 from diffai.repository.runner import Repository
-from diffai.repository.trees import CommitTree
+from diffai.snapshots.snapshot import Snapshot, snapshot_of
+from diffai.sources.directory import Directory
 
-_SHARDED = (".safetensors", ".bin", ".pt", ".pth")
-_INDEXED = (".safetensors", ".bin")
 _FIVE = "[0-9]" * 5
 
 
@@ -25,50 +25,30 @@ class ModelPath:
 
     Attributes:
         path: relative to the top of the tree; of a sharded model the single file it could be.
+        named: more files (from the top) that the model is known to name, whatever they are called.
     """
 
     path: str
+    named: frozenset[str] = frozenset()
 
     @property
     def folder(self) -> str:
         """Its directory."""
         return posixpath.dirname(self.path)
 
-    @property
-    def index(self) -> str:
-        """The shard index; "" where models of this name have none."""
-        return f"{self.path}.index.json" if self.path.endswith(_INDEXED) else ""
-
-    @property
-    def dvc(self) -> str:
-        """The DVC pointer file beside it."""
-        return f"{self.path}.dvc"
-
-    @property
-    def shard(self) -> re.Pattern[str] | None:
-        """What the paths of its shards match."""
-        stem, suffix = posixpath.splitext(self.path)
-        if suffix not in _SHARDED:
-            return None
-        return re.compile(rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}{re.escape(suffix)}")
-
     def pathspecs(self) -> list[str]:
-        """All of it, for git."""
-        specs = [f":(top,literal){path}" for path in (self.path, self.dvc, self.index) if path]
+        """All that it may be made of, for git: what turns out to be something else is left out later."""
+        specs = [*_literally(self.path, f"{self.path}.index.json", *pointers_above(self.path), *sorted(self.named))]
         stem, suffix = posixpath.splitext(self.path)
-        if suffix in _SHARDED:
-            specs.append(f":(top,glob){_literal(stem)}-{_FIVE}-of-{_FIVE}{_literal(suffix)}")
-        above = self.folders_above()
-        specs += [f":(top,literal){folder}.dvc" for folder in above if folder]
-        return specs + [f":(top,literal){posixpath.join(folder, 'dvc.lock')}" for folder in above]
+        specs.append(f":(top,glob){_literal(stem)}-{_FIVE}-of-{_FIVE}{_literal(suffix)}*")
+        below = [posixpath.join(self.folder, name) for name in folders_below(self.path)]
+        folders = [self.folder, *below] if may_have_companions(self.path) else []
+        specs += [f":(top,glob){posixpath.join(_literal(folder), '*')}" for folder in folders]
+        return specs + [f":(top,literal){file}.dvc" for file in (self.path, f"{self.path}.index.json", *self.named)]
 
-    def folders_above(self) -> list[str]:
-        """Its directory and all above, up to the top."""
-        folders, folder = [self.folder], self.folder
-        while folder:
-            folder = posixpath.dirname(folder)
-            folders.append(folder)
-        return folders
+
+def _literally(*paths: str) -> Iterator[str]:
+    return (f":(top,literal){path}" for path in paths)
 
 
 def _literal(text: str) -> str:
@@ -84,17 +64,13 @@ def model_path(repository: Repository, word: str, chosen: Range) -> ModelPath:
     Raises:
         SourceError: it leads out of the repository, or is a folder with no model or several.
     """
-    path = from_top(repository, word)
-    if path.endswith(".dvc"):
-        path = path.removesuffix(".dvc")
-    listing = _tip(repository, chosen)
-    entry = listing.entry(path) if listing is not None and path else None
-    if path and (entry is None or not entry.is_directory):
-        return ModelPath(model_key(path))
-    assert listing is not None or not path
-    names = tuple(listing.children(path)) if listing is not None else ()
-    models = find_models(names)
-    single = single_model(dict.fromkeys(name.removesuffix(".dvc") for name in names))
+    path = from_top(repository, word).removesuffix(".dvc")
+    tip = _tip(repository, chosen)
+    names = _names_in(tip, path) if tip is not None else None
+    if path and names is None:
+        return ModelPath(owner_of(tip, path) if tip is not None else model_key(path))
+    models = find_models(names or ())
+    single = single_model(names or ())
     if single:
         return ModelPath(posixpath.join(path, single))
     if len(models) != 1:
@@ -102,6 +78,16 @@ def model_path(repository: Repository, word: str, chosen: Range) -> ModelPath:
         raise SourceError(f"{word}: is a folder that {what}; name one model file, or use --all-models")
     name = models[0].index or models[0].shards[0]
     return ModelPath(model_key(posixpath.join(path, name)))
+
+
+def _names_in(tip: Snapshot, path: str) -> tuple[str, ...] | None:
+    """The files of a folder, what DVC's pointers in it speak of by its own name; None when it is no folder."""
+    found = tip.tree.entry(path)
+    if found is None or found.is_directory:
+        opened = tip.open(path)
+        names = opened.names() if isinstance(opened, Directory) else None
+        return None if names is None else tuple(dict.fromkeys(name.removesuffix(".dvc") for name in names))
+    return None
 
 
 def from_top(repository: Repository, word: str) -> str:
@@ -130,13 +116,7 @@ def from_top(repository: Repository, word: str) -> str:
 
 def all_models(repository: Repository, chosen: Range) -> list[ModelPath]:
     """Every model that the tips of the range hold, in order of their paths."""
-    found: dict[str, None] = {}
-    for tip in _tips(repository, chosen):
-        output = repository.ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", tip)
-        for path in output.decode("utf-8", "surrogateescape").split("\0"):
-            key = model_key(path.removesuffix(".dvc"))
-            if is_model_name(key):
-                found[key] = None
+    found = {path for tip in _tips(repository, chosen) for path in models_of(_snapshot(repository, tip))}
     return [ModelPath(path) for path in sorted(found)]
 
 
@@ -145,10 +125,14 @@ def _tips(repository: Repository, chosen: Range) -> list[str]:
     return names or [repository.commit("HEAD")]
 
 
-def _tip(repository: Repository, chosen: Range) -> CommitTree | None:
-    """The tree of the first revision; None before the first commit."""
+def _tip(repository: Repository, chosen: Range) -> Snapshot | None:
+    """The first revision; None before the first commit."""
     tips = _tips(repository, chosen)
-    return CommitTree(repository, repository.tree(tips[0]), tips[0]) if tips else None
+    return _snapshot(repository, tips[0]) if tips else None
+
+
+def _snapshot(repository: Repository, commit: str) -> Snapshot:
+    return snapshot_of(repository, repository.tree(commit), commit)
 
 
 def near_models(repository: Repository, chosen: Range, path: str) -> str:
@@ -159,10 +143,3 @@ def near_models(repository: Repository, chosen: Range, path: str) -> str:
     near = difflib.get_close_matches(path, known, 2, 0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
-
-def entries_at(listing: Mapping[str, object] | Sequence[str], model: ModelPath) -> list[str]:
-    """Names out of a folder's listing that belong to the model's shards, sorted."""
-    shard = model.shard
-    if shard is None:
-        return []
-    return sorted(name for name in listing if shard.fullmatch(posixpath.join(model.folder, name)))

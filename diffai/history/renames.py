@@ -38,7 +38,7 @@ def find_earlier(repository: Repository, versions: Versions, step: Step) -> Earl
     """
     assert step.new is not None
     added, deleted = _added_and_deleted(repository, step.logged.commit.hash)
-    own = {part.oid for part in step.new.parts}
+    own = {file.entry.oid for file in step.new.files if file.entry is not None}
     for path, oid in deleted.items():
         if oid in own and _model_of(path) != step.new.model.path:
             return Earlier(_model_of(path), exact=True)
@@ -64,7 +64,7 @@ def _candidates(
     paths = dict.fromkeys(_model_of(path) for path, oid in deleted.items() if oid not in taken)
     paths.pop(step.new.model.path, None)
     names = [path for path in paths if is_model_name(path.lower())][:_MOST_CANDIDATES]
-    before = [(name, versions.at(ModelPath(name), [f"{step.logged.commit.hash}^1"])[0]) for name in names]
+    before = [(name, versions.finder.at(ModelPath(name), [f"{step.logged.commit.hash}^1"])[0]) for name in names]
     return {name: version for name, version in before if version is not None}
 
 

@@ -1,43 +1,39 @@
-"""What holds a model at a commit, from there to an opened checkpoint: every version read once, the open ones few."""
+"""Opens versions of models: every version read once, the open ones few."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from diffai.cache.store import Store
 from diffai.comparison.codec import RecordedCheckpoint, decode_checkpoint, encode_checkpoint, record
 from diffai.comparison.models import Input
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.history.blobs import Blob, deltas, look_at, parse_tree, read_objects
-from diffai.history.model_path import ModelPath, entries_at
-from diffai.history.version import Holder, Part, Step, Version, from_touches, is_dvc, is_sharded, same, touches
-from diffai.history.walk import Logged
+from diffai.frozen import replace
+from diffai.history.blobs import deltas
+from diffai.history.finding import Finder
+from diffai.history.model_path import ModelPath
+from diffai.history.version import Step, Version, short
+from diffai.history.walk import Range, list_commits
 from diffai.history.work_files import WorkFiles
-from diffai.model import Checkpoint, NotPulled, State
+from diffai.model import Checkpoint, State
+from diffai.models.at import Watched, names_files
 from diffai.models.inputs import as_input, unreadable
+from diffai.models.reference import ModelRef
 from diffai.repository import objects
 from diffai.repository.runner import Repository
+from diffai.repository.trees import CommitTree
 from diffai.sources.directory import Directory
-from diffai.stores.annex import AnnexText
-from diffai.stores.lfs import LfsText
-from diffai.stores.table import recognise
+from diffai.stores.store import Opened
 
-if TYPE_CHECKING:
-    from diffai.sources.base import Source
-    from diffai.stores.dvc.tracked import DvcHistory
-    from diffai.stores.store import Opened
-
-_LINK = "120000"
+_MOST_SNAPSHOTS = 16
+_MOST_NAMING = 3  # a file that is named may itself name others
 _MOST_HELD = 64.0  # megabytes of small versions
 _MOST_HEADERS = 20_000  # tensors of all headers that are kept; a version is asked for when it is new and when it is old
 
 
 class Versions:
-    """Finds and opens versions of models.
+    """Opens versions of models, and remembers their headers.
 
     Args:
         repository: where.
@@ -48,150 +44,46 @@ class Versions:
     def __init__(self, repository: Repository, limits: Limits, store: Store) -> None:
         self._repository, self._store = repository, store
         self.limits = limits
+        self.finder = Finder(repository)
         self._open: dict[str, Input] = {}
-        self._blobs: dict[str, Blob] = {}
         self._work_files = WorkFiles(repository)
         self._headers: dict[str, Input] = {}
         self._kept_tensors = 0
-        self._unasked: set[str] = set()
+        self._asked: set[str] = set()
         self._known_deltas: frozenset[str] = frozenset()
         self._rooms: dict[str, float] = {}
-        self._dvc: DvcHistory | None = None
+        self._snapshots: dict[str, Watched] = {}
 
-    # ------------------------------------------------------------ finding
+    def named_by(self, versions: Iterable[Version | None]) -> frozenset[str]:
+        """The files beside a model that some versions (newest first) name, and by whose names alone nobody would know.
 
-    def steps(self, model: ModelPath, logged: Sequence[Logged], *, first_parent: bool = False) -> list[Step]:
-        """Both sides of every commit, in the order given.
-
-        Left out are commits that touched something else, and, unless only first parents count, merges that hold
-        what one of their parents holds (seen from the first parent git lists them).
+        Formats that can give any name to them are asked in every version, others in the newest only.
         """
-        steps = [step for step in self.sides(model, logged) if touches(step)]
-        merges = [] if first_parent else [step for step in steps if len(step.logged.commit.parents) > 1]
-        others = [parent for step in merges for parent in step.logged.commit.parents[1:]]
-        held = dict(zip(others, self.at(model, others), strict=True)) if others else {}
-        taken_over = {
-            step.logged.commit.hash
-            for step in merges
-            if any(same(held[parent], step.new) for parent in step.logged.commit.parents[1:])
-        }
-        return [step for step in steps if step.logged.commit.hash not in taken_over]
-
-    def sides(self, model: ModelPath, logged: Sequence[Logged]) -> list[Step]:
-        """Both sides of every commit, one step for each."""
-        if any(is_sharded(model, touch) for each in logged for touch in each.touches):
-            pairs = self._from_trees(model, logged)
-        else:
-            pairs = [from_touches(model, each.touches) for each in logged]
-        self._look_at(part for pair in pairs for side in pair for part in side)
-        return [
-            Step(
-                each,
-                self._version(model, f"{each.commit.hash}^1", old),
-                self._version(model, each.commit.hash, new),
-            )
-            for each, (old, new) in zip(logged, pairs, strict=True)
-        ]
-
-    def at(self, model: ModelPath, commits: Sequence[str]) -> list[Version | None]:
-        """What some commits (or trees) hold."""
-        sides = self._trees(model, [f"{commit}:" for commit in commits])
-        self._look_at(part for side in sides for part in side)
-        return [self._version(model, commit, parts) for commit, parts in zip(commits, sides, strict=True)]
-
-    def _from_trees(
-        self, model: ModelPath, logged: Sequence[Logged]
-    ) -> list[tuple[tuple[Part, ...], tuple[Part, ...]]]:
-        """Sides out of whole folders, because a commit tells only which shards it touched."""
-        names = [f"{each.commit.hash}{up}:" for each in logged for up in ("^1", "")]
-        found = self._trees(model, names)
-        return list(zip(found[::2], found[1::2], strict=True))
-
-    def _trees(self, model: ModelPath, names: Sequence[str]) -> list[tuple[Part, ...]]:
-        """The model's parts in each tree (``COMMIT:``); none where the commit or the folder is not there."""
-        raw = read_objects(self._repository, [name + model.folder for name in names])
-        sides = []
-        for name, data in zip(names, raw, strict=True):
-            width = len(name.partition("^")[0].rstrip(":")) // 2
-            entries = parse_tree(data, width) if data is not None else {}
-
-            def part(path: str, entries=entries) -> list[Part]:  # type: ignore[no-untyped-def]
-                entry = entries.get(posixpath.basename(path)) if path else None
-                return [Part(path, entry.mode, entry.oid)] if entry is not None and entry.mode != "040000" else []
-
-            shards = [p for n in entries_at(entries, model) for p in part(posixpath.join(model.folder, n))]
-            index = part(model.index)
-            lock = part(posixpath.join(model.folder, "dvc.lock"))
-            sides.append(tuple(part(model.path) or (index + shards) or part(model.dvc) or lock))
-        return sides
-
-    def _look_at(self, parts: Iterable[Part]) -> None:
-        parts = [part for part in parts if part.oid not in self._blobs]
-        texts = [part.oid for part in parts if is_dvc(part.path)]
-        found = look_at(self._repository, [part.oid for part in parts], texts)
-        self._blobs |= found
-        self._unasked |= {oid for oid, blob in found.items() if blob.size > objects.SMALL}
-
-    # ------------------------------------------------------------ naming
-
-    def _version(self, model: ModelPath, commit: str, parts: tuple[Part, ...]) -> Version | None:
-        """What some files of a tree are together; None when they do not hold the model."""
-        commit = commit.rstrip(":")
-        if not parts:
-            return None
-        if is_dvc(parts[0].path):
-            return self._dvc_version(model, commit, parts)
-        if len(parts) == 1 and parts[0].path == model.path:
-            part = parts[0]
-            holder, content, size = self._content(part)
-            return Version(commit, part.path, holder, content, size, parts, model)
-        known = [self._content(part) for part in parts]
-        digest = blake2b(digest_size=20)
-        for part, (_, content, _) in zip(parts, known, strict=True):
-            digest.update(f"{posixpath.basename(part.path)}\0{content}\0".encode("utf-8", "surrogateescape"))
-        size = sum(size for _, _, size in known) if all(size >= 0 for _, _, size in known) else -1
-        content = f"shards:{digest.hexdigest()}" if all(content for _, content, _ in known) else ""
-        return Version(commit, parts[0].path, "sharded", content, size, parts, model)
-
-    def _content(self, part: Part) -> tuple[Holder, str, int]:
-        """Holder, content name and size of one file of a tree."""
-        blob = self._blobs[part.oid]
-        pointer = recognise(blob.text, blob.size, posixpath.basename(part.path)) if blob.text else None
-        if isinstance(pointer, LfsText):
-            return "git-lfs", f"sha256:{pointer.oid}", pointer.size
-        if isinstance(pointer, AnnexText):
-            # Only keys that are made of the content name it.
-            named = pointer.key.startswith(("SHA", "MD5", "BLAKE", "SKEIN"))
-            return "git-annex", f"annex:{pointer.key}" if named else "", pointer.size
-        if part.mode == _LINK:
-            return "link", "", -1
-        return "git", f"git:{part.oid}", blob.size
-
-    def _dvc_version(self, model: ModelPath, commit: str, parts: tuple[Part, ...]) -> Version | None:
-        """The output of a DVC pointer that is this model, or a folder around it."""
-        from diffai.stores.dvc.pointers import DvcTextError, inside, parse_dvc_file
-
-        for part in parts:
-            try:
-                parsed = parse_dvc_file(self._blobs[part.oid].text, posixpath.basename(part.path))
-            except DvcTextError:
-                if part.path == model.dvc:
-                    return Version(commit, model.path, "dvc", "", -1, (part,), model)
+        found, seen = frozenset[str](), set[str]()
+        for version in versions:
+            if version is None:
                 continue
-            folder = posixpath.join(posixpath.dirname(part.path), parsed.wdir)
-            for out in parsed.outs:
-                try:
-                    path = inside(folder, out.path)
-                except DvcTextError:
-                    continue
-                below = model.path.removeprefix(path + "/") if out.is_directory else ""
-                if path == model.path or (below and below != model.path):
-                    content = f"dvc:{out.key}:{out.value}:{below}" if out.value else ""
-                    size = -1 if below else out.size
-                    return Version(commit, model.path, "dvc", content, size, (part,), model)
-        return None
+            main = version.files[0].identity
+            if not seen or (main not in seen and names_files(version.files[0].path)):
+                found |= self.names_beside(version)
+            seen.add(main)
+        return found
 
-    # ------------------------------------------------------------ opening
+    def names_beside(self, version: Version) -> frozenset[str]:
+        """The files, from the top of the tree, that a version was seen to ask for and that its names do not tell."""
+        key = version.named_content
+        kept = self._store.get("side", "beside", *key) if key else None
+        if isinstance(kept, list):
+            return frozenset(name for name in kept if isinstance(name, str))
+        found = self.open(version, keep=False) if self.is_small(version) else self._opened(version, keep=False)
+        try:
+            named = self._others(version)
+            if key and found.checkpoint is not None:
+                self._store.put("side", "beside", *key, value=sorted(named))
+            return named
+        finally:
+            if not self.is_small(version):
+                close(found)
 
     def header(self, version: Version) -> Input:
         """The version as far as its headers tell; they are remembered."""
@@ -207,7 +99,7 @@ class Versions:
         return self._headers[version.content]
 
     def _header(self, version: Version) -> Input:
-        key = self._key(version)
+        key = version.named_content
         if key:
             kept = self._store.get("side", "header", *key)
             if kept is not None:
@@ -232,10 +124,10 @@ class Versions:
             return opened
         size = version.size if version.size >= 0 else opened.size
         known: RecordedCheckpoint = record(opened.checkpoint, size)
-        key = self._key(version)
-        if key and not known.lacking:  # what is not here may come
+        key = version.named_content
+        if key and opened.identity and not known.lacking:  # what is not here may come
             self._store.put("side", "header", *key, value=encode_checkpoint(known))
-        return Input(opened.label, known, size=size, identity=_identity(version, known))
+        return Input(opened.label, known, size=size, identity=opened.identity)
 
     def open(self, version: Version, *, keep: bool) -> Input:
         """The version with its values; the caller does not close it.
@@ -263,16 +155,17 @@ class Versions:
     def is_small(self, version: Version) -> bool:
         """Whether it is read into memory whole, and in any order."""
         return version.holder in ("git", "sharded") and all(
-            0 <= self._blobs[part.oid].size <= objects.SMALL and self._content(part)[0] == "git"
+            part.entry is not None
+            and self.finder.held(part) == "git"
+            and 0 <= self.finder.blob(part.entry.oid).size <= objects.SMALL
             for part in version.parts
         )
 
     def room(self, version: Version) -> float:
         """What it takes while it is open: files and git processes, or megabytes of memory."""
         if version.key not in self._rooms:
-            small = self.is_small(version)
-            megabytes = sum(self._blobs[part.oid].size for part in version.parts) / 1e6 if small else 0.0
-            self._rooms[version.key] = megabytes if small else max(1, len(version.parts))
+            sizes = [self.finder.blob(part.entry.oid).size for part in version.parts if part.entry is not None]
+            self._rooms[version.key] = sum(sizes) / 1e6 if self.is_small(version) else len(version.parts)
         return self._rooms[version.key]
 
     def reads_forward(self, version: Version) -> bool:
@@ -289,7 +182,7 @@ class Versions:
         if self.is_small(version):
             return True
         blobs = self._in_git(version)
-        return not blobs or (header.format.startswith("safetensors") and not self._deltas().intersection(blobs))
+        return not blobs or (header.format.startswith("safetensors") and not self._deltas(blobs))
 
     def streams(self, version: Version) -> bool:
         """Whether its values come out of git as a stream, and not out of a file or of memory."""
@@ -299,14 +192,15 @@ class Versions:
         """The blobs that hold its bytes themselves."""
         if version.holder not in ("git", "sharded"):
             return []
-        return [part.oid for part in version.parts if self._content(part)[0] == "git"]
+        return [p.entry.oid for p in version.parts if p.entry is not None and self.finder.held(p) == "git"]
 
-    def _deltas(self) -> frozenset[str]:
-        """The large blobs seen so far that git keeps as deltas."""
-        if self._unasked:
-            self._known_deltas |= deltas(self._repository, self._unasked)
-            self._unasked = set()
-        return self._known_deltas
+    def _deltas(self, blobs: Sequence[str]) -> frozenset[str]:
+        """Those of some large blobs that git keeps as deltas; it is asked for each once."""
+        fresh = {oid for oid in blobs if oid not in self._asked and self.finder.blob(oid).size > objects.SMALL}
+        if fresh:
+            self._asked |= fresh
+            self._known_deltas |= deltas(self._repository, fresh)
+        return self._known_deltas.intersection(blobs)
 
     def keep_only(self, versions: Iterable[Version | None]) -> None:
         """Close every open version but these."""
@@ -317,11 +211,6 @@ class Versions:
     def close(self) -> None:
         """Close all."""
         self.keep_only(())
-        if self._dvc is not None:
-            self._dvc.close()
-
-    def _key(self, version: Version) -> tuple[str, ...]:
-        return version.named_content
 
     def _opened(self, version: Version, *, keep: bool) -> Input:
         label = version.label
@@ -336,50 +225,31 @@ class Versions:
             return Input(label, state=unreadable(error))
         size = version.size if version.size >= 0 else opened.size
         identity = _identity(version, opened.checkpoint, opened.identity)
+        if self._others(version):  # its content does not name what lies in them
+            identity = ""
         return Input(label, opened.checkpoint, opened.state, size, identity)
 
     def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
-        if version.holder == "dvc":
-            return self._tracked(version, label)
-        from diffai.snapshots.resolve import open_blob, resolve_at
-
-        part = version.parts[0]
-        if version.holder == "sharded":
-            folder = resolve_at(self._repository.directory, version.commit, version.model.folder)
-            assert isinstance(folder, Directory)
-            return _Shards(folder, tuple(posixpath.basename(p.path) for p in version.parts))
-        if part.mode == _LINK:
-            return resolve_at(self._repository.directory, version.commit, version.path)
         if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
-            local = self._work_files.same(part, version.size)
+            snapshot, path = self._snapshot(version.commit), version.files[0].path
+            local = self._work_files.same(version.files[0], version.size, lambda name: snapshot.sibling(path, name))
             if local is not None:
                 return local
-        return open_blob(self._repository.directory, part.oid, part.path, label=label, revision=version.commit)
+        return ModelRef(self._snapshot(version.commit), version.path, version.files, version.companions).found(label)
 
-    def _tracked(self, version: Version, label: str) -> Opened:
-        """The object behind a DVC pointer; one git process answers for all versions."""
-        from diffai.stores.dvc.tracked import DvcHistory
+    def _others(self, version: Version) -> frozenset[str]:
+        """The files that opening a version asked for and that are not known to be it."""
+        return frozenset(self._snapshot(version.commit).others(version.model.path, version.model.named))
 
-        self._dvc = self._dvc or DvcHistory(self._repository.directory)
-        tracked = self._dvc.find(version.commit, version.path)
-        found = self._dvc.open(tracked, version.commit, label=label) if tracked is not None else None
-        return found.opened if found is not None else NotPulled(f"{version.path} (tracked by DVC)", version.size)
-
-
-class _Shards(Directory):
-    """The files of one sharded model in a folder that may hold more."""
-
-    def __init__(self, folder: Directory, names: tuple[str, ...]) -> None:
-        self._folder, self._names = folder, names
-        self.label, self.path = folder.label, ""
-
-    def names(self) -> tuple[str, ...]:
-        """The index and the shards."""
-        return self._names
-
-    def open(self, name: str) -> Source:
-        """One of them, or what the index asks for beside it."""
-        return self._folder.open(name)
+    def _snapshot(self, commit: str) -> Watched:
+        """The moment of a version. Few are kept, because each remembers the folders that it has listed."""
+        found = self._snapshots.pop(commit, None)
+        if found is None:
+            found = Watched(CommitTree(self._repository, commit, short(commit)))
+            if len(self._snapshots) >= _MOST_SNAPSHOTS:
+                del self._snapshots[next(iter(self._snapshots))]
+        self._snapshots[commit] = found
+        return found
 
 
 def _tensors_of(side: Input) -> int:
@@ -397,3 +267,30 @@ def close(side: Input) -> None:
     """Close the checkpoint of a side that has one."""
     if side.checkpoint is not None:
         side.checkpoint.close()
+
+
+def steps_of(
+    repository: Repository, versions: Versions, model: ModelPath, chosen: Range, *, joined: bool = False
+) -> tuple[ModelPath, list[Step]]:
+    """The commits that touched a model under one path, newest first, and the model with the files that it names.
+
+    Args:
+        repository: where.
+        versions: of the model.
+        model: which.
+        chosen: which commits.
+        joined: the commits make one graph (see :func:`diffai.history.walk.list_commits`); else those that changed
+            nothing of the model are left out.
+    """
+    steps: list[Step] = []
+    for _ in range(_MOST_NAMING):
+        logged = list_commits(repository, chosen, model.pathspecs(), joined=joined)
+        if joined:
+            steps = versions.finder.sides(model, logged)
+        else:
+            steps = versions.finder.steps(model, logged, first_parent=chosen.first_parent)
+        named = versions.named_by(step.new for step in steps)
+        if named <= model.named:
+            break
+        model = replace(model, named=model.named | named)
+    return model, steps

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.history.version import Part
+from diffai.models.reference import File
 from diffai.repository.runner import Repository
 from diffai.sources.base import Source
-from diffai.sources.local import LocalFile
+from diffai.stores.store import StoredObject
 
 
 class WorkFiles:
@@ -18,29 +19,35 @@ class WorkFiles:
         self._repository = repository
         self._staged: dict[str, list[str]] = {}
 
-    def same(self, part: Part, size: int) -> Source | None:
-        """The work-tree file when it has exactly the blob's bytes: cheaper than to inflate the blob."""
+    def same(self, part: File, size: int, sibling: Callable[[str], Source]) -> Source | None:
+        """The work-tree file when it has exactly the blob's bytes: cheaper than to inflate the blob.
+
+        Args:
+            part: the file of a version.
+            size: bytes of its blob.
+            sibling: opens the files beside it, which are those of the version and not of the work tree.
+        """
         place = self._repository.place()
-        if place is None or not place.top:
+        if place is None or not place.top or part.entry is None:
             return None
         path = os.path.join(place.top, part.path)
         try:
-            if os.path.islink(path) or os.path.getsize(path) != size or not self._is_staged(part):
+            if os.path.islink(path) or os.path.getsize(path) != size or not self._is_staged(part.path, part.entry.oid):
                 return None
-            source = LocalFile(path)
+            source = StoredObject(path, f"git:{part.entry.oid}", label=part.path, sibling=sibling)
         except (OSError, SourceError):
             return None
-        if _blob_name(source, len(part.oid)) == part.oid:
+        if _blob_name(source, len(part.entry.oid)) == part.entry.oid:
             return source
         source.close()
         return None
 
-    def _is_staged(self, part: Part) -> bool:
+    def _is_staged(self, path: str, oid: str) -> bool:
         """Whether the index has this object at this path: then the file is worth hashing."""
-        if part.path not in self._staged:
-            answer = self._repository.ask("ls-files", "-s", "-z", "--", f":(top,literal){part.path}")
-            self._staged[part.path] = answer.partition(b"\t")[0].decode("ascii", "replace").split()
-        return part.oid in self._staged[part.path]
+        if path not in self._staged:
+            answer = self._repository.ask("ls-files", "-s", "-z", "--", f":(top,literal){path}")
+            self._staged[path] = answer.partition(b"\t")[0].decode("ascii", "replace").split()
+        return oid in self._staged[path]
 
 
 def _blob_name(source: Source, digits: int) -> str:

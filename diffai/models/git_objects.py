@@ -8,17 +8,14 @@ is that of the working directory.
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Callable
 
 from diffai.errors import FormatError, SourceError, UsageError
 from diffai.formats.base import Limits
-from diffai.formats.table import model_globs
 from diffai.frozen import frozen, replace
 from diffai.model import Absent
+from diffai.models.at import model_at, models_of
 from diffai.models.inputs import Input, as_input, open_input, unreadable
-from diffai.models.names import model_key
-from diffai.models.reference import File, group
 from diffai.repository.runner import Repository
 from diffai.snapshots.resolve import open_blob
 from diffai.snapshots.snapshot import Snapshot, folder_snapshot, snapshot_of
@@ -179,20 +176,12 @@ def open_in(tree: Snapshot, path: str, limits: Limits, input_format: str = "") -
         return Input(label, state=unreadable(error))
     if not isinstance(found.state, Absent):
         return found
-    beside = tree.tree.children(posixpath.dirname(path)).items()
-    files = [File(posixpath.join(posixpath.dirname(path), name), entry) for name, entry in beside]
-    shards = group(tree, (file for file in files if model_key(file.path) == path)).get(path)
-    return shards.open(limits) if shards is not None else found
-
-
-def models_in(tree: Snapshot) -> list[str]:
-    """Models of a tree by the names of their files, those behind DVC pointers too, each once, in order."""
-    globs = [*model_globs(), *(f"{glob}.dvc" for glob in model_globs())]
-    return sorted({model_key(path.removesuffix(".dvc")) for path in tree.tree.list(globs)})
+    model = model_at(tree, path)
+    return model.open(limits) if model is not None else found
 
 
 def _only_model(tree: Snapshot) -> str:
-    models = models_in(tree)
+    models = models_of(tree)
     if len(models) == 1:
         return models[0]
     named = ", ".join(models[:_MOST_NAMED]) + (", ..." if len(models) > _MOST_NAMED else "")

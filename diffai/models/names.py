@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from diffai.formats.table import FORMATS, named_like_a_model
 from diffai.frozen import frozen
@@ -92,6 +93,7 @@ def single_model(names: Iterable[str]) -> str:
     return known or ("" if len(safetensors) > 1 else alone)
 
 
+@lru_cache(maxsize=1 << 14)
 def owners(path: str) -> tuple[str, ...]:
     """Globs of the paths of models to which a file belongs that lies at ``path``; most belong to none."""
     found = []

@@ -7,22 +7,26 @@ that DVC keeps stand beside those of git by their paths, so that a model is one 
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from diffai.frozen import frozen, slotted
 from diffai.model import natural_key
+from diffai.models.at import named_by, names_files
 from diffai.models.moves import joined
 from diffai.models.names import is_model_name, model_key, owners
 from diffai.models.reference import File, ModelRef, companions, group
-from diffai.models.rule import EVERY, ModelRule, attributed
+from diffai.models.rule import EVERY, ModelRule, attributed, is_text, matches
 from diffai.repository.objects import reader_of
 from diffai.repository.trees import Changed
 from diffai.snapshots.outputs import Outputs
 from diffai.snapshots.snapshot import Snapshot
 from diffai.stores.dvc import is_pointer_name
 from diffai.stores.dvc.pointers import DvcTextError
+
+_MOST_GRAPH = 64 << 20  # bytes of a file that is looked into for the names of others
 
 
 @frozen
@@ -98,11 +102,15 @@ class Pairs:
 
 @slotted
 class _Side:
-    """One side: its files by path, and how more are found."""
+    """One side: its files by path, how more are found, those that models name (file -> models), and what was seen of it
+    (model -> the files that it names).
+    """
 
     snapshot: Snapshot
     files: dict[str, File]
     outputs: Outputs
+    named: dict[str, list[str]]
+    looked_at: dict[str, set[str]]
 
 
 def pairs(
@@ -120,7 +128,7 @@ def pairs(
         SourceError: git fails, or a folder cannot be listed.
 
     """
-    left, right = (_Side(side, {}, Outputs(side, is_model_name)) for side in (old, new))
+    left, right = (_Side(side, {}, Outputs(side, is_model_name), {}, {}) for side in (old, new))
     try:
         changes = old.tree.changed(new.tree)
         renamed, unmerged = _gather(changes, left, right)
@@ -143,7 +151,7 @@ def _paired(
     found = Pairs([], 0, [], 0, [*left.snapshot.tree.problems, *right.snapshot.tree.problems])
     _hide_unlisted(left, right)
     rule, models = _sorted_out(left, right, rule, found)
-    sides = [group(side.snapshot, _completed(side, [f for p, f in side.files.items() if p in models]))
+    sides = [group(side.snapshot, _completed(side, [f for p, f in side.files.items() if p in models]), side.named)
              for side in (left, right)]  # fmt: skip
     matched = [
         ModelPair(sides[0].pop(name, None) or sides[0].pop(renamed.get(name, ""), None), model, name in unmerged)
@@ -227,6 +235,35 @@ def _add_owners(side: _Side, changed: Collection[str]) -> None:
     for path in changed:
         for glob in owners(path):
             _add_owner(side, glob)
+        if not side.snapshot.tree.whole and not owners(path) and not is_model_name(path):
+            _add_namers(side, path)
+
+
+def _add_namers(side: _Side, path: str) -> None:
+    """Add the models beside a file, or in the folder above, that name it: a graph names its data as it likes."""
+    for folder in dict.fromkeys((posixpath.dirname(path), posixpath.dirname(posixpath.dirname(path)))):
+        for name, entry in side.snapshot.tree.children(folder).items():
+            model = posixpath.join(folder, name)
+            if not names_files(name) or not entry.is_file:
+                continue
+            if (path not in side.files or not _is_text(side, path)) and path in _named(side, model):
+                side.named.setdefault(path, []).append(model)
+                side.files.setdefault(model, File(model, side.snapshot.tree.entry(model)))
+
+
+def _is_text(side: _Side, path: str) -> bool:
+    head = side.files[path].head(side.snapshot)
+    return head is not None and is_text(head[0])
+
+
+def _named(side: _Side, model: str) -> set[str]:
+    """What a model names, where it is small enough to be one that holds its values elsewhere."""
+    if model not in side.looked_at:
+        entry = side.snapshot.tree.entry(model)
+        head = side.snapshot.tree.head(entry, 1) if entry is not None else None
+        small = head is not None and head[1] <= _MOST_GRAPH
+        side.looked_at[model] = named_by(side.snapshot, model_key(model)) if small else set()
+    return side.looked_at[model]
 
 
 def _add_owner(side: _Side, glob: str) -> None:
@@ -267,19 +304,25 @@ def _sorted_out(left: _Side, right: _Side, rule: ModelRule, found: Pairs) -> tup
         rest = [path for path in every if not is_model_name(path)]
         rule = ModelRule(rule.include, rule.exclude, rule.only, rule.attributed | attributed(repository, rest))
     models = set[str]()
-    beside = companions(every)
+    beside = companions(every, {**left.named, **right.named})
     for path in sorted(every, key=beside.__contains__):  # models before what may belong to them
         if any(owner in models for owner in beside.get(path, ())):
             models.add(path)
             continue
         sides = [(side, side.files[path]) for side in (left, right) if path in side.files]
-        if not rule.wants(path):
+        if not (rule.wants(path) or (model_key(path) != path and _wants_whole(rule, path))):
             found.excluded += len(sides)
         elif any(_is_model(side, file, rule) for side, file in sides):
             models.add(path)
         elif not _same(left.files.get(path), right.files.get(path)):
             found.others.append((left.files.get(path), right.files.get(path)))
     return rule, models
+
+
+def _wants_whole(rule: ModelRule, shard: str) -> bool:
+    """Whether the globs mean the model of which a file is a shard: by its own name, or that of its index."""
+    key = model_key(shard)
+    return not matches(shard, rule.exclude) and (rule.wants(key) or rule.wants(f"{key}.index.json"))
 
 
 def _same(old: File | None, new: File | None) -> bool:
@@ -325,8 +368,8 @@ def _unchanged_outputs(side: _Side, pointer: str, key: str, known: set[str]) -> 
 
 def models_in(snapshot: Snapshot, rule: ModelRule = EVERY) -> tuple[list[ModelRef], Pairs]:
     """Every model of a plain folder, in natural order, and what was left out."""
-    side = _Side(snapshot, {}, Outputs(snapshot, is_model_name))
-    empty = _Side(snapshot, {}, side.outputs)
+    side = _Side(snapshot, {}, Outputs(snapshot, is_model_name), {}, {})
+    empty = _Side(snapshot, {}, side.outputs, {}, {})
     for path in snapshot.tree.list():
         side.files[path] = File(path, snapshot.tree.entry(path))
     found = Pairs([], 0, [], 0, [*snapshot.tree.problems])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
@@ -33,16 +34,21 @@ class File:
         path: from the top of the tree.
         entry: as the tree has it; None for what a DVC pointer speaks of.
         item: as DVC has it.
+        content: what names its content better than git's object does, that of a pointer's text; "" where it is known
+            that nothing does; None where nobody looked.
 
     """
 
     path: str
     entry: Entry | None = None
     item: DvcItem | None = None
+    content: str | None = None
 
     @property
     def identity(self) -> str:
         """Equal identities mean equal content; "" where nothing names it."""
+        if self.content is not None:
+            return self.content
         if self.item is None:
             return f"git:{self.entry.oid}" if self.entry is not None and self.entry.oid else ""
         out = self.item.out
@@ -50,6 +56,11 @@ class File:
             name = self.item.entry.md5 or self.item.entry.version
             return f"{'dos2unix' if out.legacy else 'md5'}:{name}" if name else ""
         return f"{'dos2unix' if out.legacy else out.key}:{out.value}" if out.value else ""
+
+    @property
+    def held_as(self) -> str:
+        """What names the way in which it is kept, whether that names its content or not: equal for equal pointers."""
+        return self.identity or (self.entry.oid if self.entry is not None else repr(self.item and self.item.out))
 
     @property
     def held_by(self) -> str:
@@ -64,7 +75,7 @@ class File:
     def open(self, snapshot: Snapshot) -> Opened:
         """Its bytes, or the state in which they are."""
         if self.item is not None:
-            found = open_item(self.item).opened
+            found = open_item(self.item, label=snapshot.name(self.path)).opened
             if isinstance(found, StoredObject):
                 found.lies_beside(lambda name: snapshot.sibling(self.path, name))
             return found
@@ -111,21 +122,25 @@ class ModelRef:
     @property
     def sharded(self) -> bool:
         """Whether it is several files, or one that speaks of others."""
-        return len(self.files) > 1 or model_key(self.files[0].path) != self.files[0].path
+        return is_sharded(self.files)
 
     @property
     def identity(self) -> str:
         """Of all its files: equal identities mean equal content; "" where a file's is not known."""
-        if not self.sharded and not self.companions:
-            return self.files[0].identity
-        files = (*self.files, *self.companions)
-        names = [f"{posixpath.basename(file.path)}={file.identity}" for file in files if file.identity]
-        return " ".join(names) if len(names) == len(files) else ""
+        return identity_of(self.files, self.companions)
 
     @property
     def held_by(self) -> tuple[str, ...]:
         """The files of the tree that take part: its own, or the pointers that speak of them."""
         return tuple(dict.fromkeys(file.held_by for file in (*self.files, *self.companions)))
+
+    def found(self, label: str) -> Opened:
+        """Its bytes, its files, or the state in which it is, by the name that messages use.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        return Group(self, label) if self.sharded else self.files[0].open(self.snapshot)
 
     def open(self, limits: Limits = Limits()) -> Input:
         """The model, or the state in which it is; never raises for what is wrong with it."""
@@ -144,6 +159,24 @@ class ModelRef:
         except (SourceError, FormatError) as error:
             return Input(label, state=unreadable(error))
         return Input(label, side.checkpoint, side.state, folder.bytes, side.identity, found=folder)
+
+
+def is_sharded(files: Sequence[File]) -> bool:
+    """Whether the files of a model are several, or one that speaks of others."""
+    return len(files) > 1 or model_key(files[0].path) != files[0].path
+
+
+def identity_of(files: Sequence[File], companions: Sequence[File]) -> str:
+    """The identity of the model that some files are; "" where that of one of them is not known."""
+    if not companions and not is_sharded(files):
+        return files[0].identity
+    every = (*files, *companions)
+    names = [f"{posixpath.basename(file.path)}={file.identity}" for file in every if file.identity]
+    if len(names) < len(every):
+        return ""
+    from hashlib import blake2b
+
+    return f"files:{blake2b(chr(0).join(names).encode('utf-8', 'surrogateescape'), digest_size=20).hexdigest()}"
 
 
 class Group(Directory):
@@ -182,13 +215,16 @@ def open_ref(model: ModelRef | None, limits: Limits = Limits()) -> Input:
     return Input("", state=Absent()) if model is None else model.open(limits)
 
 
-def group(snapshot: Snapshot, files: Iterable[File]) -> dict[str, ModelRef]:
+def group(
+    snapshot: Snapshot, files: Iterable[File], named: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, ModelRef]:
     """Files as models, by the name that each is paired by: shards and their index are one model.
 
-    A single file beside shards of the same name is a model of its own, and keeps the name.
+    A single file beside shards of the same name is a model of its own, and keeps the name. ``named``: files that models
+    name, which their own names do not tell, with these models.
     """
     by_path = {file.path: file for file in files}
-    beside = companions(by_path)
+    beside = companions(by_path, named)
     together: dict[str, list[File]] = {}
     for path, file in by_path.items():
         if path not in beside:
@@ -198,17 +234,28 @@ def group(snapshot: Snapshot, files: Iterable[File]) -> dict[str, ModelRef]:
         alone = [file for file in members if file.path == key]
         parts = sorted((file for file in members if file.path != key), key=_index_first)
         if alone:
-            held = sorted(path for path, models in beside.items() if key in models)
-            found[key] = ModelRef(snapshot, key, (alone[0],), tuple(by_path[path] for path in held))
+            held = _held(beside, by_path, alone)
+            found[key] = ModelRef(snapshot, key, (alone[0],), held)
         if parts:
             name = parts[0].path if alone else key
-            found[name] = ModelRef(snapshot, key if not alone else name, tuple(parts))
+            found[name] = ModelRef(snapshot, key if not alone else name, tuple(parts), _held(beside, by_path, parts))
     return found
 
 
-def companions(paths: Collection[str]) -> dict[str, list[str]]:
-    """Files that by their names belong to models beside them, with these models, of which all are among ``paths``."""
-    found: dict[str, list[str]] = {}
+def _held(beside: Mapping[str, list[str]], files: Mapping[str, File], parts: Sequence[File]) -> tuple[File, ...]:
+    """The companions of some files."""
+    own = {file.path for file in parts}
+    return tuple(files[path] for path in sorted(beside) if not own.isdisjoint(beside[path]))
+
+
+def companions(
+    paths: Collection[str], named: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, list[str]]:
+    """Files that belong to models beside them, with these models, of which all are among ``paths``.
+
+    They do by their names, or because the models are known to name them (``named``: file -> models).
+    """
+    found: dict[str, list[str]] = {path: [*models] for path, models in named.items() if path in paths}
     for path in paths:
         for glob in owners(path):
             if not {"*", "?", "["}.intersection(glob):

@@ -67,10 +67,15 @@ def matches(path: str, globs: Sequence[str]) -> bool:
     return bool(globs) and (name_matches(path, globs) or name_matches(path.rpartition("/")[2], globs))
 
 
+def is_text(head: bytes) -> bool:
+    """Whether content begins like a text."""
+    return head[:1].isascii() and b"\0" not in head and not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
 def is_model_head(head: bytes, size: int, path: str) -> bool:
     """Whether content begins like a model: of a format that is read, or of one that is known and not read yet."""
-    if not head or (head[:1].isascii() and b"\0" not in head and not any(byte < 9 or 13 < byte < 32 for byte in head)):
-        return False  # text, which a model is by its name alone
+    if not head or is_text(head):
+        return False  # which a model is by its name alone
     from diffai.formats.registry import recognised
 
     return recognised(head, size, path)

@@ -6,6 +6,7 @@ import os
 import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 
 from diffai.errors import SourceError
 from diffai.frozen import frozen
@@ -152,6 +153,20 @@ class CommitTree(_GitTree):
         self.revision = self.oid = oid
         self.label = label
         self._listed: dict[str, dict[str, Entry]] = {}
+        self._texts: dict[str, bytes | None] = {}
+
+    def know(self, path: str, data: bytes | None) -> None:
+        """Take in the raw tree object of a folder that somebody has asked git for already; None = there is none."""
+        width = len(self.oid.partition("^")[0]) // 2
+        self._listed[path] = _parsed(data, width) if data is not None else {}
+
+    def know_text(self, path: str, data: bytes | None) -> None:
+        """Take in the content of a file, as :meth:`know`."""
+        self._texts[path] = data
+
+    def read(self, path: str) -> bytes | None:
+        """See :class:`Tree`; links are not followed."""
+        return self._texts[path] if path in self._texts else super().read(path)
 
     def entry(self, path: str) -> Entry | None:
         """See :class:`Tree`."""
@@ -187,6 +202,7 @@ class CommitTree(_GitTree):
         return changed_paths(self.repository, self.oid, other.revision)
 
 
+@lru_cache(maxsize=4)
 def _parsed(data: bytes, oid_bytes: int) -> dict[str, Entry]:
     """A tree object: ``<mode> SP <name> NUL <object name>``, again and again."""
     found, at = {}, 0

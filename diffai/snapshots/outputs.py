@@ -8,7 +8,7 @@ from collections.abc import Callable
 from diffai.snapshots.snapshot import Snapshot
 from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
 from diffai.stores.dvc.pointers import parse_dvc_file, uncached_paths
-from diffai.stores.dvc.tracked import DvcHistory, work_tree_text
+from diffai.stores.dvc.tracked import DvcHistory, as_configured, work_tree_text
 from diffai.stores.dvc.workspace import as_on_disk
 
 
@@ -18,13 +18,16 @@ class Outputs:
     Args:
         snapshot: the moment. In the work tree a model counts as it is on disk, ``dvc add`` or not.
         is_model: whether a path is a model's, for which files of the work tree are looked at.
+        history: what is known of DVC's places, where that is shared with other snapshots.
 
     """
 
-    def __init__(self, snapshot: Snapshot, is_model: Callable[[str], bool]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, is_model: Callable[[str], bool], history: DvcHistory | None = None
+    ) -> None:
         self._snapshot = snapshot
         self._is_model = is_model
-        self._history = DvcHistory(snapshot.repository.directory)
+        self._history = history or DvcHistory(snapshot.repository.directory)
 
     def of(self, pointer: str) -> list[DvcItem]:
         """The files behind a pointer; a folder whose list of files is not here stands for itself.
@@ -69,10 +72,10 @@ class Outputs:
         file = parse_dvc_file(text, pointer)
         beside = posixpath.join(posixpath.dirname(pointer), "dvc.yaml")
         yaml = (tree.read(beside) or b"") if file.lock else b""
-        elsewhere = bool(tree.revision) and text != work_tree_text(pointer)
+        elsewhere = bool(tree.revision) and text != work_tree_text(pointer, self._snapshot.repository.place())
         items = items_of(file, pointer, self._history.place(pointer), yaml=yaml, elsewhere=elsewhere)
         if tree.revision:
-            return items
+            return [as_configured(item, tree.read) for item in items]
         return [as_on_disk(item, self._is_model) for item in items]
 
     def close(self) -> None:

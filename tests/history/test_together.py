@@ -301,3 +301,51 @@ def test_a_new_tensor_under_the_name_of_a_renamed_one_has_no_past(repo: Repo, wa
     assert last is not None and last.movement is not None
     wanted = (64 / sum(float((v.astype("f8") ** 2).sum()) for v in (one, kept))) ** 0.5
     assert last.movement.drift.value == pytest.approx(wanted, rel=1e-6)
+
+
+# ---------------------------------------------------------------- the newest versions only
+
+
+def test_the_newest_versions_are_told_without_reading_those_between_them_and_the_first(
+    repo: Repo, watched: Watched
+) -> None:
+    wide(repo, 12)
+    whole = walk(repo)
+    watched.read.clear()
+    newest = walk(repo, limit=3)
+    assert [entry_record(entry) for entry in newest.entries] == [entry_record(entry) for entry in whole.entries[:3]]
+    assert newest.versions == 12
+    # The three, what the oldest of them is compared with, the one before that and its own base, and the first.
+    assert len(watched.read) <= 7
+
+
+def test_the_newest_versions_are_told_alike_when_tensors_were_renamed_on_the_way(repo: Repo) -> None:
+    weights = start()
+    for step in range(8):
+        weights = {(f"model.{name}" if step == 3 else name): value for name, value in trained(weights, step).items()}
+        commit(repo, weights, f"step {step}", day=step + 1)
+    for limit in (1, 2, 5):
+        found = walk(repo, limit=limit)
+        assert [entry_record(e) for e in found.entries] == [entry_record(e) for e in walk(repo).entries[:limit]]
+        assert found.versions == 8
+
+
+@pytest.mark.parametrize("dull", ["the same values again", "unreadable"])
+def test_the_newest_versions_are_told_alike_behind_versions_that_say_nothing(repo: Repo, dull: str) -> None:
+    weights = start()
+    for step in range(9):
+        if step in (5, 6):
+            again = safetensors_again(weights, step) if dull.startswith("the same") else b"\x10" + bytes(40)
+            repo.commit({"model.safetensors": again})
+            continue
+        weights = trained(weights, step)
+        commit(repo, weights, f"step {step}", day=step + 1)
+    for limit in (1, 2, 3, 4):
+        found = walk(repo, limit=limit)
+        assert [entry_record(e) for e in found.entries] == [entry_record(e) for e in walk(repo).entries[:limit]]
+
+
+def safetensors_again(weights: dict[str, np.ndarray], step: int) -> bytes:
+    """The same tensors, which lie at other places of the file."""
+    names = sorted(weights, reverse=step % 2 == 1)
+    return writer.build({name: ("F32", weights[name].shape, weights[name].tobytes()) for name in names})

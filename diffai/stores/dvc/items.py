@@ -343,7 +343,7 @@ def _open_directory(item: DvcItem, label: str, fetch: Fetch | None) -> Found:
     if not item.address:
         return Found(_unnamed(item))
     size = item.size
-    return Found(NotPulled(f"the list of files of {label}/ (DVC manifest {item.address[:8]})", size, item.fetch))
+    return Found(NotPulled(f"the list of files of {item.label}/ (DVC manifest {item.address[:8]})", size, item.fetch))
 
 
 def beside(item: DvcItem, fetch: Fetch | None = None) -> Callable[[str], Source] | None:

@@ -202,9 +202,9 @@ def open_in_work_tree(path: str) -> Opened | None:
     return found.opened if found is not None else None
 
 
-def work_tree_text(path: str) -> bytes | None:
-    """A file of the work tree (path from the top of the repository of the working directory); None without one."""
-    return _text_of(find_repository(), path)
+def work_tree_text(path: str, git: GitPlace | None) -> bytes | None:
+    """A file of a repository's work tree, by its path from the top; None without one."""
+    return _text_of(git, path)
 
 
 def _nearest(path: str) -> str:
