@@ -70,20 +70,12 @@ class Versions:
         return found
 
     def names_beside(self, version: Version) -> frozenset[str]:
-        """The files, from the top of the tree, that a version was seen to ask for and that its names do not tell."""
-        key = version.named_content
-        kept = self._store.get("side", "beside", *key) if key else None
-        if isinstance(kept, list):
-            return frozenset(name for name in kept if isinstance(name, str))
-        found = self.open(version, keep=False) if self.is_small(version) else self._opened(version, keep=False)
-        try:
-            named = self._others(version)
-            if key and found.checkpoint is not None:
-                self._store.put("side", "beside", *key, value=sorted(named))
-            return named
-        finally:
-            if not self.is_small(version):
-                close(found)
+        """The files, from the top of the tree, that a version asks for and whose names do not tell that they are its.
+
+        A header that is remembered asked for none.
+        """
+        self.header(version)
+        return self._others(version)
 
     def header(self, version: Version) -> Input:
         """The version as far as its headers tell; they are remembered."""
