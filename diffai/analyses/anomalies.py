@@ -186,7 +186,7 @@ def dead_units(diff: ModelDiff, context: Context) -> tuple[list[Anomaly], str]:
 
 def find(diff: ModelDiff, context: Context) -> Finding | None:
     """All anomalies as one finding; none where there are none, unless it was asked for."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, not_computed
 
     asked = context.asked
     found, unread = list(anomalies(diff, context.number("shift"), context.number("spread"))), ""
@@ -196,6 +196,9 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     lacking = sum(1 for c in diff.tensors if matched(c) and is_moved(c) and statistics(c) == (None, None))
     if not found and not asked:
         return None
+    uncompared = sum(change.status == ("uncompared",) and change.role == "weight" for change in diff.tensors)
+    if uncompared and not found:
+        return not_computed(NAME, f"the values of {uncompared:,} tensors were not compared")
     rows: tuple[Fields, ...] = tuple(
         {"type": each.kind, "tensor": each.tensor, "severity": each.severity, "text": each.text, "basis": each.basis}
         for each in found

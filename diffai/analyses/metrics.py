@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from diffai.analyses.metric_directions import better, direction
 from diffai.analyses.training_run import NOT_RECORDED, Run, is_best, runs
 from diffai.comparison.result import ModelDiff
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if not changes:
         if not context.asked:
             return None
-        return nothing(NAME, f"{NOT_RECORDED}: {_lacking(old, new)}")
+        alone = {"metrics": (), "only_old": tuple(old.metrics), "only_new": tuple(new.metrics)}
+        return replace(nothing(NAME, f"{NOT_RECORDED}: {_lacking(old, new)}"), fields=alone)
     rows: tuple[Fields, ...] = tuple(
         {"name": c.name, "old": c.old, "new": c.new, "change": c.new - c.old, "relative": c.relative,
          "direction": direction(c.name) or None, "verdict": c.verdict}
@@ -96,6 +97,18 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
              "only_new": tuple(k for k in new.metrics if k not in old.metrics)}  # fmt: skip
     return Finding(NAME, "notice" if worse else "info", "fact", {"metrics": rows, "worse": len(worse), **alone},
                    tuple(dict.fromkeys((*old.sources, *new.sources))), text + more)  # fmt: skip
+
+
+def of_finding(found: Finding) -> tuple[tuple[MetricChange, ...], tuple[str, ...]]:
+    """The metrics of a finding of this analysis, and the names of those that only the old side records."""
+    rows = found.fields.get("metrics")
+    gone = found.fields.get("only_old")
+    changes = tuple(
+        MetricChange(str(row["name"]), float(row["old"]), float(row["new"]), row["verdict"])  # type: ignore[arg-type]
+        for row in (rows if isinstance(rows, tuple) else ())
+        if isinstance(row, Mapping)
+    )
+    return changes, tuple(map(str, gone)) if isinstance(gone, tuple) else ()
 
 
 def _judged(change: MetricChange) -> str:

@@ -24,6 +24,7 @@ from diffai.views.style import plural
 
 if TYPE_CHECKING:
     from diffai.config.keys import Remote
+    from diffai.finding import Finding
 
 # A gate answers by the policy alone: no tolerance, no ignored names, whatever [compare] in a clone says.
 HEADERS = CompareOptions(shape_only=True, find_renames=True, statistics="none")
@@ -43,8 +44,14 @@ def _options(policy: Effective, request: Request, status: FileStatus, *, headers
     """What must be compared to judge by this policy."""
     values = (policy.needs_values or request.full) and status != "deleted" and not headers
     size = (policy.values["max_update"] is not None or request.full) and values
-    return replace(VALUES if values else HEADERS, threads=request.threads, update_size=size)
+    options = replace(VALUES if values else HEADERS, threads=request.threads, update_size=size)
+    names = policy.analyses(pair=status != "added") if status != "deleted" else frozenset[str]()
+    if not names:
+        return options
+    from diffai.analyses.run import Asked, with_analyses
 
+    # Thresholds are the built-in ones: what [analyses] in a clone says decides nothing here.
+    return with_analyses(options, Asked(names, threads=request.threads))
 
 
 @frozen
@@ -138,6 +145,7 @@ def judge_sides(
     except SourceError as error:
         return replace(blank, not_judged=str(error), must_judge=True)
     metadata = new.checkpoint.metadata if new.checkpoint is not None else {}
+    diff = replace(diff, findings=tuple(map(_worth_showing, diff.findings)))
     found = judge(Case(diff, blank.status, metadata, alone=alone, headers=both.headers), policy)
     verdict = replace(
         blank, diff=diff, violations=found.violations, allowed=found.allowed, not_judged="; ".join(found.unjudged)
@@ -150,6 +158,12 @@ def judge_sides(
         return replace(verdict, not_judged=reason, missing=old.state, must_judge=foreign)
     change = structure_change(diff, before.checkpoint, after.checkpoint)
     return _with_approval(replace(verdict, structure=change), approve)
+
+
+def _worth_showing(found: Finding) -> Finding:
+    """A finding that the policy named; only one that found something stands in the outputs."""
+    said = found.status == "found" and found.severity != "info"
+    return found if said else replace(found, asked=False)
 
 
 def _with_approval(verdict: Verdict, approve: Approve) -> Verdict:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from diffai.analyses import nonfinite
+from diffai.analyses.finding import Finding, not_computed
 from diffai.analyses.metrics import MetricChange, metric_changes
 from diffai.analyses.training_run import NOT_RECORDED, runs
 from diffai.comparison.result import ModelDiff
-from diffai.finding import Finding
 from diffai.policy.readiness import readiness
 
 TYPE_CHECKING = False
@@ -45,8 +45,10 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     reasons += [f"no longer ready: {check.name} ({check.detail})" for check in lost]
     if not reasons and not context.asked:
         return None
-    lacking: tuple[str, ...] = () if changes else ("no metric is recorded on both sides",)
     unread = sum(change.status == ("uncompared",) for change in diff.tensors)
+    if unread and not reasons:
+        return not_computed(NAME, f"the values of {unread:,} tensors were not compared")
+    lacking: tuple[str, ...] = () if changes else ("no metric is recorded on both sides",)
     lacking += (f"the values of {unread:,} tensors were not compared",) if unread else ()
     fields: Fields = {"fires": bool(reasons), "reasons": tuple(reasons), "metrics": len(changes)}
     quiet = "quiet" + (f" (metrics {NOT_RECORDED})" if not changes else "")

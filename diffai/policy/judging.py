@@ -18,6 +18,11 @@ _EVENT = {"appeared": "", "changed kind": " (of another kind before)", "more": "
 _PAST = {"added": "added", "removed": "removed", "reshaped": "reshaped", "renamed": "renamed"}
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.policy.findings import Broken
+
+
 @frozen
 class Case:
     """What is judged.
@@ -100,6 +105,10 @@ class _Judge:
         yield from self._parameters()
         yield from self._relative_l2()
         yield from self._update()
+        if self.policy.judges_figures:
+            from diffai.policy.findings import broken_figures
+
+            yield from map(self._broken, broken_figures(self.diff, self.policy))
 
     def _frozen(self) -> Iterable[Violation]:
         globs = self.policy.frozen
@@ -216,6 +225,10 @@ class _Judge:
         damaged = [p for p in problems if p.severity == "error" and p not in unsafe(problems)]
         if damaged:
             yield f"a part of it is damaged: {_described(damaged[0])}"
+        if self.policy.names_findings or self.policy.judges_figures:
+            from diffai.policy.findings import open_findings
+
+            yield from open_findings(self.diff, self.policy, pair=self.pair)
         if self.case.headers:
             if self.policy.needs_values:
                 yield "its values are on a DVC remote, of which only headers are read (diffai.remote = header)"
@@ -239,6 +252,10 @@ class _Judge:
         if isinstance(self.diff.new.state, Absent):
             return
         yield from self._nonfinite()
+        if self.policy.names_findings and not self.case.alone:
+            from diffai.policy.findings import broken_findings
+
+            yield from map(self._broken, broken_findings(self.diff, self.policy))
         yield from self._pickles()
         size = max(self.diff.new.size, sum(c.new.nbytes for c in self.diff.tensors if c.new and not c.new.alias_of))
         yield from judge_size(size, self.policy)
@@ -248,6 +265,11 @@ class _Judge:
         if lacking:
             keys = ", ".join(repr(key) for key in lacking)
             yield self._violation("require_metadata", f"metadata lacks {keys}")
+
+    def _broken(self, found: Broken) -> Violation:
+        named = frozenset(found.tensors)
+        changes = [change for change in self.diff.tensors if change.name in named] if named else ()
+        return self._violation(found.rule, found.message, found.level, changes=changes)
 
     def _nonfinite(self) -> Iterable[Violation]:
         found = nonfinite.worse(self.diff)

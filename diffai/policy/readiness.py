@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from diffai.analyses.context import Context
     from diffai.finding import Fields
+    from diffai.finding import Status as Answered
 
     Status = Literal["passed", "failed", "not judged", "does not apply"]
 else:
-    Status = str
+    Status = Answered = str
 
 NAME = "deployment_readiness"
 
@@ -188,4 +189,5 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     text = f"{word}, score={found.score:.2f}" if found.score is not None else word
     text += "".join(f"; {c.name}: {c.detail}" for c in (blocking or open_))
     evidence = tuple(f"{c.name}: {c.status}" + (f" ({c.detail})" if c.detail else "") for c in found.checks)
-    return Finding(NAME, "warning" if blocking else "info", "fact", fields, evidence, text)
+    answered: Answered = "not computed" if found.ready is None else "found"
+    return Finding(NAME, "warning" if blocking else "info", "fact", fields, evidence, text, status=answered)

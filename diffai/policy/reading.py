@@ -18,6 +18,8 @@ _EXPECTED = {
     "globals": "a list of exact names, such as [\"mypkg.model.Net\"]",
     "amount": "a number of parameters of at least 0, or a share such as \"5%\"",
     "number": "a finite number of at least 0",
+    "share": "a share of at least 0, such as 0.02 or \"2%\"",
+    "findings": "a list of findings, each with the least severity, such as [\"anomaly_detection:critical\"]",
     "size": "a size in bytes, such as 500000000 or \"500m\"",
     "bool": "true or false",
     "missing": "warn or fail",
@@ -131,7 +133,7 @@ class _Reader:
 
     def _wrong(self, at: tuple[str | int, ...], kind: str, value: object) -> UsageError:
         key = ".".join(str(part) for part in at if isinstance(part, str) and part != "rule")
-        hint = _level_hint(value) if kind == "level" else ""
+        hint = _level_hint(value) if kind == "level" else _finding_hint(value) if kind == "findings" else ""
         return self._error(at, f"{key} must be {_EXPECTED[kind]}, not {_excerpt(value)}{hint}")
 
 
@@ -161,6 +163,47 @@ def _number(value: object) -> float | None:
     return float(value) if plain and 0 <= value < float("inf") else None  # type: ignore[arg-type,operator]
 
 
+def _share(value: object) -> float | None:
+    """A share as a number, or in percent."""
+    if isinstance(value, str) and value.rstrip().endswith("%"):
+        try:
+            share = _number(float(value.rstrip()[:-1]))
+        except ValueError:
+            return None
+        return None if share is None else share / 100
+    return _number(value)
+
+
+def _findings(value: object) -> tuple[str, ...] | None:
+    """``NAME:SEVERITY`` each, of analyses that there are."""
+    from diffai.analyses.table import ANALYSES
+    from diffai.finding import SEVERITIES
+
+    texts = _texts(value)
+    known, found = {row.name for row in ANALYSES}, []
+    for text in texts or ():
+        name, colon, severity = text.replace("-", "_").partition(":")
+        if name not in known or (colon and severity not in SEVERITIES):
+            return None
+        found.append(f"{name}:{severity or 'warning'}")
+    return tuple(found) if texts is not None else None
+
+
+def _finding_hint(value: object) -> str:
+    """The first word that is none, and what was probably meant."""
+    from diffai.analyses.table import ANALYSES
+    from diffai.finding import SEVERITIES
+
+    for text in _texts(value) or ():
+        name, _, severity = text.partition(":")
+        names = [row.name for row in ANALYSES]
+        if name.replace("-", "_") not in names:
+            return f"; there is no finding {_excerpt(name)}{_hint(name, names).partition('; known')[0]}"
+        if severity and severity not in SEVERITIES:
+            return f"; there is no severity {_excerpt(severity)}{_hint(severity, SEVERITIES)}"
+    return ""
+
+
 def _size(value: object) -> int | None:
     if isinstance(value, str):
         try:
@@ -188,6 +231,8 @@ _CHECKS: Mapping[str, Callable[[object], Any]] = {
     "globals": _globals,
     "amount": _amount,
     "number": _number,
+    "share": _share,
+    "findings": _findings,
     "size": _size,
     "bool": lambda value: value if isinstance(value, bool) else None,
     "missing": lambda value: value if value in ("warn", "fail") else None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from diffai.analyses.context import Context
     from diffai.finding import Fields
+    from diffai.finding import Status as Answered
 
 NAME = "regression_test"
 
@@ -74,4 +75,5 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     evidence += ["the built-in rules; diffai gate judges by those of the repository"]
     evidence += ["no metric is recorded on both sides"] if not changes else []
     fields: Fields = {"passed": passed, "rules": rows}
-    return Finding(NAME, "warning" if failed else "info", "fact", fields, tuple(evidence), text)
+    answered: Answered = "not computed" if passed is None else "found"
+    return Finding(NAME, "warning" if failed else "info", "fact", fields, tuple(evidence), text, status=answered)

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from diffai.analyses.context import Context
     from diffai.finding import Severity
+    from diffai.finding import Status as Answered
 
     Level = Literal["high", "medium", "low"]
 else:
-    Level = Severity = str
+    Level = Severity = Answered = str
 
 NAME = "risk_assessment"
 _SHOWN = 3
@@ -79,4 +80,6 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     unjudged = "".join(f"; not judged: {what}" for what in found.unjudged)
     text = f"level={found.level}" + (f" ({'; '.join(found.evidence[:_SHOWN])}{more})" if found.evidence else "")
     fields = {"level": found.level, "evidence": found.evidence, "not_judged": found.unjudged}
-    return Finding(NAME, _SEVERITY[found.level], "fact", fields, (*found.evidence, *found.unjudged), text + unjudged)
+    evidence = (*found.evidence, *found.unjudged)
+    answered: Answered = "not computed" if found.unjudged and found.level != "high" else "found"
+    return Finding(NAME, _SEVERITY[found.level], "fact", fields, evidence, text + unjudged, status=answered)

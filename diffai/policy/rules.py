@@ -31,6 +31,10 @@ KEYS: Mapping[str, str] = {
     "max_param_change": "amount",
     "max_relative_l2": "number",
     "max_update": "number",
+    "max_metric_drop": "share",
+    "min_sqnr_db": "number",
+    "forbid_findings": "findings",
+    "warn_findings": "findings",
     "max_size": "size",
     "forbid_nan": "bool",
     "forbid_unsafe_pickle": "bool",
@@ -47,7 +51,8 @@ DEFAULTS: Mapping[str, Any] = {
     **{f"metadata.{kind}": "allow" for kind in KINDS["metadata"]},
     "models.added": "allow", "models.deleted": "warn", "models.renamed": "allow",
     "dtype": "allow", "frozen": (), "protected": (), "max_param_change": None, "max_relative_l2": None,
-    "max_update": None, "max_size": None, "forbid_nan": True, "forbid_unsafe_pickle": True, "allow_globals": (),
+    "max_update": None, "max_metric_drop": None, "min_sqnr_db": None, "forbid_findings": (), "warn_findings": (),
+    "max_size": None, "forbid_nan": True, "forbid_unsafe_pickle": True, "allow_globals": (),
     "require_safetensors": False, "require_metadata": (), "on_missing": None,
 }  # fmt: skip
 
@@ -137,8 +142,29 @@ class Effective:
     @property
     def needs_values(self) -> bool:
         """Whether it can only be judged by reading the values of tensors, not headers alone."""
-        limits = (self.values["max_relative_l2"], self.values["max_update"])
-        return bool(self.values["forbid_nan"] or self.frozen or limits != (None, None))
+        limits = (self.values[key] for key in ("max_relative_l2", "max_update", "min_sqnr_db"))
+        limited = any(limit is not None for limit in limits)
+        return bool(self.values["forbid_nan"] or self.frozen or limited or self.names_findings)
+
+    @property
+    def names_findings(self) -> bool:
+        """Whether it forbids findings, or warns of them."""
+        return bool(self.values["forbid_findings"] or self.values["warn_findings"])
+
+    @property
+    def judges_figures(self) -> bool:
+        """Whether it limits metrics or the noise of casts."""
+        return any(self.values[key] is not None for key in ("max_metric_drop", "min_sqnr_db"))
+
+    def analyses(self, *, pair: bool = True) -> frozenset[str]:
+        """The analyses that have to run for its rules.
+
+        Args:
+            pair: whether there are two sides, so that a metric can drop.
+        """
+        words = (*self.values["forbid_findings"], *self.values["warn_findings"])
+        metrics = ("metric_comparison",) if pair and self.values["max_metric_drop"] is not None else ()
+        return frozenset((*(word.partition(":")[0] for word in words), *metrics))
 
 
 def on_missing(effective: Effective, default: OnMissing) -> OnMissing:
