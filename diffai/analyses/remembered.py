@@ -71,7 +71,7 @@ def remembered(row: Analysis, asked: Asked, diff: ModelDiff, sides: Sides) -> Re
         for name in row.siblings
         for which in ("old", "new", "base")
     ]
-    options = repr(replace(diff.options, threads=0, cache_size=0))
+    options = repr(replace(diff.options, threads=0, cache_size=0, by_magnitude=False))
     own = repr(sorted(asked.options.of(row.name).items()))
     return RememberedFinding(store, ("finding", row.name, own, options, str(len(names)), *names, *beside))
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from diffai.analyses.run import Asked
-from diffai.analyses.table import ANALYSES, GROUPS, row_of
+from diffai.analyses.table import ANALYSES, EXPERIMENT, GROUPS, row_of
 from diffai.comparison.result import DirectoryDiff, ModelDiff
 from diffai.config import Settings
 from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, UsageError
@@ -47,8 +47,45 @@ class GroupedCommand(click.Command):
                     formatter.write_dl(records)
 
 
+def _report_option(*words: str, **rest: Any) -> Callable[[F], F]:
+    return click.option(*words, cls=GroupedOption, group=EXPERIMENT, **rest)
+
+
+_REPORTS = (
+    _report_option("--generate-report", is_flag=True, help="The whole report, with every analysis that reads no tensor "
+                   "again; Markdown, unless --format says otherwise."),
+    _report_option("--report-file", default="", metavar="FILE", help="Also write the whole report: FILE.html or "
+                   "FILE.md."),
+    _report_option("--markdown-output", is_flag=True, help="The same as --format markdown."),
+    _report_option("--template", default="", metavar="FILE", help="Write by a Jinja template: FILE, brief.md or "
+                   "table.html."),
+    _report_option("--include-charts", is_flag=True, help="Draw the change per layer; --format html, or "
+                   "--report-file."),
+)  # fmt: skip
+
+
+def format_of(given: dict[str, Any]) -> str | None:
+    """The output that the flags of reports ask for; what ``--format`` says where they do not.
+
+    Raises:
+        UsageError: two of them ask for different outputs.
+    """
+    named = [option for option, value in (("--format", given["format_"]), ("--output", given["output"])) if value]
+    for option in ("template", "markdown_output"):
+        if given[option] and named:
+            raise UsageError(f"--{option.replace('_', '-')} takes the place of --format and --output")
+    if given["template"] and given["markdown_output"]:
+        raise UsageError("--template and --markdown-output exclude each other")
+    if given["markdown_output"] or (given["generate_report"] and not named):
+        return "markdown"
+    found: str | None = given["format_"]
+    return found
+
+
 def analysis_flags(function: F) -> F:
-    """One flag an analysis, ``--base`` and ``--fail-on``."""
+    """One flag an analysis, those of reports, ``--base`` and ``--fail-on``."""
+    for option in reversed(_REPORTS):
+        function = option(function)
     for row in reversed([row for row in ANALYSES if row.option]):
         option = click.option(
             row.option, _parameter(row.name), is_flag=True, help=row.help, cls=GroupedOption, group=row.group
@@ -101,7 +138,9 @@ def request_of(given: dict[str, Any]) -> Request:
     Raises:
         UsageError: ``--fail-on`` names no analysis or no severity.
     """
-    flags = frozenset(row.name for row in ANALYSES if given.get(_parameter(row.name)))
+    every = given["generate_report"]
+    flags = frozenset(row.name for row in ANALYSES
+                      if given.get(_parameter(row.name)) or (every and row.help and not row.second_pass))  # fmt: skip
     return Request(flags, tuple(_fail_on(word) for word in given["fail_on"]))
 
 

@@ -16,6 +16,7 @@ from diffai.cli.analyses import (
     exit_code,
     exit_code_of,
     findings_of,
+    format_of,
     request_of,
 )
 from diffai.cli.documents import DocumentOptions, document, from_template, kind_of_file, write_document
@@ -85,9 +86,6 @@ Symbols: ~ changed, + added, - removed, > renamed, ! problem, = unchanged."""
 @click.option("--shape-only", is_flag=True, help="Read headers only; values are not compared (and it says so).")
 @click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
 @click.option("--stream", is_flag=True, help="Accepted; values are always streamed in blocks.")
-@click.option("--report-file", default="", metavar="FILE", help="Also write the whole report: FILE.html or FILE.md.")
-@click.option("--template", default="", metavar="FILE", help="Write by a Jinja template: FILE, brief.md or table.html.")
-@click.option("--include-charts", is_flag=True, help="Draw the change per layer; --format html, or --report-file.")
 @value_options
 @output_options
 @analysis_flags
@@ -102,11 +100,9 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     split = ctx.obj if isinstance(ctx.obj, Words) else Words()
     settings = settings_for(_options(given), given["config_file"])
     kind, encoding, input_format = resolve_output(
-        given["output"], given["format_"], given["input_format"], settings.format, documents=True
+        given["output"], format_of(given), given["input_format"], settings.format, documents=True
     )
     if given["template"]:
-        if given["format_"] or given["output"]:
-            raise UsageError("--template takes the place of --format and --output")
         kind = "template"
     file_kind = _report_file(kind, given)
     sizes = bool(file_kind or given["stat"]) or kind not in ("text", "changes")
@@ -215,6 +211,7 @@ def _compare_options(settings: Settings, given: dict[str, Any], *, machine: bool
         max_bytes=settings.max_bytes,
         cache_size=settings.cache_size,
         name_map=_name_map(given["name_map"]),
+        by_magnitude=given["sort_by_change_magnitude"],
     )
 
 
@@ -296,20 +293,19 @@ def _wrong_count(words: tuple[str, ...]) -> str:
 def _write(
     diff: ModelDiff | DirectoryDiff, kind: str, encoding: str, settings: Settings, given: dict[str, Any]
 ) -> None:
-    by_magnitude = given["sort_by_change_magnitude"]
     if kind == "changes":
         from diffai.views.records import change_list
         from diffai.views.values import dump
 
         flags = request_of(given).flags
-        write(dump(change_list(diff, sort_by_magnitude=by_magnitude, findings=flags), encoding))
+        write(dump(change_list(diff, findings=flags), encoding))
         return
     if kind == "report":
         from diffai.views.report import report
         from diffai.views.values import dump
 
         automatic = settings.analyses_auto
-        write(dump(report(diff, sort_by_magnitude=by_magnitude, automatic=automatic), encoding))
+        write(dump(report(diff, automatic=automatic), encoding))
         return
     if kind == "template":
         write(from_template(diff, given["template"]))
@@ -356,7 +352,6 @@ def _people(
         show_structure=settings.show_structure,
         stats=given["stats"],
         tensor_details=settings.tensor_details,
-        sort_by_magnitude=given["sort_by_change_magnitude"],
         fold_above=settings.fold_above,
         max_lines=settings.max_tensor_display,
         threshold=settings.threshold if settings.filter_small_changes else 0.0,

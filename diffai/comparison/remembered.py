@@ -34,7 +34,7 @@ class RememberedComparison:
         self._store = store
         self._key: tuple[str, ...] = ()
         if store.limit and all(contents):
-            self._key = ("diff", *contents, repr(replace(options, threads=0, cache_size=0)))
+            self._key = ("diff", *contents, repr(replace(options, threads=0, cache_size=0, by_magnitude=False)))
 
     def get(self) -> ModelDiff | None:
         """The comparison, as it was computed before, its sides without identity; None where it was not."""

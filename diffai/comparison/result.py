@@ -51,6 +51,7 @@ class CompareOptions:
         name_map: rules (old, new) of names that belong together (``--map``), before all that is found.
         cache_size: bytes that the repository's cache may hold, where large models that git or git-LFS names by their
             content are remembered as compared; 0 = not looked at.
+        by_magnitude: outputs show what moved farthest first (relative L2), not in the order of names.
         while_open: called with a comparison and its two sides before they are closed; gives it back with findings.
 
     """
@@ -73,6 +74,7 @@ class CompareOptions:
     update_size: bool = False
     cache_size: int = 0
     name_map: tuple[tuple[str, str], ...] = ()
+    by_magnitude: bool = False
     while_open: WhileOpen | None = None
 
     def committed_origin(self, name: str) -> str:
@@ -313,6 +315,13 @@ class ModelDiff:
     def changes(self) -> tuple[TensorChange, ...]:
         """The tensors that differ."""
         return tuple(change for change in self.tensors if change.differs)
+
+    @property
+    def ordered(self) -> tuple[TensorChange, ...]:
+        """The tensors in the order that the options ask for; equal sizes stay in the order of names."""
+        if not self.options.by_magnitude:
+            return self.tensors
+        return tuple(sorted(self.tensors, key=lambda change: -change.relative_l2))
 
     @property
     def comparable(self) -> bool:

@@ -206,7 +206,7 @@ def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     one_each = options.details or len(moved) <= _FEW_ROWS
     groups = [Group((c.name,), (c.name,)) for c in moved] if one_each else grouped(list(by_name), share_of)
     lines = [(_row(group, by_name, share_of, options), _order(group, by_name, share_of)) for group in groups]
-    lines.sort(key=lambda item: item[1])
+    lines.sort(key=lambda item: item[1][::-1] if diff.options.by_magnitude else item[1])
     most = len(lines) if options.verbose or options.details else MOST
     hidden = f"{len(lines) - most:,} more below" if len(lines) > most else ""
     how = "-v shows all groups, --tensor-details all tensors" if hidden else ""

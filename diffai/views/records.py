@@ -17,14 +17,14 @@ from diffai.views.values import Json
 
 
 def change_list(
-    diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False, findings: Collection[str] = ()
+    diff: ModelDiff | DirectoryDiff, *, findings: Collection[str] = ()
 ) -> list[dict[str, Json]]:
     """All records of a model diff or of a directory diff (names as ``relpath:tensor``).
 
     Of the findings only those of the analyses named in ``findings``, behind the changes of their model.
     """
     if isinstance(diff, ModelDiff):
-        return [*_model(diff, "", sort_by_magnitude), *_findings(diff, "", findings)]
+        return [*_model(diff, ""), *_findings(diff, "", findings)]
     records: list[dict[str, Json]] = []
     for file in diff.files:
         path = values.text(file.path)
@@ -35,7 +35,7 @@ def change_list(
         elif file.diff is None:
             records.append({"FileUnreadable": [path, values.text(file.reason)]})
         else:
-            records += _model(file.diff, f"{path}:", sort_by_magnitude)
+            records += _model(file.diff, f"{path}:")
         if file.diff is not None:
             records += _findings(file.diff, path, findings)
     return records
@@ -48,17 +48,15 @@ def _findings(diff: ModelDiff, path: str, names: Collection[str]) -> list[dict[s
             for found in diff.findings if found.name in names]  # fmt: skip
 
 
-def _model(diff: ModelDiff, prefix: str, by_magnitude: bool) -> list[dict[str, Json]]:
+def _model(diff: ModelDiff, prefix: str) -> list[dict[str, Json]]:
     records: list[dict[str, Json]] = []
     for side in (diff.old, diff.new):
         if side.state is not None and not isinstance(side.state, Absent) and not diff.equal:
             label = prefix.removesuffix(":") or values.text(side.label)
             records.append({"FileUnreadable": [label, describe_state(side.state)]})
-    changes = [change for change in diff.tensors if change.differs]
-    if by_magnitude:
-        changes.sort(key=lambda change: -change.relative_l2)
-    for change in changes:
-        records += _tensor(change, prefix)
+    for change in diff.ordered:
+        if change.differs:
+            records += _tensor(change, prefix)
     for kind, changed in (("ClassChanged", diff.classes), ("GraphChanged", diff.graph)):
         for value in changed:
             key = prefix + values.text(value.key)

@@ -31,16 +31,11 @@ def schema_path(name: str = "report") -> str:
     return os.path.join(os.path.dirname(__file__), f"{name}.schema.json")
 
 
-def report(
-    diff: ModelDiff | DirectoryDiff, *, sort_by_magnitude: bool = False, automatic: bool = True
-) -> dict[str, Json]:
+def report(diff: ModelDiff | DirectoryDiff, *, automatic: bool = True) -> dict[str, Json]:
     """The report of a model diff or of a directory diff; without ``automatic`` only findings that were asked for."""
     if isinstance(diff, DirectoryDiff):
-        return _directory(diff, sort_by_magnitude, automatic)
+        return _directory(diff, automatic)
     comparison = _comparison([diff])
-    changes = list(diff.tensors)
-    if sort_by_magnitude:
-        changes.sort(key=lambda change: -change.relative_l2)
     return {
         "schema": SCHEMA,
         "kind": "model",
@@ -50,7 +45,7 @@ def report(
         "options": _options(diff),
         "comparison": comparison,
         "param_diff": comparison["param_diff"],
-        "tensors": [_tensor(change) for change in changes],
+        "tensors": [_tensor(change) for change in diff.ordered],
         "metadata": [_value(v) for v in diff.metadata],
         "training": [_value(v) for v in diff.training],
         "classes": [_value(v) for v in diff.classes],
@@ -69,7 +64,7 @@ def comparison_of(diff: ModelDiff) -> dict[str, Json]:
     return _comparison([diff])
 
 
-def _directory(diff: DirectoryDiff, by_magnitude: bool, automatic: bool) -> dict[str, Json]:
+def _directory(diff: DirectoryDiff, automatic: bool) -> dict[str, Json]:
     diffs = [file.diff for file in diff.files if file.diff is not None]
     comparison = _comparison(diffs)
     equal, different, gone, come = diff.other_files
@@ -81,7 +76,7 @@ def _directory(diff: DirectoryDiff, by_magnitude: bool, automatic: bool) -> dict
         "new": {"label": values.text(diff.new)},
         "comparison": comparison,
         "param_diff": comparison["param_diff"],
-        "files": [_file(file, by_magnitude, automatic) for file in diff.files],
+        "files": [_file(file, automatic) for file in diff.files],
         "other_files": {"equal": equal, "different": different, "removed": gone, "added": come},
         "findings": [],
         "not_compared": [
@@ -92,12 +87,12 @@ def _directory(diff: DirectoryDiff, by_magnitude: bool, automatic: bool) -> dict
     }  # fmt: skip
 
 
-def _file(file: FileChange, by_magnitude: bool, automatic: bool) -> dict[str, Json]:
+def _file(file: FileChange, automatic: bool) -> dict[str, Json]:
     return {
         "path": values.text(file.path),
         "status": file.status,
         "reason": values.text(file.reason),
-        "report": report(file.diff, sort_by_magnitude=by_magnitude, automatic=automatic) if file.diff else None,
+        "report": report(file.diff, automatic=automatic) if file.diff else None,
     }
 
 

@@ -53,7 +53,6 @@ class TextOptions:
     show_structure: bool = False
     stats: bool = False
     tensor_details: bool = False
-    sort_by_magnitude: bool = False
     fold_above: int = 40
     max_lines: int = 0
     threshold: float = 0.0
@@ -225,14 +224,12 @@ class _Body:
         self.lines_of = self.changes if options.tensor_details or options.verbose else weights
 
     def _shown(self) -> list[TensorChange]:
-        changes = [c for c in self.diff.tensors if c.differs]
+        changes = [c for c in self.diff.ordered if c.differs]
         if self.options.show_structure and not self.options.stats:
             changes = [c for c in changes if not STRUCTURAL.isdisjoint(c.status)]
         limit = self.options.threshold
         kept = [c for c in changes if not (c.status == ("changed",) and c.relative_l2 < limit)] if limit else changes
         self.small = len(changes) - len(kept)
-        if self.options.sort_by_magnitude:
-            kept.sort(key=lambda c: -c.relative_l2)
         return kept
 
     # -- the block

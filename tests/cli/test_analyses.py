@@ -7,11 +7,14 @@ from importlib import resources
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from gitrepo import Repo
 from model_pairs import PAIRS, adapter, cast, noised, transformer
 from program import diffai
 from safetensors.numpy import save, save_file
+
+from diffai.analyses.table import ANALYSES
 
 FLAG = "--memory-analysis"
 NAMES = ("old.safetensors", "new.safetensors")
@@ -57,6 +60,42 @@ def test_the_report_holds_automatic_findings_without_a_flag(pair: Path) -> None:
     assert "memory_analysis" in [finding["name"] for finding in report["findings"]]
 
 
+@pytest.mark.parametrize("words", [("--format", "text"), ("--format", "table"), ("--format", "table", "-v"),
+                                   ("--format", "markdown"), ("--format", "html"), ("--format", "json"),
+                                   ("--output", "json"), ("--output", "yaml"), ("--stats",), ("--tensor-details",)])  # fmt: skip
+def test_every_output_is_sorted_by_magnitude(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """``large`` holds most of the update, ``small`` moved farthest for its size."""
+    old = {"large.weight": np.full((64, 64), 10, "f4"), "small.weight": np.ones(8, "f4")}
+    new = {"large.weight": old["large.weight"] + 1, "small.weight": old["small.weight"] * 3}
+    for name, arrays in zip(NAMES, (old, new), strict=True):
+        save_file(arrays, tmp_path / name)
+
+    def places(*more: str) -> list[int]:
+        text = diffai(*NAMES, *words, *more, cwd=tmp_path).stdout
+        start = max(text.find("<tbody"), text.find("rel L2"), 0)  # behind what is to be looked at first
+        return [text.index(name, start) for name in ("large.weight", "small.weight")]
+
+    assert places() == sorted(places())
+    assert places("--sort-by-change-magnitude") != sorted(places("--sort-by-change-magnitude"))
+
+
+def test_the_whole_report_holds_every_analysis_of_one_pass(pair: Path) -> None:
+    done = diffai(*NAMES, "--generate-report", cwd=pair)
+    assert done.stdout.startswith("## `old.safetensors`")
+    asked = [row for row in ANALYSES if row.help and not row.second_pass]
+    assert all(row.name.replace("_", "\\_") in done.stdout for row in asked)
+    records = json.loads(diffai(*NAMES, "--generate-report", "--output", "json", cwd=pair).stdout)
+    assert {row.record for row in asked} <= {next(iter(record)) for record in records}
+    assert done.returncode == 0
+
+
+def test_markdown_output_is_the_format(pair: Path) -> None:
+    assert (
+        diffai(*NAMES, "--markdown-output", cwd=pair).stdout
+        == diffai(*NAMES, "--format", "markdown", cwd=pair).stdout
+    )  # fmt: skip
+
+
 def test_auto_false_leaves_only_what_was_asked_for(pair: Path) -> None:
     (pair / ".diffai.toml").write_text("[analyses]\nauto = false\n")
     assert json.loads(diffai(*NAMES, "--format", "json", cwd=pair).stdout)["findings"] == []
@@ -97,6 +136,8 @@ def test_fail_on_decides_the_exit_code(pair: Path, words: tuple[str, ...], code:
         (("--fail-on", "cast:loud"), "--fail-on cast:loud: there is no severity 'loud'; there are info, notice"),
         (("--base", "old.safetensors"), "--base: names a third model for an analysis, and none was asked for"),
         ((FLAG, "--base", "missing.safetensors"), "missing.safetensors: no such file or directory"),
+        (("--markdown-output", "--format", "json"), "--markdown-output takes the place of --format and --output"),
+        (("--template", "brief.md", "--output", "json"), "--template takes the place of --format and --output"),
         (("--memory-analyse",), "no such option: --memory-analyse; did you mean --memory-analysis?"),
         (("--memory-optimization",), "no such option: --memory-optimization; --memory-analysis does that here"),
         (("--brief",), "no such option: --brief; --stat does that here"),

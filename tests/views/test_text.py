@@ -109,7 +109,7 @@ def test_stats_are_tensor_lines_only_and_structure_has_none() -> None:
 def test_largest_change_first() -> None:
     old = {"a": np.ones(4, "f4"), "b": np.ones(4, "f4")}
     new = {"a": np.ones(4, "f4") * 1.5, "b": np.ones(4, "f4") * 3}
-    lines = lines_of(old, new, sort_by_magnitude=True)
+    lines = lines_of(old, new, {"by_magnitude": True})
     assert [line[:5] for line in lines if line.startswith("  ~")] == ["  ~ b", "  ~ a"]
 
 

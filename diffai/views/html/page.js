@@ -125,7 +125,8 @@
 
   // ---- what is shown: filter, order, tree or list
 
-  const state = { key: "share", down: true, tree: tensors.length > 12, cur: 0, open: null, words: [], which: "" };
+  const flat = data.by_magnitude || tensors.length <= 12;
+  const state = { key: data.by_magnitude ? "rel" : "share", down: true, tree: !flat, cur: 0, open: null, words: [], which: "" };
   const SORTS = {
     name: (row) => row.number, status: (row) => (row.tensors ? row.changed / row.tensors.length : row.differs ? 1 : 0),
     type: (row) => (row.tensors ? "" : type(row)), size: (row) => row.elements,

@@ -24,7 +24,7 @@ from diffai.views.html.document import document
 from diffai.views.html.present import Links, inert, present
 from diffai.views.html.rows import COLUMNS as DATA_COLUMNS
 from diffai.views.html.rows import LONGEST_NAME, SCHEMA, Packed, Packer, embedded
-from diffai.views.html.static import tensor_table
+from diffai.views.html.static import by_magnitude, tensor_table
 from diffai.views.overview import overview
 from diffai.views.style import escape, plural
 from diffai.views.text import document_view
@@ -104,6 +104,7 @@ def page(title: str, parts: tuple[Part, ...], notes: View, options: PageOptions)
     data = {
         "schema": SCHEMA,
         "columns": DATA_COLUMNS,
+        "by_magnitude": by_magnitude([part.diff for part in parts]),
         "statuses": list(packer.statuses),
         "specs": [json.loads(spec) for spec in packer.specs],
         "models": [_model(part, one) for part, one in zip(parts, packed, strict=True)],

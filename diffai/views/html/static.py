@@ -94,13 +94,21 @@ def _rows(diffs: Sequence[ModelDiff | None], links: Sequence[Links], named: bool
         if diff is not None:
             share_of |= {id(change): share for change, share in shares(diff)}
             every += [(change, place) for change in diff.tensors]
-    every.sort(key=lambda row: (-share_of.get(id(row[0]), 0.0), not row[0].differs, -row[0].relative_l2))
+    if by_magnitude(diffs):
+        every.sort(key=lambda row: -row[0].relative_l2)
+    else:
+        every.sort(key=lambda row: (-share_of.get(id(row[0]), 0.0), not row[0].differs, -row[0].relative_l2))
     for change, place in every[:FIRST_ROWS]:
         link = links[place].get(change.name)
         mark = f' id="{inert(link[1:], 0)}"' if link else ""
         diff = diffs[place]
         label = f"{diff.new.label}: " if named and diff is not None else ""
         yield f"<tr{mark}><td>{inert(label + change.name, 200)}{_cells(change, share_of.get(id(change), 0.0))}"
+
+
+def by_magnitude(diffs: Sequence[ModelDiff | None]) -> bool:
+    """Whether rows are to stand by relative L2, as a list."""
+    return any(diff is not None and diff.options.by_magnitude for diff in diffs)
 
 
 def _cells(change: TensorChange, share: float) -> str:
