@@ -95,27 +95,29 @@ def _spec(change: TensorChange, which: int) -> TensorSpec | None:
 
 
 def _chosen(diff: ModelDiff, context: Context) -> frozenset[int]:
-    """Which matrices' singular values are looked at: in natural order, until the work is used up. Caps are said."""
-    left = context.count("products") * _UNIT
-    chosen: set[int] = set()
-    large = late = 0
+    """Which matrices' singular values are looked at: those first that take least, until the work is used up."""
+    works: list[tuple[int, int]] = []
+    large = 0
     for place, change in enumerate(diff.tensors):
         spec = change.new or change.old
         if spec is None or not is_matrix(spec) or not spec.is_parameter or min(matrix_shape(spec)) < 2:
             continue
-        work = 2 * spec.elements * min(matrix_shape(spec))
         if min(matrix_shape(spec)) > GRAM_SIDE or spec.elements > _LONGEST:
             large += 1
-        elif work > left:
-            late += 1
         else:
-            left -= work
-            chosen.add(place)
+            works.append((spec.elements * min(matrix_shape(spec)), place))
+    left = context.count("products") * _UNIT
+    chosen = set()
+    for work, place in sorted(works):
+        left -= work
+        if left >= 0:
+            chosen.add(id(diff.tensors[place]))
     if large:
         context.cap(f"stable rank left out of {large:,} matrices with more than {GRAM_SIDE:,} rows and columns")
-    if late:
+    if len(chosen) < len(works):
+        late = len(works) - len(chosen)
         context.cap(f"stable rank left out of {late:,} matrices after {context.count('products'):,} billion products")
-    return frozenset(id(diff.tensors[place]) for place in chosen)
+    return frozenset(chosen)
 
 
 def _side(

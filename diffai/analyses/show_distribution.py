@@ -64,9 +64,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         return nothing(NAME, "no tensor that differs has a finite value on both sides")
     coarse = sum(not each.shift.exact for each in found)
     if coarse:
-        context.cap(
-            f"values of {counted(coarse, 'tensor')} of more than {EXACT:,} elements were counted in classes of 0.4 %"
-        )
+        context.cap(f"{counted(coarse, 'tensor')} of more than {EXACT:,} elements counted by 20 bits of their codes")
     return _finding(found, empty, context.number("shifted_ks"), len(moved) - len(looked))
 
 

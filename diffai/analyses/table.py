@@ -245,7 +245,7 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         "param_efficiency_analysis", "param_efficiency", automatic=False, needs=("second pass",), group=ARCHITECTURE,
         help="Share of parameters that are not zero, parameters per MB, stable rank of the matrices.",
-        keys=(Key("products", 200, "multiplications spent on singular values, in billions", "count"),),
+        keys=(Key("products", 30, "multiplications a side that are spent on singular values, in billions", "count"),),
     ),
     Analysis(
         "embedding_analysis", "embedding_analysis", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,

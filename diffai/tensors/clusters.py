@@ -10,8 +10,8 @@ import numpy as np
 from diffai.tensors.dtypes import Array
 
 _SEED = 20240
-_ROUNDS = 50
-_STARTS = 4
+_ROUNDS = 30
+_STARTS = 3
 
 
 def k_means(rows: Array, k: int, start: int = 0) -> Array:
@@ -57,9 +57,8 @@ def _lloyd(rows: Array, centres: Array) -> tuple[Array, float]:
         if (found == labels).all():
             break
         labels = found
-        counts = np.bincount(labels, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, labels, rows)
+        member = (labels[:, None] == np.arange(len(centres))).astype(np.float64)
+        counts, sums = member.sum(axis=0), member.T @ rows
         held = counts > 0
         centres = np.where(held[:, None], sums / np.maximum(counts, 1)[:, None], centres)
     return labels, float(squared_distances(rows, centres)[np.arange(len(rows)), labels].sum())

@@ -1,12 +1,15 @@
 """How the values of a tensor, or of a column, are distributed, and how far two distributions lie apart.
 
 A distribution is kept as its distinct values with their counts. That is exact for dtypes of at most 16 bits, whose
-codes are counted, and for up to :data:`EXACT` elements of others. More are counted by the upper 20 bits of their
-float64 code (sign, exponent, 8 bits of mantissa), so that a value is known to 0.4 %, whatever its scale; memory is
-then 8 MiB a side for any number of elements, and the Kolmogorov-Smirnov statistic has an upper bound beside it.
+codes are counted, and for up to :data:`EXACT` elements of others. More are counted by the upper 20 bits of their code
+(sign, exponent, and 11 bits of mantissa of F32, 8 of the float64 that others become), so that a value is known to
+0.05 % or 0.4 %, whatever its scale; memory is then 8 MiB a side for any number of elements, and the Kolmogorov-Smirnov
+statistic has an upper bound beside it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from diffai.tensors.blocks import span
 from diffai.tensors.dtypes import Array, decode64
 from diffai.tensors.reading import BLOCK, blocks
 
-EXACT = 1 << 20
+EXACT = 1 << 17
 """Elements up to which values of more than 16 bits are kept as they are."""
 
 BINS = 32
@@ -30,7 +33,6 @@ FEWEST_SHARE = 1e-4
 """Share that an empty class counts as in the population stability index, which knows no zero."""
 
 _BITS = 20
-_SIGN = 1 << (_BITS - 1)
 _CODED = {"BOOL": 1, "I8": 1, "U8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1,
           "F8_E5M2FNUZ": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2}  # fmt: skip
 
@@ -99,34 +101,42 @@ class Tally:
             for before in self._kept:
                 self._coarse += _coarse(before)
             self._kept = []
-        for start in range(0, len(block), BLOCK):
-            self._coarse += _coarse(block[start : start + BLOCK] + 0.0)
+        self._coarse += _coarse(block + 0.0)
 
     def distribution(self) -> Distribution:
         """All that was counted."""
         if self._coarse is not None:
-            places = np.flatnonzero(self._coarse)
-            return Distribution(_least(places), self._coarse[places], False, self._nonfinite)
+            return _of_beginnings(self._coarse, "<u8", self._nonfinite)
         everything = np.concatenate(self._kept) if self._kept else np.empty(0)
         values, counts = np.unique(everything, return_counts=True)
         return Distribution(values, counts.astype(np.int64), True, self._nonfinite)
 
 
 def _coarse(block: Array) -> Array:
-    """How many values have each of the 2**20 beginnings of a code, in the order of the values."""
-    code = np.ascontiguousarray(block).view(np.uint64) >> np.uint64(64 - _BITS)
-    place = code.astype(np.int64)
-    negative = place >= _SIGN
-    place += _SIGN
-    np.subtract(3 * _SIGN - 1, place, out=place, where=negative)
-    return np.bincount(place, minlength=1 << _BITS)
+    """How many float64 values have each of the 2**20 beginnings of a code."""
+    return np.bincount(block.view(np.uint64) >> np.uint64(64 - _BITS), minlength=1 << _BITS)
 
 
-def _least(places: Array) -> Array:
-    """The value nearest to zero of each beginning of a code."""
-    code = np.where(places >= _SIGN, places - _SIGN, 2 * _SIGN - 1 - places).astype(np.uint64)
-    found: Array = (code << np.uint64(64 - _BITS)).view(np.float64) + 0.0
-    return found
+def _of_beginnings(counts: Array, code: str, nonfinite: int) -> Distribution:
+    """The distribution of values counted by the first 20 bits of their codes, unsigned integers of type ``code``.
+
+    Each class stands as the one of its values that is nearest to zero.
+    """
+    there = np.flatnonzero(counts).astype(code)
+    size = there.dtype.itemsize
+    values = (there << there.dtype.type(8 * size - _BITS)).view(f"<f{size}").astype(np.float64)
+    finite = np.isfinite(values)
+    held = counts[there.astype(np.int64)]
+    found = _merged(values[finite], held[finite])
+    return Distribution(*found, False, nonfinite + int(held[~finite].sum()))
+
+
+def _merged(values: Array, counts: Array) -> tuple[Array, Array]:
+    """Values in ascending order, equal ones (both zeros) once."""
+    distinct, inverse = np.unique(values + 0.0, return_inverse=True)
+    merged = np.zeros(len(distinct), np.int64)
+    np.add.at(merged, inverse, counts)
+    return distinct, merged
 
 
 def distribution(checkpoint: Checkpoint, spec: TensorSpec) -> Distribution:
@@ -138,6 +148,11 @@ def distribution(checkpoint: Checkpoint, spec: TensorSpec) -> Distribution:
     size = _CODED.get(spec.values_dtype)
     if size is not None:
         return _of_codes(checkpoint, spec, size)
+    if spec.values_dtype == "F32" and spec.elements > EXACT:
+        counts = np.zeros(1 << _BITS, np.int64)
+        for raw in _raw_blocks(checkpoint, spec, 4):
+            counts += np.bincount(raw.view("<u4") >> np.uint32(32 - _BITS), minlength=1 << _BITS)
+        return _of_beginnings(counts, "<u4", 0)
     tally = Tally()
     for block in blocks(checkpoint, spec):
         tally.add(block)
@@ -148,19 +163,23 @@ def _of_codes(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Distributi
     """The same by counting codes of one or two bytes."""
     number = 256**size
     counts = np.zeros(number, np.int64)
-    for start in range(0, spec.elements, BLOCK):
-        offset, length = span(8 * size, start, min(start + BLOCK, spec.elements))
-        raw = np.empty(length, np.uint8)
-        checkpoint.read_into(spec, offset, raw.data)
+    for raw in _raw_blocks(checkpoint, spec, size):
         counts += np.bincount(raw.view(f"<u{size}"), minlength=number)
     codes = np.arange(number, dtype=f"<u{size}").view(np.uint8)
     with np.errstate(all="ignore"):
         meant = decode64(spec.values_dtype, codes, number).high
     there = (counts > 0) & np.isfinite(meant)
-    values, inverse = np.unique(meant[there] + 0.0, return_inverse=True)
-    merged = np.zeros(len(values), np.int64)
-    np.add.at(merged, inverse, counts[there])
+    values, merged = _merged(meant[there], counts[there])
     return Distribution(values, merged, True, int(counts.sum() - merged.sum()))
+
+
+def _raw_blocks(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Iterator[Array]:
+    """The bytes of elements of ``size`` bytes, some at a time."""
+    for start in range(0, spec.elements, 4 * BLOCK):
+        offset, length = span(8 * size, start, min(start + 4 * BLOCK, spec.elements))
+        raw = np.empty(length, np.uint8)
+        checkpoint.read_into(spec, offset, raw.data)
+        yield raw
 
 
 # ---------------------------------------------------------------- two of them
