@@ -31,7 +31,7 @@ from diffai.history.walk import Range
 from diffai.repository.runner import Repository
 
 if TYPE_CHECKING:
-    from diffai.views.terminal import Screen
+    from diffai.views.screen import Screen
 
 _MOST_NAMED = 3  # models in a hint
 

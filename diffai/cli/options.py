@@ -15,7 +15,7 @@ from diffai.errors import UsageError
 from diffai.formats.base import Limits, limits_of
 
 if TYPE_CHECKING:
-    from diffai.views.terminal import Screen
+    from diffai.views.screen import Screen
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -158,7 +158,7 @@ def screen_for(kind: str, *, color: bool) -> Screen | None:
     """The screen that a table is shown on; None for any other kind of output."""
     if kind != "table":
         return None
-    from diffai.views.terminal import screen_of
+    from diffai.views.screen import screen_of
 
     return screen_of(os.environ, color=color)
 

@@ -20,7 +20,7 @@ from diffai.errors import EXIT_OK, DiffaiError
 
 if TYPE_CHECKING:
     from diffai.comparison.summary import ModelSummary
-    from diffai.views.terminal import Screen
+    from diffai.views.screen import Screen
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from diffai.git.doctor import Diagnosis, Finding, Group
 from diffai.views.blocks import Block, Gap, Labelled, Line, Tone, View, Word, line, said
-from diffai.views.terminal import Screen, present, present_plain
+from diffai.views.screen import Screen
+from diffai.views.terminal import present, present_plain
 
 _FEW = 5
 _SIGNS = {"ok": "ok", "note": "--", "todo": "!!"}

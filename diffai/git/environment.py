@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from diffai.comparison.result import CompareOptions
     from diffai.config.quick_git import Question
     from diffai.formats.base import Limits
-    from diffai.views.terminal import Screen
+    from diffai.views.screen import Screen
     from diffai.views.text import TextOptions
 
 _PATTERN = r"^(diffai\..*|color\.(ui|diff|pager)|color\.diff\.meta|core\.quotepath|diff\.noprefix)$"
@@ -85,7 +85,7 @@ class GitEnvironment:
     def _screen(self) -> Screen | None:
         if not self.table:
             return None
-        from diffai.views.terminal import screen_of
+        from diffai.views.screen import screen_of
 
         return screen_of(os.environ, color=self.color)
 

@@ -13,8 +13,8 @@ from diffai.views.blocks import Line, View
 from diffai.views.html.document import document
 from diffai.views.html.present import Links, inert, present
 from diffai.views.html.rows import embedded
+from diffai.views.screen import Screen
 from diffai.views.style import plural
-from diffai.views.terminal import Screen
 from diffai.views.text import TextOptions
 
 _MOST_ENTRIES = 1000

@@ -107,8 +107,8 @@ def _said(entry: LogEntry, figures: CommitFigures | None, moved: Movement | None
         return f"! {describe_state(entry.state) if entry.state is not None else 'not read'}", "problem"
     if entry.kind == "removed":
         return "removed", "removed"
-    parts = _happened(moved)
-    tone: Tone = "problem" if any(part.startswith("!") for part in parts) else "plain"
+    parts, there = _happened(moved), _there(moved)
+    tone: Tone = "problem" if moved is not None and any(kind not in BETTER for kind, _ in moved.events) else "plain"
     if entry.renamed_from and entry.version is not None:
         parts.append(f"file renamed from {entry.renamed_from}")
     if entry.moved_from and entry.version is not None:
@@ -117,20 +117,21 @@ def _said(entry: LogEntry, figures: CommitFigures | None, moved: Movement | None
         parts.append(f"against {entry.compared_with}")
     if entry.kind == "added":
         word = "oldest version here" if entry.cut or entry.compared_with else "new"
-        return "; ".join([*parts, f"{word}, {figures.format}, {plural(figures.tensors, 'tensor')}"]), tone
-    return "; ".join(part for part in (*parts, ", ".join(_kind(entry, figures, moved))) if part), tone
+        return "; ".join([*parts, f"{word}, {figures.format}, {plural(figures.tensors, 'tensor')}", *there]), tone
+    return "; ".join(part for part in (*parts, ", ".join(_kind(entry, figures, moved)), *there) if part), tone
 
 
 def _happened(moved: Movement | None) -> list[str]:
     """Non-finite values, the worst first."""
-    if moved is None:
+    events = moved.events if moved is not None else ()
+    return [f"{'' if kind in BETTER else '! '}{WORDS[kind]} in {plural(count, 'tensor')}" for kind, count in events]
+
+
+def _there(moved: Movement | None) -> list[str]:
+    """Non-finite values that no commit is to blame for here: they were there before, or in the first version."""
+    if moved is None or moved.events or not moved.nonfinite:
         return []
-    parts = [
-        f"{'' if kind in BETTER else '! '}{WORDS[kind]} in {plural(count, 'tensor')}" for kind, count in moved.events
-    ]
-    if moved.nonfinite and not parts:
-        parts.append(f"! {plural(moved.nonfinite, 'NaN or infinite value')}")
-    return parts
+    return [f"{plural(moved.nonfinite, 'NaN or infinite value')} in it"]
 
 
 def _kind(entry: LogEntry, figures: CommitFigures, moved: Movement | None) -> list[str]:

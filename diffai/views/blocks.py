@@ -217,7 +217,8 @@ def few(label: str, texts: Sequence[str], most: int, *, tone_of: Callable[[str],
     """Sentences under a label, the first ones of very many."""
     rows = tuple((Word(text, tone_of(text) if tone_of is not None else "plain"),) for text in texts[:most])
     rest = len(texts) - len(rows)
-    return Labelled(label, rows, hidden=f"{rest:,} more" if rest else "", how="-v shows them" if rest else "")
+    hidden = f"{rest:,} more" if rest else ""
+    return Labelled(label, rows, wraps=True, hidden=hidden, how="-v shows them" if rest else "")
 
 
 def indented(view: Iterable[Block], by: int) -> View:

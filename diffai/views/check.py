@@ -5,9 +5,10 @@ from __future__ import annotations
 from diffai.comparison.checking import CheckResult
 from diffai.views import values
 from diffai.views.blocks import Block, View, Word, line, said
+from diffai.views.screen import Screen
 from diffai.views.state import describe_state
 from diffai.views.style import escape, plural, size
-from diffai.views.terminal import Screen, present, present_plain
+from diffai.views.terminal import present, present_plain
 from diffai.views.values import Json
 
 SCHEMA = "diffai.check/1"
@@ -39,12 +40,13 @@ def check_view(result: CheckResult, *, verbose: bool = False) -> View:
     proof = [said(f"{result.safety}: {_PROVED[result.safety]}", indent=1)] if result.safety else []
     if not result.problems:
         scope = "structure, pickle safety, NaN/Inf" if result.valued else "structure and pickle safety; values not read"
-        return (line(Word(f"{label}: ok", "added"), f" ({what}; checked {scope})"), *proof)
+        return (line(Word(f"{label}: ok", "added"), f" ({what}; checked {scope})", wraps=True), *proof)
     verdict = plural(result.errors, "error") if result.errors else "ok"
     warnings = len(result.problems) - result.errors
     if warnings:
         verdict += f", {plural(warnings, 'warning')}"
-    blocks: list[Block] = [line(Word(f"{label}: {verdict}", "problem" if result.errors else "strong"), f" ({what})")]
+    head = Word(f"{label}: {verdict}", "problem" if result.errors else "strong")
+    blocks: list[Block] = [line(head, f" ({what})", wraps=True)]
     blocks += proof
     for problem in result.problems:
         where = f" at offset {problem.offset}" if problem.offset >= 0 else ""

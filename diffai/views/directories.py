@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff
-from diffai.views.blocks import Block, Gap, View, indented, said
+from diffai.views.blocks import Block, Gap, View, said
 from diffai.views.lines import left_text
 from diffai.views.state import describe_side, describe_state
 from diffai.views.style import escape, plural
 from diffai.views.text import TextOptions, comparison_view, presented
+
+_FEW = 3
+"""Models that are read one after the other; of more a table stands before them."""
 
 
 def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> list[str]:
@@ -18,6 +21,11 @@ def render_directory(diff: DirectoryDiff, options: TextOptions = TextOptions()) 
 def directory_view(diff: DirectoryDiff, options: TextOptions = TextOptions()) -> View:
     """All files: those that differ in full, one-sided ones, unreadable ones in place; then counts."""
     lines: list[Block] = []
+    if options.screen is not None and len(diff.files) > _FEW:
+        from diffai.views.overview import differing, stat_table
+
+        shown = differing(diff.files)
+        lines += [stat_table(shown), Gap()] if len(shown) > _FEW else []
     for file in diff.files:
         more = file.diff is not None and (file.diff.hidden or any(found.asked for found in file.diff.findings))
         if _is_same(file) and not (options.verbose or options.tensor_details or more):
@@ -45,7 +53,7 @@ def _file(file: FileChange, options: TextOptions) -> View:
     if file.status == "unreadable" and file.diff is None:
         return (said(f"! {name}: {escape(file.reason, longest=500)}", "!"),)
     assert file.diff is not None
-    return (said(name, "#"), *indented(comparison_view(file.diff, options), options.screen is None), Gap())
+    return (*comparison_view(file.diff, options, file.path), Gap())
 
 
 def _described(file: FileChange, *, new: bool) -> str:

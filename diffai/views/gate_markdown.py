@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from diffai.frozen import replace
 from diffai.policy.verdicts import GateReport, Verdict, Violation
-from diffai.views.gate_text import approval_command, headline, origin_text, violation_value
-from diffai.views.lines import tensor_line
+from diffai.views.gate_text import approval_command, headline, origin_text, violation_tensors, violation_value
 from diffai.views.markdown import OVERVIEW_RULE, OVERVIEW_TITLES, code, lines_of, model_lines, overview_cells, plain
 from diffai.views.overview import Overview, overview
 from diffai.views.style import escape, plural
@@ -141,7 +140,7 @@ def _violation(violation: Violation) -> list[str]:
     if violation.approved:
         return lines
     lines += lines_of([violation_value(violation, value) for value in violation.values], _MOST_TENSORS)
-    return lines + lines_of([tensor_line(change) for change in violation.changes], _MOST_TENSORS)
+    return lines + lines_of(violation_tensors(violation), _MOST_TENSORS)
 
 
 def _length(lines: Sequence[str]) -> int:

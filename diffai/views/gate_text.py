@@ -8,9 +8,11 @@ from shlex import quote
 from diffai.comparison.result import ValueChange
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.views.blocks import Block, Gap, Line, View, Word, line, said
-from diffai.views.lines import METADATA, structure_line, symbol, tensor_line, value_line
+from diffai.views.fold import fold, fold_line
+from diffai.views.lines import METADATA, structure_line, tensor_line, value_line
+from diffai.views.screen import Screen
 from diffai.views.style import escape, plural
-from diffai.views.terminal import Screen, present, present_plain
+from diffai.views.terminal import present, present_plain
 
 _MOST_TENSORS = 5
 #: How the values of a rule are called, where they are not metadata.
@@ -104,12 +106,18 @@ def _violation(violation: Violation) -> list[Block]:
     blocks: list[Block] = [said(text, "…" if violation.approved else kind, indent=1)]
     if violation.approved:
         return blocks
-    blocks += [said(tensor_line(c), symbol(c), indent=3) for c in violation.changes[:_MOST_TENSORS]]
-    blocks += [said(violation_value(violation, value), indent=3) for value in violation.values[:_MOST_TENSORS]]
-    hidden = max(len(violation.changes), len(violation.values)) - _MOST_TENSORS
-    if hidden > 0:
-        blocks.append(line(f"... and {hidden:,} more", indent=3))
+    lines = [*violation_tensors(violation), *(violation_value(violation, value) for value in violation.values)]
+    blocks += [said(text, text[0] if violation.changes else "", indent=3) for text in lines[:_MOST_TENSORS]]
+    if len(lines) > _MOST_TENSORS:
+        blocks.append(line(f"... and {len(lines) - _MOST_TENSORS:,} more", indent=3))
     return blocks
+
+
+def violation_tensors(violation: Violation) -> list[str]:
+    """The lines of the tensors that a rule refuses; of many one a pattern of names."""
+    if len(violation.changes) <= _MOST_TENSORS:
+        return [tensor_line(change) for change in violation.changes]
+    return [tensor_line(f.changes[0]) if len(f.changes) == 1 else fold_line(f) for f in fold(violation.changes)]
 
 
 def violation_value(violation: Violation, value: ValueChange) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from diffai.comparison.result import LeftOut, ProductChange, TensorChange, ValueChange
+from diffai.comparison.result import LeftOut, ModelDiff, ProductChange, TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
 from diffai.views.style import escape, known_mean, number, percent, plural, ratio, shape, transition, visibly_moved
 
@@ -246,6 +246,48 @@ def value_line(change: ValueChange, prefix: str = "") -> str:
         case "removed":
             return f"- {key}: {scalar(change.old)}"
     return f"~ {key}: {scalar(change.old)} -> {scalar(change.new)}"
+
+
+def fact_line(change: ValueChange) -> str:
+    """``~ importance f22: 0.173 -> 0.11``: what a file implies, so that digits that tell nothing are left out."""
+    old, new = figure(change.old), figure(change.new)
+    if old == new:  # which such digits would not tell apart
+        return value_line(change)
+    key = escape(change.key)
+    match change.status:
+        case "added":
+            return f"+ {key}: {new}"
+        case "removed":
+            return f"- {key}: {old}"
+    return f"~ {key}: {old} -> {new}"
+
+
+def figure(value: Scalar) -> str:
+    """A value as people read it: a float with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else scalar(value)
+
+
+def fact_lines(diff: ModelDiff) -> list[str]:
+    """What else the files imply, the figures that moved farthest first; what the line of the parts says is left out."""
+    said = {part.kind for part in diff.parts}
+    return [fact_line(change) for change in _by_size([change for change in diff.facts if change.key not in said])]
+
+
+def parts_lines(diff: ModelDiff) -> list[str]:
+    """``~ trees: 10 -> 15, 0 identical``."""
+    return [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
+
+
+def _by_size(changes: Sequence[ValueChange]) -> list[ValueChange]:
+    """Figures that changed by the distance, the farthest first, behind all that are no such pairs."""
+
+    def moved(change: ValueChange) -> float:
+        old, new = change.old, change.new
+        if not (isinstance(old, float) and isinstance(new, float)) or change.status != "changed":
+            return -math.inf
+        return -abs(new - old) if math.isfinite(new - old) else -math.inf
+
+    return sorted(changes, key=moved)
 
 
 def structure_line(change: ValueChange, prefix: str = "") -> str:

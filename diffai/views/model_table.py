@@ -36,7 +36,7 @@ from diffai.views.findings import findings_view
 from diffai.views.fold import fold, pattern_text
 from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
-from diffai.views.lines import left_text, product_line, structure_line, value_line
+from diffai.views.lines import fact_line, fact_lines, left_text, parts_lines, structure_line
 from diffai.views.style import change_percent, plural, shape, size
 
 _FEW_ROWS = 12
@@ -47,15 +47,16 @@ _SIGNS: dict[str, Tone] = {"+": "added", "-": "removed", "~": "changed", ">": "r
 
 @frozen
 class TableOptions:
-    """What is shown: ``verbose`` every group and more columns, ``details`` every tensor."""
+    """What is shown: ``verbose`` every group and more columns, ``details`` every tensor, under what ``title``."""
 
     verbose: bool = False
     details: bool = False
+    title: str = ""
 
 
 def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
     """The blocks of one model's comparison; both sides are models, or one is absent."""
-    blocks: list[Block] = [_headline(diff)]
+    blocks: list[Block] = [_headline(diff, options.title)]
     kind = change_kind(diff)
     if kind is not None:
         head, _, rest = kind.phrase.partition(" (")
@@ -73,6 +74,7 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
     table = _values(diff, options)
     if table is not None:
         blocks += [Gap(), table]
+    blocks += _adapters(diff, options)
     blocks += findings_view(diff, verbose=options.verbose)
     blocks += _texts(diff, options)
     blocks += [said(f"({left_text(left)})", "…", indent=1) for left in diff.left_out]
@@ -82,11 +84,11 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
 # ---------------------------------------------------------------- the head
 
 
-def _headline(diff: ModelDiff) -> Line:
+def _headline(diff: ModelDiff, title: str) -> Line:
     """File, dtype, tensors, parameters and size with their change."""
     new, old = diff.new, diff.old
     side = old if isinstance(new.state, Absent) else new
-    parts = [Word(side.label or "model", "name"), Word("   "), Word(_dtypes(side))]
+    parts = [Word(title or side.label or "model", "name"), Word("   "), Word(_dtypes(side))]
     parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {side.parameters:,} params"))
     if old.state is None and new.state is None:
         parts.append(Word(f" ({_change(old.parameters, new.parameters)})"))
@@ -295,6 +297,34 @@ def _small_multiples(group: Group, by_name: Mapping[str, TensorChange]) -> Spark
     return Spark(values, most / 100, most) if most else Spark(values)
 
 
+def _adapters(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
+    """A row a low-rank adapter: how far its product of factors moved, the farthest first."""
+    if not diff.products:
+        return
+    rows = []
+    for product in sorted(diff.products, key=lambda p: -(p.relative_l2 if p.relative_l2 is not None else math.inf)):
+        ranks, scales = product.ranks, product.scales
+        rows.append((
+            Word(product.name, "changed"), Word("n/a" if product.relative_l2 is None else short(product.relative_l2)),
+            Bar(product.relative_l2), Word("n/a" if product.cosine is None else cosine(product.cosine)),
+            Word(f"{ranks[0]} -> {ranks[1]}" if ranks[0] != ranks[1] else f"{ranks[0]}"),
+            Word(" -> ".join(dict.fromkeys("not known" if scale is None else f"{scale:g}" for scale in scales))),
+        ))  # fmt: skip
+    most = len(rows) if options.verbose or options.details else MOST
+    hidden = f"{len(rows) - most:,} more below" if len(rows) > most else ""
+    what = "rel L2 of B·A" if any(None in product.scales for product in diff.products) else "rel L2 of B·A·scale"
+    columns = (
+        Column("adapter", shrinks=True, literal=True), Column(what, "right"), Column("1e-4 … 1", rank=4),
+        Column("cosine", "right", rank=3), Column("rank", "right", rank=1), Column("scale", "right", rank=2),
+    )  # fmt: skip
+    known = any(product.scales != (None, None) for product in diff.products)
+    used = len(columns) if known else len(columns) - 1
+    yield Gap()
+    yield Table(columns[:used], tuple(row[:used] for row in rows[:most]), hidden, "-v shows all")
+    if any(None in product.scales for product in diff.products):
+        yield said("(the scale is not known: adapter_config.json is not beside the file)", "…", indent=1)
+
+
 # ---------------------------------------------------------------- what is not tensors
 
 
@@ -304,15 +334,18 @@ def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
     graph = [structure_line(v) for v in diff.graph] if whole else graph_lines(diff.graph)
     facets = (
         ("CLASSES", [structure_line(v) for v in diff.classes]), ("GRAPH", graph),
-        ("ADAPTERS", [product_line(p) for p in diff.products]),
-        ("PARTS", [f"~ {p.kind}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]),
-        ("FACTS", [value_line(v) for v in diff.facts]), ("METADATA", [value_line(v) for v in diff.metadata]),
-        ("TRAINING", [value_line(v) for v in diff.training]),
+        ("PARTS", parts_lines(diff)), ("FACTS", fact_lines(diff)), ("METADATA", [fact_line(v) for v in diff.metadata]),
+        ("TRAINING", [fact_line(v) for v in diff.training] if whole or not _one_sided(diff) else []),
     )  # fmt: skip
     for label, lines in facets:
         if lines:
             most = len(lines) if whole else _MOST_VALUES
             yield few(label, lines, most, tone_of=lambda text: _SIGNS.get(text[0], "plain"))
+
+
+def _one_sided(diff: ModelDiff) -> bool:
+    """Whether training state came or went as a whole, which the line that counts it says."""
+    return bool(diff.old.training) != bool(diff.new.training)
 
 
 # ---------------------------------------------------------------- numbers in one style
@@ -333,10 +366,11 @@ def short(value: float | None) -> str:
 
 
 def cosine(value: float) -> str:
-    """Digits enough to tell it from 1."""
-    if value < 0.9995:
+    """Three decimals, and near 1 two digits of the distance from it: ``0.999977``."""
+    apart = 1.0 - value
+    if apart >= 0.0005:
         return f"{value:.3f}"
-    return "1" if value == 1 else f"1-{1 - value:.1e}"
+    return f"{value:.{1 - math.floor(math.log10(apart))}f}" if apart > 1e-12 else "1"
 
 
 def share_text(share: float) -> str:

@@ -9,7 +9,7 @@ from diffai.comparison.summary import ModelSummary
 from diffai.model import Statistics, TensorSpec, natural_key
 from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Table, Tone, View, Word, few, line
 from diffai.views.grouping import grouped
-from diffai.views.lines import scalar
+from diffai.views.lines import figure, scalar
 from diffai.views.model_table import share_text, short
 from diffai.views.style import known_mean, number, plural, shape, size
 
@@ -27,7 +27,7 @@ def show_view(model: ModelSummary, *, tensors: bool = False, verbose: bool = Fal
     facets = (
         ("CLASSES", [f"{path} = {model.classes[path]}" for path in sorted(model.classes, key=natural_key)]),
         ("GRAPH", [f"{key} = {text}" for key, text in model.graph.items()]),
-        ("FACTS", [f"{key} = {scalar(value)}" for key, value in model.facts.items()]),
+        ("FACTS", [f"{key} = {figure(value)}" for key, value in model.facts.items()]),
         ("METADATA", [f"{key} = {scalar(value)}" for key, value in model.metadata.items()]),
         ("TRAINING", [f"{key} = {scalar(value)}" for key, value in model.training.items()]),
     )  # fmt: skip

@@ -5,13 +5,15 @@ from __future__ import annotations
 from diffai.comparison.result import STRUCTURAL, ModelDiff, Side, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Absent, State
-from diffai.views.blocks import Block, View, said
+from diffai.views.blocks import Block, View, indented, said
 from diffai.views.lines import (
     METADATA,
     cosine,
     describe_cast,
     describe_events,
+    fact_lines,
     left_text,
+    parts_lines,
     product_line,
     structure_line,
     symbol,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from diffai.analyses.casts import CastGroup
     from diffai.comparison.result import LeftOut
     from diffai.views.fold import Fold
-    from diffai.views.terminal import Screen
+    from diffai.views.screen import Screen
 
 _MOST_VALUES = 40
 _FEWEST_FOLDED = 40
@@ -71,14 +73,22 @@ def presented(view: View, options: TextOptions) -> list[str]:
     return present(view, options.screen) if options.screen is not None else present_plain(view, color=options.color)
 
 
-def comparison_view(diff: ModelDiff, options: TextOptions = TextOptions()) -> View:
-    """A comparison as blocks: the table of a screen, or the lines that pipes and files are promised."""
-    return (*_comparison(diff, options), *_findings(diff, options))
+def comparison_view(diff: ModelDiff, options: TextOptions = TextOptions(), title: str = "") -> View:
+    """A comparison as blocks: the table of a screen, or the lines that pipes and files are promised.
+
+    Args:
+        diff: the comparison.
+        options: how it is shown.
+        title: of one model among several; the head of a table says it, else it stands above.
+    """
+    if not title or is_table(diff, options):
+        return (*_comparison(diff, options, title), *_findings(diff, options))
+    return (said(escape(title), "#"), *indented((*_comparison(diff, options), *_findings(diff, options)), 1))
 
 
 def _findings(diff: ModelDiff, options: TextOptions) -> Iterator[Block]:
     """The findings that were asked for; the table has them itself."""
-    if not diff.findings or _is_table(diff, options):
+    if not diff.findings or is_table(diff, options):
         return
     from diffai.views.findings import finding_lines
 
@@ -86,23 +96,24 @@ def _findings(diff: ModelDiff, options: TextOptions) -> Iterator[Block]:
         yield said(escape(text, longest=2000), sign)
 
 
-def _is_table(diff: ModelDiff, options: TextOptions) -> bool:
+def is_table(diff: ModelDiff, options: TextOptions) -> bool:
     """Whether it is shown as a table: two models that differ, and nobody asked for a part."""
     parts = options.stats or options.show_structure or options.diff_only
     return options.screen is not None and diff.comparable and diff.differs and not parts
 
 
-def _comparison(diff: ModelDiff, options: TextOptions) -> View:
+def _comparison(diff: ModelDiff, options: TextOptions, title: str = "") -> View:
     states = [s for s in (diff.old, diff.new) if s.state is not None and not isinstance(s.state, Absent)]
     if states:
         return tuple(_states(diff))
     lines = [*_problems(diff, verbose=options.verbose), *hidden_lines(diff.hidden)]
     if not diff.differs:
         return (*lines, *_no_differences(diff, options))
-    if _is_table(diff, options):
+    if is_table(diff, options):
         from diffai.views.model_table import TableOptions, model_view
 
-        return (*hidden_lines(diff.hidden), *model_view(diff, TableOptions(options.verbose, options.tensor_details)))
+        table = TableOptions(options.verbose, options.tensor_details, title)
+        return (*hidden_lines(diff.hidden), *model_view(diff, table))
     body = _Body(diff, options)
     if options.stats:  # tensor lines only
         return (*lines, *body.tensor_lines(), *body.notes())
@@ -114,7 +125,7 @@ def _comparison(diff: ModelDiff, options: TextOptions) -> View:
 
 def document_view(diff: ModelDiff, *, verbose: bool = False) -> View:
     """The same for documents, whose readers see a table: the page, Markdown."""
-    from diffai.views.terminal import Screen
+    from diffai.views.screen import Screen
 
     return comparison_view(diff, TextOptions(verbose=verbose, screen=Screen()))
 
@@ -370,8 +381,7 @@ class _Body:
         if self.options.show_structure:
             return lines
         lines += self._capped([product_line(p) for p in diff.products], "adapters")
-        lines += [f"~ {escape(p.kind)}: {p.old:,} -> {p.new:,}, {p.identical:,} identical" for p in diff.parts]
-        lines += [value_line(c) for c in diff.facts]
+        lines += parts_lines(diff) + self._capped(fact_lines(diff), "facts")
         lines += self._capped([value_line(c, METADATA) for c in diff.metadata], "metadata keys")
         training = [value_line(c) for c in self.diff.training]
         both = diff.old.training and diff.new.training

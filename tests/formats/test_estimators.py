@@ -252,7 +252,7 @@ def test_git_diff_show_check_and_gate_of_a_forest(repo: Repo) -> None:
     joblib.dump(model.set_params(n_estimators=8).fit(X, Y), repo.top / "rf.joblib", compress=3)
     text = repo.git("diff")
     assert "~ trees: 5 -> 8, 5 identical" in text
-    assert "~ __metadata__.n_estimators: 5 -> 8" in text
+    assert "~ metadata n_estimators: 5 -> 8" in text
     assert "importance f" in text
     shown = diffai("show", "rf.joblib", cwd=repo.top).stdout
     assert "joblib (zlib)" in shown and "trees = 8" in shown and "sklearn.ensemble._forest.RandomForestClassifier" in shown

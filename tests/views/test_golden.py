@@ -29,8 +29,9 @@ from diffai.repository.runner import Repository
 from diffai.views.blocks import View
 from diffai.views.model_table import model_view
 from diffai.views.overview import stat_table
+from diffai.views.screen import Screen, width_of
 from diffai.views.show_table import show_view
-from diffai.views.terminal import Screen, present, present_plain, width_of
+from diffai.views.terminal import present, present_plain
 
 FOLDER = Path(__file__).with_name("golden")
 SCREENS = {

@@ -11,7 +11,9 @@ import diffai
 from diffai.views.blocks import Bar, Column, Labelled, Spark, Table, Word, line
 from diffai.views.grouping import grouped
 from diffai.views.model_table import TableOptions, cosine, model_view, short
-from diffai.views.terminal import Screen, bar, cut, present, spark, width_of
+from diffai.views.screen import Screen, cut, width_of
+from diffai.views.terminal import present
+from diffai.views.terminal_table import bar, spark
 
 _ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 Arrays = dict[str, np.ndarray]  # type: ignore[type-arg]
@@ -110,7 +112,7 @@ def test_numbers_have_three_digits() -> None:
     assert [short(v) for v in (0.0, 0.1234, 12.345, 0.00012345, 123456.0, None)] == [
         "0", "0.123", "12.3", "1.23e-04", "1.23e+05", "n/a",
     ]  # fmt: skip
-    assert [cosine(v) for v in (1.0, 0.984, 0.99999)] == ["1", "0.984", "1-1.0e-05"]
+    assert [cosine(v) for v in (1.0, 0.984, 0.99997, 1 - 2.5e-7)] == ["1", "0.984", "0.999970", "0.99999975"]
 
 
 def test_bars_are_logarithmic_and_never_empty_for_a_size() -> None:

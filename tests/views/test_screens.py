@@ -21,7 +21,8 @@ from diffai.views.gate_markdown import document_head
 from diffai.views.gate_text import gate_lines
 from diffai.views.model_table import model_view
 from diffai.views.overview import described, overview
-from diffai.views.terminal import Screen, cut_end, present, present_plain, width_of
+from diffai.views.screen import Screen, cut_end, width_of
+from diffai.views.terminal import present, present_plain
 
 NARROW = Screen(60)
 LONG = "models/" + "a-long-folder-name/" * 4 + "m.pt"

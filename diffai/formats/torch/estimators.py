@@ -213,7 +213,7 @@ def _joined_trees(trees: list[Stub]) -> dict[object, object] | None:
             parts.setdefault(key, []).append(array)
         if said[-1].keys() != said[0].keys() or not all(_alike(said[-1][key], said[0][key]) for key in said[0]):
             return None
-    joined: dict[object, object] = {"count": len(trees)}
+    joined: dict[object, object] = {}  # how many there are is told of the parts
     for key, arrays_of in parts.items():
         whole = _concatenated(arrays_of)
         if whole is None:
