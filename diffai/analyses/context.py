@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Literal
 
-    from diffai.analyses.table import Analysis, Option
+    from diffai.analyses.row import Analysis, Option
     from diffai.comparison.result import TensorChange
     from diffai.model import Checkpoint, TensorSpec
     from diffai.models.inputs import Input

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from diffai.analyses.table import Option
+    from diffai.analyses.row import Option
     from diffai.config.keys import AnalysisSetting, Settings
 
 _KINDS = {"number": "number", "count": "count", "flag": "bool", "text": "text"}

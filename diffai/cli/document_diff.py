@@ -124,7 +124,7 @@ def _machine(diff: DocumentDiff, findings: tuple[Finding, ...], kind: str, encod
 
     if kind == "report":
         return values.dump({**document_report(diff), "findings": [values.finding(f) for f in findings]}, encoding)
-    from diffai.analyses.table import record_of
+    from diffai.analyses.row import record_of
 
     records = document_changes(diff)
     return values.dump([*records, *({record_of(f.name): [values.finding(f)]} for f in findings)], encoding)

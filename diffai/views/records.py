@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from diffai.analyses.table import record_of
+from diffai.analyses.row import record_of
 from diffai.comparison.result import DirectoryDiff, ModelDiff, TensorChange
 from diffai.model import Absent
 from diffai.views import values
