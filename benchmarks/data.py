@@ -12,6 +12,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
 
+import formats_data
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
@@ -202,6 +203,7 @@ KINDS: dict[str, Callable[[str, str, int], dict[str, str]]] = {
     "pair": pair, "one_of_many": one_of_many, "one_tensor": one_tensor, "many_tensors": many_tensors,
     "long_header": long_header, "torch_pair": torch_pair, "small_models": small_models,
     "gguf_pair": gguf_pair,
+    **formats_data.KINDS,
 }  # fmt: skip
 
 

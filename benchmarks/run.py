@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from dvc import dvc
+from formats import formats
 from gate import gate
 from history import history, many_versions, revisions_again
 from measure import DIFFAI, MeasurementError, Row, parse_size
@@ -39,6 +40,7 @@ PROMISES: dict[str, Promise] = {
     "values": full_values,
     "one_of_many": one_of_many,
     "quantized": quantized,
+    "formats": formats,
     "memory": memory,
     "history": history,
     "trees": trees,

@@ -1,7 +1,8 @@
 """Protocol Buffers on the wire: fields of a message with their places, without a schema and without copying payloads.
 
 Specification: https://protobuf.dev/programming-guides/encoding. Long payloads (the weights of an ONNX file) are never
-read here; a caller gets their offsets. Messages of up to :data:`WHOLE` bytes are read at once, longer ones by windows.
+read here; a caller gets their offsets. Messages of up to :data:`WHOLE` bytes are read at once, longer ones by windows,
+as is, from :data:`PAYLOAD` bytes on, a message that is mostly one payload.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from diffai.sources.base import Source
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 WHOLE = 4 << 20
+PAYLOAD = 1 << 16
 _WINDOW = 1 << 16
 
 Field = tuple[int, int, int, int]
@@ -55,15 +57,15 @@ class Message:
         """A string field; what is not UTF-8 is escaped, what is longer than ``longest`` bytes is cut."""
         return self.content(start, min(stop, start + longest)).decode("utf-8", "backslashreplace")
 
-    def fields(self) -> Iterator[Field]:
-        """All fields in order.
+    def fields(self, whole: int = WHOLE) -> Iterator[Field]:
+        """All fields in order; a message of more than ``whole`` bytes is not read, its payloads are jumped over.
 
         Raises:
             FormatError: the bytes are no message; with the offset.
 
         """
         held = self._base <= self.start and self.stop <= self._base + len(self._data)
-        if not held and self.stop - self.start <= WHOLE:
+        if not held and self.stop - self.start <= whole:
             self.held()
             held = True
         return self._from_memory() if held else self._by_windows()
@@ -75,7 +77,7 @@ class Message:
             key = data[at]
             at += 1
             if key > 127:
-                key, at = _varint(data, at - 1, stop, base)
+                key, at = varint(data, at - 1, stop, base)
             kind = key & 7
             if kind == LENGTH:
                 if at >= stop:
@@ -83,14 +85,14 @@ class Message:
                 size = data[at]
                 at += 1
                 if size > 127:
-                    size, at = _varint(data, at - 1, stop, base)
+                    size, at = varint(data, at - 1, stop, base)
                 end = at + size
                 if end > stop:
                     raise FormatError(f"a field of {size:,} bytes reaches past its message", offset=base + at)
                 yield key >> 3, LENGTH, base + at, base + end
                 at = end
             elif kind == VARINT:
-                value, at = _varint(data, at, stop, base)
+                value, at = varint(data, at, stop, base)
                 yield key >> 3, VARINT, value, 0
             elif kind in (FIXED32, FIXED64):
                 end = at + (4 if kind == FIXED32 else 8)
@@ -108,13 +110,13 @@ class Message:
             if not base <= at <= base + len(window) - 24:
                 window, base = self.source.read(at, min(_WINDOW, self.stop - at)), at
             end = base + len(window)
-            key, here = _varint(window, at - base, len(window), base)
+            key, here = varint(window, at - base, len(window), base)
             kind = key & 7
             if kind == LENGTH:
-                size, here = _varint(window, here, len(window), base)
+                size, here = varint(window, here, len(window), base)
                 first, at = base + here, base + here + size
             elif kind == VARINT:
-                value, here = _varint(window, here, len(window), base)
+                value, here = varint(window, here, len(window), base)
                 at = base + here
                 yield key >> 3, VARINT, value, 0
                 continue
@@ -127,7 +129,7 @@ class Message:
             yield key >> 3, kind, first, at
 
 
-def _varint(data: bytes, at: int, stop: int, base: int) -> tuple[int, int]:
+def varint(data: bytes, at: int, stop: int, base: int) -> tuple[int, int]:
     """A base-128 number (at most 64 bits) and where the next field begins."""
     value = shift = 0
     while at < stop and shift < 70:

@@ -221,6 +221,7 @@ def test_damaged_models_give_our_errors_and_no_others() -> None:
             del data[random_.randrange(1, len(data)) :]
         try:
             checkpoint = opened(bytes(data))
+            assert len(checkpoint.graph) > 1 and checkpoint.uses is not None  # described later, and never in vain
             for spec in checkpoint.tensors.values():
                 if spec.nbytes < 1 << 16:
                     values(checkpoint, spec)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import blake2b
 
 from diffai.formats.onnx.attributes import Attributes
-from diffai.formats.onnx.nodes import Graph, Known, Node
-from diffai.formats.onnx.types import value_info
+from diffai.formats.onnx.nodes import Graph, Known, Node, read_node
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed
 from diffai.model import Decoding
 
@@ -135,17 +133,16 @@ class Description:
             scope.values[name] = repr(("constant", own, known.dtype, known.dims))
             scope.constants[name] = known
         top = not graph.prefix
-        for message in graph.inputs:
-            name, described = value_info(message)
+        for name, described in graph.inputs:
             if name not in graph.constants:
                 scope.values[name] = f"input {name}"
             if top:
                 lines[f"input {name}"] = described
-        made = sorted(self._node(node, graph, scope, lines) for node in graph.nodes)
-        outputs = [value_info(message) for message in graph.outputs]
+        nodes = (read_node(node) if isinstance(node, Message) else node for node in graph.nodes)
+        made = sorted(self._node(node, graph, scope, lines) for node in nodes)
         if top:
-            lines.update((f"output {name}", described) for name, described in outputs)
-        return _digest("graph", inside, graph.arguments, made, [scope.value(name) for name, _ in outputs])
+            lines.update((f"output {name}", described) for name, described in graph.outputs)
+        return _digest("graph", inside, graph.arguments, made, [scope.value(name) for name, _ in graph.outputs])
 
     def _node(self, node: Node, graph: Graph, scope: _Scope, lines: dict[str, str]) -> bytes:
         """One node: its line, and a digest of what it computes."""
@@ -189,8 +186,8 @@ class Description:
 
     def _attributes(self, node: Node, scope: _Scope, lines: dict[str, str]) -> tuple[list[str], list[str]]:
         """Attributes as text, and all of them as marks of what the node computes; both sorted."""
-        if not node.attributes:
-            return [], []
+        if node.constant or not node.attributes:
+            return [], [node.constant] if node.constant else []
         parts = node.parts
         if parts is None:
             parts = Attributes(None)
@@ -216,4 +213,6 @@ def _constant(name: str, graph: Graph, scope: _Scope) -> Known | None:
 
 def _digest(*parts: object) -> bytes:
     """A digest of parts by what they are written as, so that none runs into the next."""
+    from hashlib import blake2b
+
     return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()

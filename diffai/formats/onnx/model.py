@@ -8,7 +8,7 @@ from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget, Limits
 from diffai.formats.onnx.attributes import Attributes, Owner
 from diffai.formats.onnx.graph import NOT_ONE, Description, decoding
-from diffai.formats.onnx.nodes import Graph, Known, is_plain, read_node
+from diffai.formats.onnx.nodes import Graph, Known, attributes_in, is_plain, read_node, tensor_in
 from diffai.formats.onnx.tensors import (
     SMALL,
     STRING,
@@ -20,6 +20,7 @@ from diffai.formats.onnx.tensors import (
     strings_of,
     values_of,
 )
+from diffai.formats.onnx.types import value_info
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed, varints
 from diffai.formats.regions import BytesRegion, FileRegion, LazyRegion
 from diffai.formats.stored import StoredCheckpoint
@@ -62,6 +63,7 @@ class _Reader:
     def __init__(self, checkpoint: OnnxCheckpoint, limits: Limits) -> None:
         self._checkpoint = checkpoint
         self._header, self.budget = limits.max_header, Budget(limits, "ON09")
+        self._strings: set[str] = set()
 
     def model(self, message: Message) -> None:
         lines, texts = self._checkpoint.lines, self._checkpoint.texts
@@ -155,21 +157,33 @@ class _Reader:
             elif number == 15:
                 self.sparse(message.within(a, b), graph, "")
             elif number == 11:
-                graph.inputs.append(message.within(a, b))
+                graph.inputs.append(value_info(message.within(a, b)))
             elif number == 12:
-                graph.outputs.append(message.within(a, b))
+                graph.outputs.append(value_info(message.within(a, b)))
         for node in nodes:
             self._node(node, graph, depth)
 
     def _node(self, message: Message, graph: Graph, depth: int) -> None:
         """One node: its constants; what is text of it is kept as it is."""
         self._header -= message.stop - message.start
+        if self._header < 0:
+            reason = "has a graph that is longer than the limit (diffai.maxHeader lifts it)"
+            raise LimitError(reason, code="ON09", offset=message.start)
+        count = attributes_in(message)
+        self.budget.step(_NODE_STEPS + _ATTRIBUTE_STEPS * max(count, 0))
+        if not count:
+            graph.nodes.append(message)
+            return
         node = read_node(message)
         graph.nodes.append(node)
         attributes = node.attributes
-        self.budget.step(_NODE_STEPS + _ATTRIBUTE_STEPS * len(attributes))
+        if count < 0:
+            self.budget.step(_ATTRIBUTE_STEPS * len(attributes))
         learned = node.domain == _ML
-        if attributes and (learned or node.operator == "Constant" or not all(map(is_plain, attributes))):
+        constant = tensor_in(attributes[0]) if node.operator == "Constant" and len(attributes) == 1 else None
+        if constant is not None and node.outputs and node.outputs[0]:
+            node.constant = self._constant(constant, graph, node.outputs[0])
+        elif attributes and (learned or node.operator == "Constant" or not all(map(is_plain, attributes))):
             node.parts = Attributes(Owner(self, graph, depth, node, learned))
             for attribute in attributes:
                 node.parts.add(attribute)
@@ -180,11 +194,17 @@ class _Reader:
                 known = self._checkpoint.decodings.setdefault(codes, how)
                 if known != how:  # decoded in two ways: neither is what it is
                     self._checkpoint.decodings[codes] = NOT_ONE
-        if self._header < 0:
-            reason = "has a graph that is longer than the limit (diffai.maxHeader lifts it)"
-            raise LimitError(reason, code="ON09", offset=message.start)
 
     # -- constants
+
+    def _constant(self, message: Message, graph: Graph, output: str) -> str:
+        """A Constant that is one tensor, as most are; what is said of it."""
+        tensor = parse(message)
+        name = graph.prefix + output
+        self.add(tensor, message, name)
+        if tensor.kind != STRING:
+            graph.constants[output] = Known(name, output, tensor.dtype, tensor.dims)
+        return f"tensor value {tensor.dtype} {tensor.dims!r}"
 
     def _initializer(self, message: Message, graph: Graph) -> None:
         tensor = parse(message)
@@ -215,10 +235,11 @@ class _Reader:
     def add(self, tensor: TensorProto, message: Message, name: str) -> None:
         """Take a tensor in under a name that is not taken yet."""
         checkpoint = self._checkpoint
-        if name in checkpoint.tensors or f"strings {name}" in checkpoint.lines:
+        if name in checkpoint.tensors or name in self._strings:
             raise FormatError("stands twice", code="ON05", tensor=name, offset=message.start)
         if tensor.kind == STRING:
             count, digest = strings_of(tensor, message)
+            self._strings.add(name)
             checkpoint.lines[f"strings {name}"] = f"{count} in {list(tensor.dims)}, {digest}"
             return
         if not tensor.dtype:
@@ -234,7 +255,7 @@ class _Reader:
             region = (
                 external_region(tensor, name, checkpoint.companions, wanted)
                 if external
-                else values_of(tensor, message, name)
+                else values_of(tensor, message, name, wanted)
             )
         except SourceError as error:
             if not external:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from diffai.formats.protobuf import LENGTH, WHOLE, Message
+from diffai.formats.protobuf import LENGTH, WHOLE, Message, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ _AUTOMATIC = re.compile(
 )
 
 
+_TOLD = (b"Constant", b"DequantizeLinear")  # nodes that say something of tensors
+
+
 def automatic(name: str) -> bool:
     """Whether a name is one that every export gives anew: numbered by PyTorch, by tf2onnx, by an optimizer."""
     return _AUTOMATIC.fullmatch(name) is not None
@@ -25,22 +28,30 @@ def automatic(name: str) -> bool:
 class Known:
     """A constant that nodes of a graph can use: its full name, element type and dimensions."""
 
-    __slots__ = ("automatic", "dims", "dtype", "name")
+    __slots__ = ("_short", "dims", "dtype", "name")
 
     def __init__(self, name: str, short: str, dtype: str, dims: tuple[int, ...]) -> None:
-        self.name, self.dtype, self.dims, self.automatic = name, dtype, dims, automatic(short)
+        self.name, self._short, self.dtype, self.dims = name, short, dtype, dims
+
+    @property
+    def automatic(self) -> bool:
+        """Whether every export gives its name anew."""
+        return automatic(self._short)
 
 
 class Node:
-    """A node: attributes that are only text are kept as the messages that they are, others as what was read of them."""
+    """A node: attributes that are only text are kept as the messages that they are, others as what was read of them.
 
-    __slots__ = ("attributes", "domain", "inputs", "name", "operator", "outputs", "parts", "start")
+    ``constant`` says what the one tensor is that a Constant is.
+    """
+
+    __slots__ = ("attributes", "constant", "domain", "inputs", "name", "operator", "outputs", "parts", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
         self.inputs: list[str] = []
         self.outputs: list[str] = []
-        self.name = self.operator = self.domain = ""
+        self.name = self.operator = self.domain = self.constant = ""
         self.attributes: list[Message] = []
         self.parts: Attributes | None = None
 
@@ -51,15 +62,18 @@ class Node:
 
 
 class Graph:
-    """A graph, or the body of a function: what it is made of, and the constants that its nodes can use by name."""
+    """A graph, or the body of a function: what it is made of, and the constants that its nodes can use by name.
+
+    ``inputs`` and ``outputs`` are names with types.
+    """
 
     __slots__ = ("arguments", "constants", "inputs", "nodes", "outer", "outputs", "prefix")
 
     def __init__(self, prefix: str, outer: Graph | None) -> None:
         self.prefix, self.outer = prefix, outer
-        self.nodes: list[Node] = []
-        self.inputs: list[Message] = []
-        self.outputs: list[Message] = []
+        self.nodes: list[Node | Message] = []  # a message is a node that holds nothing but words, not read yet
+        self.inputs: list[tuple[str, str]] = []
+        self.outputs: list[tuple[str, str]] = []
         self.arguments: list[str] = []
         self.constants: dict[str, Known] = {}
 
@@ -72,6 +86,30 @@ class Graph:
                 return found
             graph = graph.outer
         return None
+
+
+def attributes_in(message: Message) -> int:
+    """How many attributes a node has; -1 where it has to be read to know what it holds.
+
+    Raises:
+        FormatError: the bytes are no message; with the offset.
+
+    """
+    if message.stop - message.start > WHOLE:
+        return -1
+    data, base = message.held()
+    at, stop = message.start - base, message.stop - base
+    count = 0
+    while at < stop:
+        key = data[at]
+        if at + 2 > stop or data[at + 1] > 127 or key & 7 != LENGTH or key > 127:
+            return -1  # long, odd or damaged
+        if key == 0x2A:
+            count += 1
+        elif key == 0x22 and data[at + 2 : at + 2 + data[at + 1]] in _TOLD:
+            return -1
+        at += 2 + data[at + 1]
+    return count if at == stop else -1
 
 
 def read_node(message: Message) -> Node:
@@ -124,6 +162,28 @@ def _read_slowly(message: Message) -> Node:
         elif number == 7:
             node.domain = message.text(a, b)
     return node
+
+
+def tensor_in(message: Message) -> Message | None:
+    """The tensor that is all of an attribute; None where it has anything else."""
+    if message.stop - message.start > _LONGEST:
+        return None
+    data, base = message.held()
+    at, stop = message.start - base, message.stop - base
+    found: Message | None = None
+    while at + 1 < stop:
+        key, size, first = data[at], data[at + 1], at + 2
+        if key == 0xA0 and size == 1:  # the type
+            at += 3
+            continue
+        if size > 127 and key in (0x0A, 0x2A):
+            size, first = varint(data, at + 1, stop, base)
+        at = first + size
+        if key == 0x2A and found is None and at <= stop:
+            found = message.within(base + first, base + at)
+        elif key != 0x0A:
+            return None
+    return found if at == stop else None
 
 
 def is_plain(message: Message) -> bool:

@@ -6,10 +6,10 @@ import struct
 
 from diffai.errors import FormatError
 from diffai.formats.companions import Companions
-from diffai.formats.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Message, signed, varints
+from diffai.formats.protobuf import FIXED32, FIXED64, LENGTH, PAYLOAD, VARINT, Message, signed, varint, varints
 from diffai.formats.regions import BytesRegion, FileRegion, LazyRegion, Region
 from diffai.frozen import slotted
-from diffai.model import byte_count, element_count
+from diffai.model import element_count
 
 #: ``TensorProto.DataType`` by number. STRING (8) has no values of ours; 4-bit kinds are coded, two to a byte.
 DTYPES = {
@@ -50,9 +50,48 @@ class TensorProto:
 
 def parse(message: Message) -> TensorProto:
     """The parts of a ``TensorProto``; payloads are not read."""
+    return (_short(message) if message.stop - message.start <= PAYLOAD else None) or _any(message)
+
+
+def _short(message: Message) -> TensorProto | None:
+    """A tensor whose values are ``raw_data`` and which has nothing else; None where it is any other."""
+    data, base = message.held()
+    at, stop = message.start - base, message.stop - base
+    name, kind, raw = "", 0, (0, 0)
+    dims: list[int] = []
+    while at + 1 < stop:
+        key, size = data[at], data[at + 1]
+        first = at + 2
+        if key in (0x08, 0x10):  # a dimension, the element type
+            if size > 127:
+                value, first = varint(data, at + 1, stop, base)
+                size = value if value < 1 << 63 else -1
+            if key == 0x08:
+                dims.append(size)
+            else:
+                kind = size
+            at = first
+            continue
+        if size > 127 and key in (0x42, 0x4A):
+            size, first = varint(data, at + 1, stop, base)
+        at = first + size
+        if key == 0x0A and size < 128:
+            dims += map(signed, varints(data[first:at]))
+        elif key == 0x42:
+            name = data[first:at].decode("utf-8", "backslashreplace")
+        elif key == 0x4A:
+            raw = (base + first, base + at)
+        else:
+            return None
+    if at != stop or len(name) > 1000 or raw == (0, 0):
+        return None
+    return TensorProto(name, kind, tuple(dims), {_RAW: [(LENGTH, *raw)]}, {}, False, message.start)
+
+
+def _any(message: Message) -> TensorProto:
     tensor = TensorProto("", 0, (), {}, {}, False, message.start)
     dims: list[int] = []
-    for number, kind, a, b in message.fields():
+    for number, kind, a, b in message.fields(PAYLOAD):
         if number == 1:
             packed = [a] if kind == VARINT else varints(message.content(a, min(b, a + 4096)))
             dims += [signed(size) for size in packed]
@@ -82,16 +121,17 @@ def entry(message: Message) -> tuple[str, str]:
     return key, value
 
 
-def values_of(tensor: TensorProto, message: Message, name: str) -> Region | None:
-    """The bytes of a tensor's values inside the model file; None where it has no elements.
+def values_of(tensor: TensorProto, message: Message, name: str, wanted: int) -> Region | None:
+    """The ``wanted`` bytes of a tensor's values inside the model file; None where it has no elements.
 
     Raises:
         FormatError: ON04.
 
     """
-    bits = SMALL[tensor.kind][1] if tensor.kind in SMALL else 0
-    count = element_count(tensor.dims)
-    wanted = (count * bits + 7) // 8 if bits else byte_count(tensor.dtype, count)
+    if len(tensor.places) == 1 and _RAW in tensor.places:
+        kind, a, b = tensor.places[_RAW][-1]
+        if kind == LENGTH and b - a == wanted and wanted:
+            return FileRegion(message.source, a, wanted)
     filled = [number for number in tensor.places if number in _VALUE_FIELDS]
     filled = [number for number in filled if any(kind != LENGTH or b > a for kind, a, b in tensor.places[number])]
     if not filled and not wanted:

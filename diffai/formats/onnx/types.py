@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from diffai.formats.onnx.tensors import DTYPES, SMALL, STRING
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed
 
@@ -19,6 +17,8 @@ def quoted(message: Message, a: int, b: int) -> str:
 
 def payload_digest(message: Message, a: int, b: int) -> str:
     """A digest of a payload, read a megabyte at a time."""
+    from hashlib import blake2b  # only here: it takes as long as reading a small model
+
     digest = blake2b(digest_size=8)
     for at in range(a, b, 1 << 20):
         digest.update(message.source.read(at, min(1 << 20, b - at)))
