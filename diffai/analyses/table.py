@@ -178,6 +178,21 @@ ANALYSES: tuple[Analysis, ...] = (
         ),
     ),
     Analysis(
+        "attention_analysis", "attention_analysis", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,
+        help="Norms of queries, keys, values and outputs by layer and head, and how far each moved.",
+        siblings=("config.json",),
+    ),
+    Analysis(
+        "head_importance", "head_importance", automatic=False, needs=("second pass", "siblings"), group=ADVANCED,
+        help="Heads by the norm of what they can write (OV circuit), and how their order changed.",
+        siblings=("config.json",),
+    ),
+    Analysis(
+        "attention_pattern_diff", "attention_pattern_diff", automatic=False, needs=("second pass", "siblings"),
+        group=ADVANCED, help="Cosine of the QK circuits of each head: whether it attends to something else.",
+        siblings=("config.json",),
+    ),
+    Analysis(
         "low_rank", "low_rank", automatic=False, needs=("second pass",), group=ADVANCED,
         help="Updates of low rank (a merged LoRA), told from noise, and intruder dimensions.",
         keys=(

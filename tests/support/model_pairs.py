@@ -196,6 +196,10 @@ def _pairs() -> dict[str, tuple[Model, Model]]:
     pairs["adapter added"] = (old, {**old, **adapter()})
     pairs["better metric"] = (trained(old, **before), trained(step, **after))
     pairs["learning rate doubled"] = (trained(old, **before), trained(step, **{**after, "lr": 0.002}))
+    recorded = {"hyper_parameters": {"num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS}}
+    attention = noised(old, 0.02, "layers.1.self_attn.q_proj")
+    pairs["attention trained"] = ({**old, **recorded}, {**attention, **recorded})
+    pairs["heads permuted, recorded"] = ({**old, **recorded}, {**changed(permuted_heads), **recorded})
     pairs["worse metric"] = (trained(old, **before), trained(step, **{**after, "val_loss": 1.5, "val_accuracy": 0.6}))
     return pairs
 
