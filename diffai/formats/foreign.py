@@ -20,23 +20,17 @@ class Kind:
         kind: for a sentence, with its article where it needs one: ``ONNX``, ``an HTML page``; "" = unknown.
         model: whether it is a model format, which may be read one day.
         hint: a likely reason, in parentheses, with a leading space.
-        arrays: whether it holds plain arrays, which are data unless somebody says otherwise.
-
     """
 
     kind: str
     model: bool = True
     hint: str = ""
-    arrays: bool = False
 
 
 UNKNOWN = Kind("")
 
 _TEXT_HINT = " (a failed download?)"
 _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
-    (b"\x93NUMPY", 0, Kind("NumPy (.npy)", arrays=True)),
-    (b"\x89HDF\r\n\x1a\n", 0, Kind("HDF5 (Keras, MATLAB 7.3)")),
-    (b"GGUF", 0, Kind("GGUF")),
     (b"lmgg", 0, Kind("GGML")), (b"fmgg", 0, Kind("GGML")), (b"tjgg", 0, Kind("GGML")),
     (b"ET12", 4, Kind("ExecuTorch (.pte)")), (b"ftrt", 0, Kind("TensorRT")),
     (b"binf", 0, Kind("XGBoost (old binary)")), (b"bs64\t", 0, Kind("XGBoost (old binary)")),
@@ -58,51 +52,28 @@ _MAGIC: tuple[tuple[bytes, int, Kind], ...] = (
 )  # fmt: skip
 
 
-def identify(head: bytes, size: int, name: str) -> Kind:
-    """What ``head``, the first 4 KiB of a file of ``size`` bytes called ``name``, looks like."""
+def identify(head: bytes, size: int) -> Kind:
+    """What ``head``, the first 4 KiB of a file of ``size`` bytes, looks like."""
     for magic, at, kind in _MAGIC:
         if head.startswith(magic, at):
             return kind
-    for guess in (_zip, _protobuf, _old_xgboost):
-        kind = guess(head, name.lower())
+    for guess in (_zip, _old_xgboost):
+        kind = guess(head)
         if kind.kind:
             return kind
     return _text(head, size)
 
 
-def _zip(head: bytes, name: str) -> Kind:
+def _zip(head: bytes) -> Kind:
     """Zip archives by the name of their first member."""
     if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return UNKNOWN
-    member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-    if member.endswith(b".npy"):
-        return Kind("NumPy (.npz)", arrays=True)
-    if name.endswith(".keras") or member in (b"metadata.json", b"config.json", b"model.weights.h5"):
-        return Kind("Keras (.keras)")
-    if b".mlmodel" in member or b"com.apple.CoreML" in member:
-        return Kind("Core ML (.mlpackage)")
-    if name.endswith(".npz"):
-        return Kind("NumPy (.npz)", arrays=True)
+    if b"com.apple.CoreML" in head[30 : 30 + int.from_bytes(head[26:28], "little")]:
+        return Kind("Core ML (.mlpackage in a zip)")
     return Kind("a zip archive", False, "; unpack it first")
 
 
-def _protobuf(head: bytes, name: str) -> Kind:
-    """ONNX and Core ML: a message that begins with a small version number (field 1)."""
-    if len(head) < 8 or head[0] != 0x08 or not 1 <= head[1] <= 30:
-        return UNKNOWN
-    if head[2] == 0x3A:  # graph, without producer
-        return Kind("ONNX")
-    if head[2] != 0x12:
-        return Kind("ONNX") if name.endswith(".onnx") else UNKNOWN
-    first = 3
-    while first < 12 and head[first] & 0x80:
-        first += 1
-    if head[first + 1 : first + 2] != b"\x0a":  # the producer's name
-        return Kind("ONNX")
-    return Kind("Core ML")
-
-
-def _old_xgboost(head: bytes, name: str) -> Kind:
+def _old_xgboost(head: bytes) -> Kind:
     """The binary form before JSON, where it has no magic: an objective's name behind 136 bytes of parameters."""
     length = int.from_bytes(head[136:144], "little")
     objective = head[144 : 144 + length] if 0 < length < 64 else b""

@@ -42,11 +42,11 @@ class KerasCheckpoint(Hdf5Checkpoint):
 
 
 def recognise(head: bytes, size: int, name: str) -> bool:
-    """Whether content is a Keras 3 model: a zip whose first member is one of its three."""
+    """Whether content is a Keras 3 model: a zip whose first member is one of its three, or that is called so."""
     if head[:4] != b"PK\x03\x04":
         return False
     member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-    return member in (b"metadata.json", b"config.json", b"model.weights.h5")
+    return member in (b"metadata.json", b"config.json", b"model.weights.h5") or name.lower().endswith(".keras")
 
 
 def _read(checkpoint: KerasCheckpoint, limits: Limits) -> None:

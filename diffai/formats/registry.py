@@ -62,7 +62,7 @@ def recognise(source: Source) -> Format:
                 return module
     from diffai.formats import foreign
 
-    known = foreign.identify(head, size, name)
+    known = foreign.identify(head, size)
     if known.kind and not known.model and head[:4] == b"PK\x03\x04" and source.random_access:
         from diffai.formats.torch.loose import holds_pickles  # a pickle in any clothes is judged
 
@@ -95,8 +95,8 @@ def recognised(head: bytes, size: int, name: str) -> bool:
             return not row.arrays or _arrays_format(row).holds_parameters(head, size)
     from diffai.formats import foreign
 
-    kind = foreign.identify(head, size, name)
-    return bool(kind.kind) and kind.model and not kind.arrays
+    kind = foreign.identify(head, size)
+    return bool(kind.kind) and kind.model
 
 
 def open_checkpoint(source: Source | Directory, limits: Limits, input_format: str = "") -> Checkpoint:

@@ -32,6 +32,7 @@ class Row:
             model's path, in which ``{0}`` is the pattern's first group).
         below: folders below that of the model in which such files lie.
         names_files: whether a file of it names files beside it that hold its values, whatever they are called.
+        package: (file that a folder of this format has, path of its one model below the folder).
 
     """
 
@@ -49,6 +50,7 @@ class Row:
     companions: tuple[tuple[str, str], ...] = ()
     below: tuple[str, ...] = ()
     names_files: bool = False
+    package: tuple[str, str] = ("", "")
 
     def may_be(self, head: bytes) -> bool:
         """Whether content that begins like this is worth loading the reader for, which then decides."""
@@ -87,6 +89,9 @@ FORMATS = (
         suffixes=(".lgb",), globs=("*.lgb",)),
     Row("catboost", "CatBoost", "diffai.formats.boosting.catboost", magics=((0, b"CBM1"),), suffixes=(".cbm",),
         globs=("*.cbm",)),
+    Row("coreml", "Core ML", "diffai.formats.coreml", firsts=b"\x08", suffixes=(".mlmodel",), globs=("*.mlmodel",),
+        companions=((r"(.*/)?weights/[^/]+\.bin", "{0}model.mlmodel"),),
+        below=("weights",), package=("Manifest.json", "Data/com.apple.CoreML/model.mlmodel")),
     Row("onnx", "ONNX", "diffai.formats.onnx", firsts=b"\x08", suffixes=(".onnx",), globs=("*.onnx",), names_files=True,
         companions=((r"(.+\.onnx)[._](?:data|weights)(?:_\d+)?", "{0}"), (r"(.+)\.data", "{0}.onnx"),
                     (r"(.*/)?weights\.pb", "{0}*.onnx"))),
@@ -130,7 +135,6 @@ NOT_READ: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".ggml",), "GGML"),
     ((".pte", ".ptd"), "ExecuTorch"),
     ((".engine", ".trt"), "TensorRT"),
-    ((".mlmodel", ".mlpackage"), "Core ML"),
     ((".ocdbt",), "Orbax (OCDBT)"),
     ((".caffemodel",), "Caffe"),
     ((".pdiparams",), "Paddle (for inference)"),

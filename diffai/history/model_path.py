@@ -11,7 +11,7 @@ from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
 from diffai.models.at import folders_below, may_have_companions, models_of, owner_of, pointers_above
-from diffai.models.names import find_models, model_key, single_model
+from diffai.models.names import find_models, model_key, packaged_model, single_model
 from diffai.repository.runner import Repository
 from diffai.snapshots.snapshot import Snapshot, snapshot_of
 from diffai.sources.directory import Directory
@@ -73,6 +73,10 @@ def model_path(repository: Repository, word: str, chosen: Range) -> ModelPath:
     single = single_model(names or ())
     if single:
         return ModelPath(posixpath.join(path, single))
+    marker, packaged = packaged_model(names or ())
+    folder, name = posixpath.split(posixpath.join(path, packaged))
+    if marker and tip is not None and name in (_names_in(tip, folder) or ()):
+        return ModelPath(posixpath.join(folder, name))
     if len(models) != 1:
         what = f"holds several: {', '.join(m.title for m in models)}" if models else "holds no model, or several"
         raise SourceError(f"{word}: is a folder that {what}; name one model file, or use --all-models")

@@ -93,6 +93,12 @@ def single_model(names: Iterable[str]) -> str:
     return known or ("" if len(safetensors) > 1 else alone)
 
 
+def packaged_model(names: Iterable[str]) -> tuple[str, str]:
+    """Of a folder that is the package of a model: the file that says so, and the model's path below; else "" and ""."""
+    names = set(names)
+    return next((row.package for row in FORMATS if row.package[0] in names), ("", ""))
+
+
 @lru_cache(maxsize=1 << 14)
 def owners(path: str) -> tuple[str, ...]:
     """Globs of the paths of models to which a file belongs that lies at ``path``; most belong to none."""

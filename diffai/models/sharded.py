@@ -34,7 +34,7 @@ from diffai.formats import registry
 from diffai.formats.base import Limits
 from diffai.formats.safetensors_header import shown
 from diffai.model import Checkpoint, Codes, LfsPointer, NotPulled, Problem, Scalar, TensorSpec
-from diffai.models.names import single_model
+from diffai.models.names import packaged_model, single_model
 from diffai.models.shard_plan import NAME, Plan, Report, first_of, plan_of_directory, plan_of_index, refusal
 from diffai.models.shard_pool import ShardPool
 from diffai.snapshots.files import local_directory, sentence
@@ -132,9 +132,9 @@ def open_directory(directory: Directory | str, limits: Limits) -> Checkpoint:
     """
     if isinstance(directory, str):
         directory = local_directory(directory)
-    alone = single_model(directory.names())
-    if alone:
-        return _open_alone(directory, alone, limits)
+    source = _alone(directory)
+    if source is not None:
+        return _open_alone(source, limits)
     return _open(plan_of_directory(directory, limits, _raise_first), limits)
 
 
@@ -152,9 +152,8 @@ def check(source: Source, limits: Limits) -> tuple[Problem, ...]:
 
 def check_directory(directory: Directory, limits: Limits) -> tuple[Problem, ...]:
     """As :func:`check`, for the model of a directory."""
-    alone = single_model(directory.names())
-    if alone:
-        source = directory.open(alone)
+    source = _alone(directory)
+    if source is not None:
         try:
             return registry.check(source, limits)
         finally:
@@ -163,9 +162,25 @@ def check_directory(directory: Directory, limits: Limits) -> tuple[Problem, ...]
     return _check(plan_of_directory(directory, limits, problems.append), limits, problems)
 
 
-def _open_alone(directory: Directory, name: str, limits: Limits) -> Checkpoint:
+def _alone(directory: Directory) -> Source | None:
+    """The single file that is a directory's model, or the model of a package; None where it holds several, or none."""
+    names = directory.names()
+    alone, (marker, packaged) = single_model(names), packaged_model(names)
+    if alone or not packaged:
+        return directory.open(alone) if alone else None
+    beside = directory.open(marker)
+    try:
+        return beside.sibling(packaged)
+    except UnresolvedError:
+        raise
+    except SourceError:  # other folders have a file of that name, too
+        return None
+    finally:
+        beside.close()
+
+
+def _open_alone(source: Source, limits: Limits) -> Checkpoint:
     """The single file that is a directory's model."""
-    source = directory.open(name)
     try:
         checkpoint = registry.open_checkpoint(source, limits)
     except BaseException:

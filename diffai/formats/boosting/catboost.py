@@ -201,7 +201,7 @@ class _Trees:
         self._features = np.array(splits.features, "i4")
         self._thresholds = np.array(splits.thresholds, "f8")
         self._used = np.zeros(len(splits.features), bool)
-        self._forest, self._names = Forest(checkpoint, NAME), splits.names
+        self._forest, self._names = Forest(checkpoint), splits.names
         self._splits, self._sizes = _array(table, 1, "i4"), _array(table, 2, "i4")
         self._values, self._weights = _array(table, 8, "f8"), _array(table, 9, "f8")
         self._steps = np.frombuffer(table.raw(10, 4), "<u2").reshape(-1, 2)

@@ -57,7 +57,7 @@ def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
         raise FormatError("does not begin as a model of LightGBM", code="LG01", offset=0, format=NAME)
     lines = _lines(data)
     names = _header(checkpoint, lines)
-    forest = Forest(checkpoint, NAME)
+    forest = Forest(checkpoint)
     for number, block in enumerate(_trees(lines)):
         _tree(forest, number, block)
     forest.finish(names)

@@ -38,7 +38,7 @@ class BoostingCheckpoint(StoredCheckpoint):
     not_expressible = frozenset(("ties", "requires_grad", "classes"))
 
     def __init__(self, kind: str, source: Source, limits: Limits) -> None:
-        super().__init__(source, kind, 0)
+        super().__init__(source, kind, limits.max_spool)
         self.budget = Budget(limits)
         self.values: dict[str, Scalar] = {}
         self.inputs: dict[str, str] = {}
@@ -90,8 +90,8 @@ class BoostingCheckpoint(StoredCheckpoint):
 class Forest:
     """Counts what is said of all trees together."""
 
-    def __init__(self, checkpoint: BoostingCheckpoint, format: str) -> None:  # noqa: A002
-        self._checkpoint, self._format = checkpoint, format
+    def __init__(self, checkpoint: BoostingCheckpoint, path: str = "") -> None:
+        self._checkpoint, self._path = checkpoint, path
         self._trees: list[str] = []
         self._shapes: list[str] = []
         self._nodes = self._leaves = self._deepest = 0
@@ -102,7 +102,7 @@ class Forest:
         """Add a tree: its tensors by name. ``features`` and ``thresholds`` (where there are any) are its splits."""
         whole, splits = blake2b(digest_size=16), blake2b(digest_size=16)
         for name, (role, values) in tensors.items():
-            data = self._checkpoint.add(f"trees.{number}.{name}", values, role)
+            data = self._checkpoint.add(f"{self._path}trees.{number}.{name}", values, role)
             said = f"{name} {values.dtype.str} {values.shape} ".encode()
             if role != "training":
                 whole.update(said + data)
@@ -125,7 +125,7 @@ class Forest:
             node, depth = pending.pop()
             if node >= len(left) or seen[node]:
                 what = "a child that does not exist" if node >= len(left) else "a node that is reached twice"
-                raise FormatError(f"has {what}", code=code, tensor=where, format=self._format)
+                raise FormatError(f"has {what}", code=code, tensor=where, format=self._checkpoint.format)
             seen[node] = 1
             self._deepest = max(self._deepest, depth)
             if left[node] >= 0 or right[node] >= 0:
@@ -150,13 +150,15 @@ class Forest:
     def finish(self, names: Sequence[str]) -> None:
         """Give the checkpoint the counts and digests; ``names`` are those of the features."""
         figures = self._checkpoint.figures
-        figures |= {"trees": len(self._trees), "nodes": self._nodes, "leaves": self._leaves, "max depth": self._deepest}
+        found = {"trees": len(self._trees), "nodes": self._nodes, "leaves": self._leaves, "max depth": self._deepest}
+        figures |= {f"{self._path}{name}": count for name, count in found.items()}
         for feature, count in sorted(self._splits.items())[:MOST_FEATURES]:
             name = names[feature] if 0 <= feature < len(names) else f"f{feature}"
-            figures[f"splits on {name}"] = count
+            figures[f"{self._path}splits on {name}"] = count
             if feature in self._gains:
-                figures[f"gain of {name}"] = float(f"{self._gains[feature]:.6g}")
-        self._checkpoint.parts = {"trees": tuple(self._trees), "trees' splits": tuple(self._shapes)}
+                figures[f"{self._path}gain of {name}"] = float(f"{self._gains[feature]:.6g}")
+        own = {f"{self._path}trees": tuple(self._trees), f"{self._path}trees' splits": tuple(self._shapes)}
+        self._checkpoint.parts = {**self._checkpoint.parts, **own}
 
 
 def digest_of(text: str) -> str:

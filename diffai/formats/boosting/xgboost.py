@@ -57,7 +57,7 @@ def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
         reason = f"is {source.size:,} bytes long (diffai.maxHeader lifts the limit of {limits.max_header:,})"
         raise LimitError(reason, code="XB05", format=NAME)
     data = source.read(0, source.size)
-    forest = Forest(checkpoint, NAME)
+    forest = Forest(checkpoint)
 
     def each(number: int, tree: object) -> None:
         try:
