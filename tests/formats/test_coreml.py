@@ -177,7 +177,7 @@ def test_a_package_is_one_model_for_the_program(tmp_path: Path) -> None:
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], cwd=tmp_path, check=True, capture_output=True)
     logged = subprocess.run([*run, "log", "--", "m.mlpackage"], cwd=tmp_path, capture_output=True, text=True)
-    assert logged.returncode == 0 and logged.stdout.rstrip().splitlines()[0].endswith("a: x"), logged.stdout + logged.stderr
+    assert logged.returncode == 0 and "314" in logged.stdout, logged.stdout + logged.stderr
     (tmp_path / "m.mlpackage" / WEIGHTS).unlink()
     checked = subprocess.run([*run, "check", f"m.mlpackage/{INSIDE}"], cwd=tmp_path, capture_output=True, text=True)
     assert checked.returncode == 1 and "CM06" in checked.stdout
