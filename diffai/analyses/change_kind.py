@@ -12,7 +12,7 @@ from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
-from diffai.analyses.growth import factor_of
+from diffai.analyses.growth import factor_of, judged
 from diffai.analyses.resizes import is_factor, resized
 from diffai.analyses.update import is_moved, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -197,6 +197,8 @@ _INDEPENDENT: tuple[Callable[[ModelDiff, Sequence[TensorChange]], ChangeKind | N
 
 def _pruned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
     """The share of zeros rose by ten points or more in most matrices."""
+    if not judged(diff):
+        return None
     matrices = [change for change in moved if _is_matrix(change)]
     risen = [change for change in matrices if (rise := _zeros_rise(change)) is not None and rise >= PRUNED_POINTS]
     if not risen or len(risen) * 2 <= len(matrices):
@@ -218,6 +220,8 @@ def _zeros_rise(change: TensorChange) -> float | None:
 
 def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
     """Every parameter is the old one times one number, within rounding."""
+    if not judged(diff):
+        return None
     factors = []
     for change in moved:
         factor = factor_of(change)
@@ -255,17 +259,20 @@ def _other_weights(
     diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]
 ) -> ChangeKind | None:
     """The median cosine of mean-centred matrices says that these are not the same weights any more."""
-    cosines = [cosine for change in moved if _is_matrix(change) and (cosine := _centred_cosine(change)) is not None]
+    means = judged(diff)
+    found = (_centred_cosine(change, means=means) for change in moved if _is_matrix(change))
+    cosines = [cosine for cosine in found if cosine is not None]
     if len(cosines) * 2 <= sum(map(_is_matrix, moved)) or not cosines:
         return None
     middle = median(cosines)
     if middle >= OTHER_WEIGHTS_COSINE:
         return None
-    return ChangeKind(("other weights",), f"other weights (median cosine of {len(cosines):,} matrices {middle:.2f})")
+    count = "1 matrix" if len(cosines) == 1 else f"{len(cosines):,} matrices"
+    return ChangeKind(("other weights",), f"other weights (median cosine of {count} {middle:.2f})")
 
 
-def _centred_cosine(change: TensorChange) -> float | None:
-    """Cosine of both sides about their means; about zero where means were not computed."""
+def _centred_cosine(change: TensorChange, *, means: bool) -> float | None:
+    """Cosine of both sides about their means; about zero where there are too many tensors for means."""
     delta = _delta(change)
     if delta is None or not delta.old_l2 or not delta.new_l2:
         return None
@@ -274,7 +281,7 @@ def _centred_cosine(change: TensorChange) -> float | None:
     a2, b2 = delta.old_l2**2, delta.new_l2**2
     ab = (a2 + b2 - delta.l2**2) / 2
     old, new = figures.old_statistics, figures.new_statistics
-    if old is not None and new is not None and old.mean is not None and new.mean is not None:
+    if means and old is not None and new is not None and old.mean is not None and new.mean is not None:
         count = delta.element_count - delta.nonfinite_count
         ab -= count * old.mean * new.mean
         a2 -= count * old.mean**2

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from diffai.analyses.update import matched
-from diffai.comparison.result import TensorChange
+from diffai.comparison.result import MOST_JUDGED, ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Statistics, element_count
 
@@ -37,8 +37,18 @@ class Growth:
         return self.after / self.before
 
 
-def growths(changes: Sequence[TensorChange]) -> Iterable[Growth]:
-    """Tensors that grew; what began near zero does so by design."""
+def judged(diff: ModelDiff) -> bool:
+    """Whether the statistics of tensors are there for judging, in every output alike."""
+    return diff.totals.pairs <= MOST_JUDGED
+
+
+def growths(changes: Sequence[TensorChange], *, ends: bool = True) -> Iterable[Growth]:
+    """Tensors that grew; what began near zero does so by design.
+
+    Args:
+        changes: of the model.
+        ends: whether to look at largest values too (see :func:`judged`).
+    """
     least = least_rms(changes)
     for change in changes:
         delta = change.figures.delta if change.figures and matched(change) else None
@@ -46,7 +56,7 @@ def growths(changes: Sequence[TensorChange]) -> Iterable[Growth]:
             continue
         rms = delta.old_l2 / math.sqrt(max(1, element_count(change.spec.shape)))
         old, new = statistics(change)
-        ratio = largest(new) / largest(old) if old and new and largest(old) else 0.0
+        ratio = largest(new) / largest(old) if ends and old and new and largest(old) else 0.0
         if (ratio < BEYOND_MAXIMUM and delta.new_l2 < GREW * delta.old_l2) or rms <= least(change):
             continue
         if ratio >= BEYOND_MAXIMUM:

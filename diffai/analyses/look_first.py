@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import is_recoded
-from diffai.analyses.growth import GREW, factor_of, growths, largest, least_rms, statistics
+from diffai.analyses.growth import GREW, factor_of, growths, judged, largest, least_rms, statistics
 from diffai.analyses.update import is_moved, matched, shares
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -46,8 +46,11 @@ def look_first(diff: ModelDiff) -> tuple[Look, ...]:
     if diff.old.state is not None or diff.new.state is not None:
         return ()
     changes = [change for change in diff.tensors if change.role == "weight" and not is_recoded(change)]
-    found = [*_nonfinite(diff), *_zeroed(changes), *_grown(changes), *_buffers(changes), *_shares(diff, changes),
-             *_extreme(changes), *_untouched(changes), *_rescaled(changes)]  # fmt: skip
+    ends = judged(diff)
+    found = [*_nonfinite(diff), *_zeroed(changes), *_grown(changes, ends=ends), *_buffers(changes),
+             *_shares(diff, changes), *_untouched(changes)]  # fmt: skip
+    if ends:
+        found += [*_extreme(changes), *_rescaled(changes)]
     found.sort(key=lambda look: (_RANK[look.severity], -look.weight))
     lines: dict[str, Look] = {}
     for look in found:
@@ -73,9 +76,9 @@ def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:
             yield Look(change.name, f"all {change.spec.elements:,} values are zero now", "critical", delta.old_l2)
 
 
-def _grown(changes: Sequence[TensorChange]) -> Iterable[Look]:
+def _grown(changes: Sequence[TensorChange], *, ends: bool) -> Iterable[Look]:
     """Far beyond the old maximum, or ten times the norm."""
-    for found in growths(changes):
+    for found in growths(changes, ends=ends):
         if found.beyond:
             text = f"largest value {_short(found.before)} -> {_short(found.after)} ({_short(found.ratio)} x)"
         else:

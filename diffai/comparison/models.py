@@ -9,6 +9,7 @@ from itertools import compress, islice, pairwise
 from diffai.comparison.facets import compare_facets
 from diffai.comparison.pairing import Pairing, pair_tensors
 from diffai.comparison.result import (
+    MOST_JUDGED,
     CompareOptions,
     LeftOut,
     ModelDiff,
@@ -311,10 +312,8 @@ class _Comparison:
     def _pairs(self, pairing: Pairing, reason: str) -> list[TensorChange]:
         if reason:
             return [classify(a, b, None, evidence=how, reason=reason) for a, b, how in _all_pairs(pairing)]
-        count = len(pairing.names) + len(pairing.renamed)
-        statistics = self._options.statistics == "all" or (
-            self._options.statistics == "few" and count <= self._options.few_limit
-        )
+        judged = sum(a.role == "weight" for a, _, _ in _all_pairs(pairing)) <= MOST_JUDGED
+        statistics = self._options.statistics == "all" or (self._options.statistics != "none" and judged)
         changes: list[TensorChange] = []
         pairs = _all_pairs(pairing)
         # In batches, because what is in the works for one tensor is several times what is kept of it.
@@ -384,7 +383,7 @@ class _Comparison:
 
     def _with_statistics(self, changes: list[TensorChange]) -> list[TensorChange]:
         """Add the statistics that the first pass did not compute: of reshaped pairs, and of the few changed ones."""
-        if self._options.statistics == "none":
+        if self._options.statistics in ("none", "pairs"):
             return changes
         most = self._options.few_limit if self._options.statistics == "few" else len(changes)
         lacking = list(islice((i for i, c in enumerate(changes) if _lacks_statistics(c)), most + 1))

@@ -27,6 +27,10 @@ STRUCTURAL: frozenset[TensorStatus] = frozenset(("added", "removed", "renamed", 
 UNCHANGED: frozenset[TensorStatus] = frozenset(("equal", "identical", "uncompared"))
 
 
+MOST_JUDGED = 4096
+"""Pairs of a model's tensors up to which its kind of change rests on their statistics, whatever is shown of them."""
+
+
 @frozen
 class CompareOptions:
     """What to compare and how; every field has the meaning of the option of the same name.
@@ -42,8 +46,9 @@ class CompareOptions:
         committed: (name, file and line) of ``epsilon``, ``rtol`` and ``ignore`` where a file of the clone set them.
         rtol_at_roundoff: ``rtol`` counts up to the unit roundoff of a pair's dtype (the coarser of two).
         find_renames: pair unmatched names by a rule that many share, by digest and by values.
-        statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` only where at
-            most ``few_limit`` tensors differ (a folded output shows none); ``none`` never.
+        statistics: ``all`` computes both sides' statistics of everything that differs; ``few`` those of pairs, of which
+            there are at most :data:`MOST_JUDGED`, and of what came, went or was reshaped only where that is at most
+            ``few_limit`` tensors (a folded output shows none); ``pairs`` the first of these alone; ``none`` never.
         update_size: compute what the size of the whole update needs beside the changed tensors: the norms of
             identical ones.
         threads: 0 = as many as help.
@@ -67,7 +72,7 @@ class CompareOptions:
     committed: tuple[tuple[str, str], ...] = ()
     rtol_at_roundoff: bool = False
     find_renames: bool = True
-    statistics: Literal["all", "few", "none"] = "all"
+    statistics: Literal["all", "few", "pairs", "none"] = "all"
     few_limit: int = 40
     threads: int = 0
     max_bytes: int = 0

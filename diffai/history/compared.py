@@ -46,7 +46,7 @@ class Comparisons:
     def __init__(self, versions: Versions, options: LogOptions, store: Store, *, growing: bool) -> None:
         self._versions, self._options, self._store = versions, options, store
         self._compare = CompareOptions(
-            filter=name_regex(options.tensor), threads=options.threads, statistics="few" if options.detail else "none",
+            filter=name_regex(options.tensor), threads=options.threads, statistics="few" if options.detail else "pairs",
             update_size=options.level == "values",
         )  # fmt: skip
         self._growing = growing

@@ -151,7 +151,7 @@ class Together:
     def _needs_more(self, diff: ModelDiff) -> bool:
         """Whether something is asked of single tensors: digests to find renames, statistics of what came and went."""
         statuses = {status for change in diff.tensors for status in change.status}
-        if self._options.statistics == "none":
+        if self._options.statistics == "pairs":
             return {"added", "removed"} <= statuses
         return not statuses.isdisjoint(("added", "removed", "reshaped"))
 
@@ -207,7 +207,7 @@ class Together:
         new, old, before, first = (columns[v.key] if v is not None else None for v in job.need.versions)
         assert new is not None
         options = NumericOptions(
-            threads=self._options.threads, statistics=self._options.statistics != "none", norms=True
+            threads=self._options.threads, statistics=True, norms=True
         )
         summaries = SummaryWork(new, plan.weights, [self._key(spec) for spec in plan.weights])
         pairs = PairWork(old, new, plan.pairs, self._keys_of(plan.pairs), options) if old is not None else None

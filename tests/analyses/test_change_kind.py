@@ -6,11 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from controls import CONTROLS, Arrays, adapter, base, merged, noise, put, quantized, taller, truncated, zeroed
+from controls import (
+    CONTROLS,
+    Arrays,
+    adapter,
+    base,
+    fresh,
+    merged,
+    noise,
+    pruned,
+    put,
+    quantized,
+    taller,
+    truncated,
+    zeroed,
+)
 
 import diffai
 from diffai.analyses.change_kind import change_kind
 from diffai.analyses.look_first import look_first
+from diffai.comparison.result import CompareOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
@@ -20,6 +35,28 @@ def test_a_planted_change_is_called_what_it_is(control: str, tmp_path: Path) -> 
     planted = CONTROLS[control]
     found = change_kind(diffai.compare(*planted.sides(tmp_path)))
     assert found is not None and found.kinds == planted.kinds, found
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_kind_and_what_to_look_at_do_not_depend_on_what_is_shown(control: str, tmp_path: Path) -> None:
+    sides = CONTROLS[control].sides(tmp_path)
+    told = []
+    for statistics in ("all", "few", "pairs"):
+        options = CompareOptions(statistics=statistics, few_limit=1, update_size=True)
+        diff = diffai.compare(*sides, options)
+        told.append((change_kind(diff), look_first(diff)))
+    assert told[0] == told[1] == told[2]
+
+
+def test_above_the_limit_of_judging_the_kind_rests_on_norms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffai.analyses import growth
+    from diffai.comparison import models
+
+    monkeypatch.setattr(growth, "MOST_JUDGED", 5)
+    monkeypatch.setattr(models, "MOST_JUDGED", 5)
+    for new in (pruned(base()), fresh(base()), {n: v * np.float32(0.7) for n, v in base().items()}):
+        kinds = {change_kind(diffai.compare(base(), new, CompareOptions(statistics=s))) for s in ("all", "few")}
+        assert len(kinds) == 1
 
 
 def test_a_healed_value_is_no_divergence() -> None:
