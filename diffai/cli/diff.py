@@ -124,7 +124,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         raise UsageError("--base: names a third model for an analysis, and none was asked for")
 
     def compare(options: CompareOptions) -> ModelDiff | DirectoryDiff:
-        return _compare(words, split, settings, options, input_format, staged=given["staged"])
+        return _compare(words, split, settings, options, given, input_format)
 
     if given["fetch"]:
         from diffai.stores.fetching import fetch_missing
@@ -236,17 +236,23 @@ def _states(
 
 
 def _compare(
-    words: tuple[str, ...], split: Any, settings: Settings, options: CompareOptions, input_format: str, *, staged: bool
+    words: tuple[str, ...], split: Any, settings: Settings, options: CompareOptions, given: dict[str, Any],
+    input_format: str,
 ) -> ModelDiff | DirectoryDiff:
     from diffai.cli.progress import ProgressBar
     from diffai.comparison.request import compare_revisions, compare_words
 
+    staged, documents = given["staged"], None
+    if settings.include:  # what globs choose and no format reads may be a document
+        from diffai.cli.document_diff import document_options
+
+        documents = document_options(options, settings, given)
     with ProgressBar("comparing") as progress:
         revisions, paths = _revisions_and_paths(words, split, staged=staged)
         if split.split or staged or revisions:
             return compare_revisions(
                 revisions, paths, options, limits_for(settings), progress,
-                include=settings.include, exclude=settings.exclude, staged=staged,
+                include=settings.include, exclude=settings.exclude, staged=staged, documents=documents,
             )  # fmt: skip
         sentence = _meant_instead(words)
         if sentence:
@@ -255,7 +261,7 @@ def _compare(
             raise UsageError(_wrong_count(words))
         return compare_words(
             *words, options, limits_for(settings), progress,
-            include=settings.include, exclude=settings.exclude, input_format=input_format,
+            include=settings.include, exclude=settings.exclude, input_format=input_format, documents=documents,
         )  # fmt: skip
 
 
@@ -363,7 +369,8 @@ def _people(
 def _exit_code(diff: ModelDiff | DirectoryDiff, *, asked: bool) -> int:
     """2 beats 1 beats 0: a side that could not be read, or, when asked, values that a limit kept from being read."""
     models = [diff] if isinstance(diff, ModelDiff) else [file.diff for file in diff.files if file.unread]
-    if diff.unread and (asked or any(model is None or not model.comparable for model in models)):
+    broken = isinstance(diff, DirectoryDiff) and any(one.status == "unreadable" for one in diff.documents)
+    if diff.unread and (asked or broken or any(model is None or not model.comparable for model in models)):
         return EXIT_TROUBLE
     return EXIT_DIFFERENT if asked and diff.differs else EXIT_OK
 

@@ -78,10 +78,7 @@ def compare_two(
             source.close()
         are = "is a document" if sources[0].label == sources[1].label else "are documents"
         raise UsageError(f"{refused[0]}: is an option of models, and {names} {are}")
-    wanted = DocumentOptions(
-        options, given["array_id_key"], "show_distribution" in asked, "metric_comparison" in asked, limits_for(settings)
-    )
-    diff = compare_documents(*sources, wanted, input_format)
+    diff = compare_documents(*sources, document_options(options, settings, given), input_format)
     if "metric_comparison" not in asked:
         return diff, ()
     from diffai.analyses.result_files import metric_comparison
@@ -89,12 +86,21 @@ def compare_two(
     return diff, (metric_comparison(diff),)
 
 
+def document_options(options: CompareOptions, settings: Settings, given: dict[str, Any]) -> DocumentOptions:
+    """How documents are compared, by the command line and the settings."""
+    asked = request_of(given).names
+    return DocumentOptions(
+        options, given["array_id_key"], "show_distribution" in asked, "metric_comparison" in asked, limits_for(settings)
+    )
+
+
 def show(
     diff: DocumentDiff, findings: tuple[Finding, ...], kind: str, encoding: str, settings: Settings,
     given: dict[str, Any],
 ) -> int:  # fmt: skip
     """Write a comparison as it was asked for; the exit code."""
-    from diffai.views.documents import DocumentLook, left_text
+    from diffai.views.documents import DocumentLook
+    from diffai.views.lines import left_text
 
     verbose = given["verbose"]
     if given["report_file"]:

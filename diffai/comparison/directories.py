@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Sequence
 
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, LeftOut, ModelDiff
 from diffai.errors import SourceError
 from diffai.formats.base import Limits
+from diffai.frozen import replace
 from diffai.model import Absent, NotAModel
 from diffai.models.inputs import Input
 from diffai.snapshots.files import sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # what pairs two trees is not loaded for a driver's two files, nor what compares for none
+    from diffai.comparison.documents.result import DocumentChange, DocumentOptions
     from diffai.comparison.models import Progress
     from diffai.models.pairs import ModelPair, Pairs
     from diffai.models.reference import File
+    from diffai.models.rule import ModelRule
+    from diffai.snapshots.snapshot import Snapshot
 
     Others = list[tuple[File | None, File | None]]
 
@@ -30,8 +35,9 @@ def compare_directories(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     progress: Progress | None = None,
+    documents: DocumentOptions | None = None,
 ) -> DirectoryDiff:
-    """Compare all models of two directories.
+    """Compare all models of two directories, and the documents that ``include`` chooses.
 
     Raises:
         SourceError: one of the directories cannot be listed. Anything below is reported in place.
@@ -50,7 +56,20 @@ def compare_directories(
     if found.excluded:
         what = " ".join([*(f"--include {g}" for g in include), *(f"--exclude {g}" for g in exclude)])
         left_out.append(LeftOut("files", found.excluded, f"left out by {what}"))
-    return DirectoryDiff(old, new, tuple(files), tuple(left_out), _other_files(old, new, others))
+    found_documents, others = chosen_documents(others, left, right, include, documents)
+    counts = _other_files(old, new, others)
+    return DirectoryDiff(old, new, tuple(files), tuple(left_out), counts, documents=found_documents)
+
+
+def chosen_documents(
+    others: Others, old: Snapshot, new: Snapshot, include: Sequence[str], options: DocumentOptions | None
+) -> tuple[tuple[DocumentChange, ...], Others]:
+    """The documents among files that are no models, where globs chose these files, and the rest of them."""
+    if not include or options is None or not others:
+        return (), others
+    from diffai.comparison.documents.among import documents_among
+
+    return documents_among(others, old, new, options)
 
 
 def compare_pairs(
@@ -59,13 +78,34 @@ def compare_pairs(
     """The change of each model that may differ, and the files that are no models after all."""
     files, others = [], list(found.others)
     found.announce()
+    seen: set[str] = set()
     for pair in found.changed:
         file = compare_pair(pair, options, limits, progress)
         if file is not None:
+            diff = file.diff
+            if diff is not None:
+                file = replace(file, diff=with_beside(diff, pair, limits, found.rule, seen))
             files.append(file)
         else:
             others.append(tuple(side.files[0] if side is not None else None for side in (pair.old, pair.new)))  # type: ignore[arg-type]
     return files, others
+
+
+def with_beside(diff: ModelDiff, pair: ModelPair, limits: Limits, rule: ModelRule, seen: set[str]) -> ModelDiff:
+    """The change of a model with what differs in the files beside it; they are told of once for each folder.
+
+    ``rule``: where globs choose what is looked at, nothing else is. ``seen``: the folders that were told of.
+    """
+    folder = posixpath.dirname(pair.path)
+    if not (diff.comparable and diff.differs) or folder in seen or (rule.only and rule.include):
+        return diff
+    from diffai.comparison.documents.beside import beside
+
+    found = tuple(one for one in beside(pair, limits) if rule.wants(posixpath.join(folder, one.name)))
+    if not found:
+        return diff
+    seen.add(folder)
+    return replace(diff, beside=found)
 
 
 def compare_pair(

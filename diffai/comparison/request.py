@@ -6,7 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from diffai.comparison.directories import compare_directories, compare_files, compare_pairs
+from diffai.comparison.directories import (
+    chosen_documents,
+    compare_directories,
+    compare_files,
+    compare_pairs,
+    with_beside,
+)
 from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import CompareOptions, DirectoryDiff, LeftOut, ModelDiff
 from diffai.errors import FormatError, SourceError
@@ -26,6 +32,10 @@ from diffai.sources.directory import Directory
 from diffai.stores.dvc import is_pointer_name
 from diffai.stores.dvc.items import DvcDirectory, DvcItem, entries_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.documents.result import DocumentOptions
+
 
 def compare_words(
     old: str,
@@ -37,6 +47,7 @@ def compare_words(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     input_format: str = "",
+    documents: DocumentOptions | None = None,
 ) -> ModelDiff | DirectoryDiff:
     """Compare what two words name: paths or ``REV:path``; two directories pairwise, unless each is one sharded model.
 
@@ -44,9 +55,10 @@ def compare_words(
         SourceError: a word names nothing that can be read.
 
     """
-    if os.path.isdir(old) and os.path.isdir(new) and not (_is_one_model(old) and _is_one_model(new)):
+    folders_of_one = _one_model(old, new) if os.path.isdir(old) and os.path.isdir(new) else None
+    if os.path.isdir(old) and os.path.isdir(new) and (folders_of_one is None or include):
         return compare_directories(
-            old, new, options, limits=limits, include=include, exclude=exclude, progress=progress
+            old, new, options, limits=limits, include=include, exclude=exclude, progress=progress, documents=documents
         )
     if not (is_model_name(old) or is_model_name(new)):
         folders = _compare_named_folders(old, new, options, limits)
@@ -56,18 +68,28 @@ def compare_words(
     try:
         right = open_input(new, limits, input_format)
         try:
-            return compare_models(left, right, options, progress)
+            diff = compare_models(left, right, options, progress)
         finally:
             _close(right)
     finally:
         _close(left)
+    if folders_of_one is None:
+        return diff
+    return with_beside(diff, folders_of_one, limits, ModelRule((), exclude), set())
 
 
-def _is_one_model(folder: str) -> bool:
-    """Whether a folder holds the shards of one model and no other model, or one adapter with its configuration."""
-    models, _ = models_in(folder_snapshot(folder))
-    adapter = os.path.isfile(os.path.join(folder, "adapter_config.json"))
-    return len(models) == 1 and (models[0].sharded or adapter)
+def _one_model(old: str, new: str) -> ModelPair | None:
+    """The one model of two folders that each hold the shards of one and no other, or one adapter with its
+    configuration; None where they do not.
+    """
+    found = []
+    for folder in (old, new):
+        models, _ = models_in(folder_snapshot(folder))
+        adapter = os.path.isfile(os.path.join(folder, "adapter_config.json"))
+        if len(models) != 1 or not (models[0].sharded or adapter):
+            return None
+        found.append(models[0])
+    return ModelPair(found[0], found[1])
 
 
 def compare_revisions(
@@ -80,6 +102,7 @@ def compare_revisions(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     staged: bool = False,
+    documents: DocumentOptions | None = None,
 ) -> ModelDiff | DirectoryDiff:
     """Compare models between two revisions, or a revision and the work tree (``staged``: and the index).
 
@@ -101,10 +124,12 @@ def compare_revisions(
     if one and len(files) == 1 and files[0].diff is not None and _names(one, found):
         return files[0].diff
     left_out = [LeftOut("files", found.excluded, "left out by --include/--exclude")] if found.excluded else []
+    found_documents, others = chosen_documents(others, old, new, include, documents)
     only_old = sum(after is None for _, after in others)
     only_new = sum(before is None for before, _ in others)
     counts = (0, len(others) - only_old - only_new, only_old, only_new)
-    return DirectoryDiff(old.label, new.label, tuple(files), tuple(left_out), counts, found.unchanged)
+    labels = (old.label, new.label)
+    return DirectoryDiff(*labels, tuple(files), tuple(left_out), counts, found.unchanged, found_documents)
 
 
 def moments(words: Sequence[str], paths: Sequence[str], *, staged: bool) -> tuple[Snapshot, Snapshot, list[str]]:

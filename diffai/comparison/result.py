@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from diffai.comparison.documents.result import DocumentChange
     from diffai.finding import Finding
     from diffai.models.inputs import Input
 
@@ -281,6 +282,23 @@ class Totals:
 
 
 @frozen
+class BesideChange:
+    """A configuration or a record that lies beside a changed model and differs; it is no part of the model.
+
+    Attributes:
+        name: of the file.
+        changes: by path in the document; of a list how many of its elements differ.
+        more: changes that are not among them.
+        problem: why nothing of it was compared; "" otherwise.
+    """
+
+    name: str
+    changes: tuple[ValueChange, ...] = ()
+    more: int = 0
+    problem: str = ""
+
+
+@frozen
 class ModelDiff:
     """Everything a comparison of two checkpoints found.
 
@@ -293,6 +311,7 @@ class ModelDiff:
         same_bytes: whether both files have the same bytes; None where that was not looked at.
         products: what changed in low-rank adapters as a whole, beside the changes of their factors in ``tensors``.
         nearest: where ``path`` or ``filter`` chose no tensor, the nearest name ("" = none is near); else None.
+        beside: files that lie beside the model and differ, where directories, revisions or DVC are compared.
         findings: of the analyses that ran while both sides were open.
         analysed: whether all automatic ones are among these, as far as they have something to say.
     """
@@ -314,6 +333,7 @@ class ModelDiff:
     nearest: str | None = None
     products: tuple[ProductChange, ...] = ()
     findings: tuple[Finding, ...] = ()
+    beside: tuple[BesideChange, ...] = ()
     analysed: bool = False
 
     @property
@@ -417,7 +437,8 @@ class DirectoryDiff:
     """Two directories, paired by relative path.
 
     ``other_files`` counts files that are no models: (equal, different, only old, only new). ``same_models`` counts
-    models that were not opened, because their content addresses prove them equal.
+    models that were not opened, because their content addresses prove them equal. ``documents`` are files that are no
+    models, and that the user chose (``--include``): what they say decides, not their bytes.
     """
 
     old: str
@@ -426,16 +447,18 @@ class DirectoryDiff:
     left_out: tuple[LeftOut, ...] = ()
     other_files: tuple[int, int, int, int] = (0, 0, 0, 0)
     same_models: int = 0
+    documents: tuple[DocumentChange, ...] = ()
 
     @property
     def differs(self) -> bool:
         """Whether any file differs or is on one side only, or may differ and could not be read."""
-        return any(self.other_files[1:]) or any(f.diff.differs if f.diff else True for f in self.files)
+        models = any(f.diff.differs if f.diff else True for f in self.files)
+        return models or any(self.other_files[1:]) or any(one.differs for one in self.documents)
 
     @property
     def equal(self) -> bool | None:
         """Whether both directories are equal; as :attr:`ModelDiff.equal`, and the bytes decide of other files."""
-        known = [f.equal for f in self.files]
+        known = [f.equal for f in self.files] + [one.equal for one in self.documents]
         if any(self.other_files[1:]) or False in known:
             return False
         return None if None in known else True
@@ -443,13 +466,15 @@ class DirectoryDiff:
     @property
     def unread(self) -> bool:
         """Whether a file could not be read, on either side or alone."""
-        return any(f.unread for f in self.files)
+        return any(f.unread for f in self.files) or any(one.equal is None for one in self.documents)
 
     @property
     def hidden(self) -> tuple[LeftOut, ...]:
         """What settings of the clone hid in all files together."""
         counts: dict[tuple[str, str, str], int] = {}
-        for left in [left for file in self.files if file.diff is not None for left in file.diff.hidden]:
+        lefts = [left for file in self.files if file.diff is not None for left in file.diff.hidden]
+        lefts += [left for one in self.documents if one.diff is not None for left in one.diff.hidden]
+        for left in lefts:
             key = (left.what, left.reason, left.origin)
             counts[key] = counts.get(key, 0) + left.count
         return tuple(LeftOut(what, count, reason, origin) for (what, reason, origin), count in counts.items())
@@ -457,7 +482,7 @@ class DirectoryDiff:
     @property
     def unreadable(self) -> int:
         """Number of files, on either side or alone, that could not be read."""
-        return sum(f.unread for f in self.files)
+        return sum(f.unread for f in self.files) + sum(one.status == "unreadable" for one in self.documents)
 
     def __iter__(self) -> Iterator[FileChange]:
         return iter(self.files)

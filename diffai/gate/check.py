@@ -127,6 +127,7 @@ class _Gate:
         self._opener = sides.Opener(request.limits, request.remote)
         self._known: tuple[Approval, ...] | None = None
         self._pending: set[str] = set()
+        self._folders: set[str] = set()  # whose other files were told of
         self._base: Policy | None = None
         self.unlooked: tuple[Verdict, ...] = ()
 
@@ -185,11 +186,22 @@ class _Gate:
             try:
                 both = Sides(old, new, far_old or far_new)
                 verdict = judge_sides(blank, both, effective, self._request, self._approval)
-                return replace(verdict, pending=pair.path in self._pending) if verdict is not None else None
+                if verdict is None:
+                    return None
+                return replace(self._with_beside(verdict, pair), pending=pair.path in self._pending)
             finally:
                 sides.closing(new)
         finally:
             sides.closing(old)
+
+    def _with_beside(self, verdict: Verdict, pair: ModelPair) -> Verdict:
+        """What lies beside a model is told of where somebody reads more than a word: in CI, and of what is refused."""
+        if verdict.diff is None or not (self._request.full or verdict.refusing):
+            return verdict
+        from diffai.comparison.directories import with_beside
+
+        rule = ModelRule(self._policy.include, only=False)
+        return replace(verdict, diff=with_beside(verdict.diff, pair, self._request.limits, rule, self._folders))
 
     def _effective(self, pair: ModelPair) -> Effective:
         """What holds for a model. What it may import to be loaded is always the base's word, also for a commit."""

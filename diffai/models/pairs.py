@@ -82,6 +82,7 @@ class Pairs:
         others: files that are no models, on either side.
         excluded: files that the globs left out.
         problems: (path, reason) of what could not be looked at.
+        rule: by which all this was told apart.
 
     """
 
@@ -90,6 +91,7 @@ class Pairs:
     others: list[tuple[File | None, File | None]]
     excluded: int
     problems: list[tuple[str, str]]
+    rule: ModelRule = EVERY
 
     def announce(self) -> None:
         """Say to the object reader which blobs will be read, in the order in which the pairs are opened."""
@@ -148,7 +150,7 @@ def _paired(
     *, moves: bool,
 ) -> Pairs:  # fmt: skip
     renamed, unmerged, changed = facts
-    found = Pairs([], 0, [], 0, [*left.snapshot.tree.problems, *right.snapshot.tree.problems])
+    found = Pairs([], 0, [], 0, [*left.snapshot.tree.problems, *right.snapshot.tree.problems], rule)
     _hide_unlisted(left, right)
     rule, models = _sorted_out(left, right, rule, found)
     sides = [group(side.snapshot, _completed(side, [f for p, f in side.files.items() if p in models]), side.named)

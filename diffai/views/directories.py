@@ -31,7 +31,16 @@ def directory_view(diff: DirectoryDiff, options: TextOptions = TextOptions()) ->
         if _is_same(file) and not (options.verbose or options.tensor_details or more):
             continue
         lines += _file(file, options)
-    return (*lines, *summary_view(diff))
+    return (*lines, *_documents(diff, options), *summary_view(diff))
+
+
+def _documents(diff: DirectoryDiff, options: TextOptions) -> View:
+    if not diff.documents:
+        return ()
+    from diffai.views.documents import DocumentLook, documents_view
+
+    look = DocumentLook(options.verbose, options.stats, options.max_lines or options.fold_above)
+    return documents_view(diff.documents, look, table=options.screen is not None)
 
 
 def _is_same(file: FileChange) -> bool:
@@ -85,6 +94,8 @@ def _summary(diff: DirectoryDiff, same: int) -> str:
         if count
     ]  # fmt: skip
     text = f"{plural(len(diff.files) + diff.same_models, 'model file')}: {', '.join(parts) or 'none'}"
+    if diff.documents and not parts:
+        text = "no model files"
     equal, different, gone, come = diff.other_files
     if equal or different or gone or come:
         others = [

@@ -7,14 +7,23 @@ import math
 from collections.abc import Iterable, Sequence
 
 from diffai.comparison.documents.paths import path_text
-from diffai.comparison.documents.result import Change, Column, ColumnChange, DocumentDiff, Special, Value, type_of
-from diffai.comparison.result import LeftOut
+from diffai.comparison.documents.result import (
+    Change,
+    Column,
+    ColumnChange,
+    DocumentChange,
+    DocumentDiff,
+    Special,
+    Value,
+    type_of,
+)
 from diffai.finding import Finding
 from diffai.frozen import frozen
-from diffai.views.blocks import MARKS, Block, Gap, Labelled, Line, View, Word, said
+from diffai.views.blocks import MARKS, Block, Gap, Labelled, Line, View, Word, indented, said
 from diffai.views.blocks import Column as BlockColumn
 from diffai.views.blocks import Table as BlockTable
-from diffai.views.style import plural
+from diffai.views.lines import left_text
+from diffai.views.style import escape, plural
 
 _FEW = 40
 _FEWEST_FOLDED = 6
@@ -79,11 +88,6 @@ def no_differences(diff: DocumentDiff) -> str:
     return "No differences found" + ("" if diff.same_bytes else " (bytes differ, values equal)")
 
 
-def left_text(left: LeftOut) -> str:
-    """``1 difference outside --path layers``."""
-    return f"{plural(left.count, left.what.removesuffix('s'))} {left.reason}"
-
-
 def change_line(change: Change) -> str:
     """One change: ``~ lr: 0.001 -> 0.0005``; what came or went: ``+ seed: 7``."""
     return _line_text(_row(change))
@@ -124,9 +128,9 @@ def _changes(diff: DocumentDiff, look: DocumentLook, *, table: bool) -> Iterable
 def _table(rows: Sequence[_Row]) -> BlockTable:
     columns = (
         BlockColumn("", rank=0),
-        BlockColumn("path", shrinks=True),
-        BlockColumn("old", sentence=True),
-        BlockColumn("new", sentence=True),
+        BlockColumn("path", shrinks=True, literal=True),
+        BlockColumn("old", sentence=True, literal=True),
+        BlockColumn("new", sentence=True, literal=True),
         BlockColumn("", rank=1, sentence=True),
     )
     lines = [
@@ -328,7 +332,7 @@ def _columns_table(columns: Sequence[ColumnChange]) -> BlockTable:
         sign = _column_sign(column)
         rows.append((Word(f"{sign} {column.name}", MARKS[sign]), *cells))
     heads = (
-        BlockColumn("column", shrinks=True),
+        BlockColumn("column", shrinks=True, literal=True),
         *(BlockColumn(name, "right", rank=place) for place, name in enumerate(names)),
     )
     return BlockTable(heads, tuple(rows))
@@ -381,3 +385,29 @@ def document_brief(diff: DocumentDiff, most: int = 3) -> str:
         parts.append(f"{sign}{row.path} {value}".rstrip())
     rest = sum(row.count for row in rows[most:]) + diff.uncounted
     return ", ".join([*parts, f"{rest:,} more"] if rest else parts)
+
+
+def documents_view(documents: Sequence[DocumentChange], look: DocumentLook, *, table: bool) -> View:
+    """The documents of two directories: those that differ in full, then counts."""
+    blocks: list[Block] = []
+    for one in documents:
+        name = escape(one.path)
+        if one.status == "unreadable":
+            blocks.append(said(f"! {name}: {escape(one.reason, longest=500)}", "!"))
+        elif one.diff is None:
+            sign = "+" if one.status == "added" else "-"
+            blocks.append(said(f"{sign} {name}", sign))
+        elif one.differs or look.verbose or one.diff.hidden:
+            inside = document_view(one.diff, look) if table else document_text(one.diff, look)
+            blocks += [said(name, "#"), *indented(inside, not table), Gap()]
+    return (*blocks, said(_documents_count(documents))) if documents else ()
+
+
+def _documents_count(documents: Sequence[DocumentChange]) -> str:
+    compared = [one for one in documents if one.status == "compared"]
+    changed = sum(one.differs for one in compared)
+    counts = [(changed, "changed"), (len(compared) - changed, "unchanged")]
+    counts += [(sum(one.status == word for one in documents), word) for word in ("added", "removed")]
+    counts.append((sum(one.status == "unreadable" for one in documents), "not readable"))
+    parts = [f"{count:,} {word}" for count, word in counts if count]
+    return f"{plural(len(documents), 'document')}: {', '.join(parts)}"

@@ -9,7 +9,7 @@ from diffai.comparison.result import ValueChange
 from diffai.policy.verdicts import GateReport, Verdict, Violation
 from diffai.views.blocks import Block, Gap, Line, View, Word, line, said
 from diffai.views.fold import fold, fold_line
-from diffai.views.lines import METADATA, structure_line, tensor_line, value_line
+from diffai.views.lines import METADATA, beside_line, structure_line, tensor_line, value_line
 from diffai.views.screen import Screen
 from diffai.views.style import escape, plural
 from diffai.views.terminal import present, present_plain
@@ -92,6 +92,8 @@ def _model(verdict: Verdict, figures: bool) -> list[Block]:
         blocks.append(said(f"! NOT JUDGED: {escape(verdict.not_judged, longest=600)}", "!", indent=1))
     for violation in verdict.violations:
         blocks += _violation(violation)
+    if verdict.diff is not None:
+        blocks += [said(beside_line(one), "~", indent=1) for one in verdict.diff.beside]
     if verdict.approval:
         blocks.append(said(f"({escape(verdict.approval, longest=300)})", indent=1))
     if verdict.note:

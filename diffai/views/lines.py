@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from diffai.comparison.result import LeftOut, ModelDiff, ProductChange, TensorChange, ValueChange
+from diffai.comparison.result import BesideChange, LeftOut, ModelDiff, ProductChange, TensorChange, ValueChange
 from diffai.model import Cast, Scalar, Statistics
 from diffai.views.style import escape, known_mean, number, percent, plural, ratio, shape, transition, visibly_moved
 
@@ -22,7 +22,8 @@ _EVIDENCE = {
 }  # fmt: skip
 
 
-_COUNTED = {"files": "file", "tensors or keys": "tensor or key", "tensor pairs": "tensor pair", "values": "value"}
+_COUNTED = {"files": "file", "tensors or keys": "tensor or key", "tensor pairs": "tensor pair", "values": "value",
+            "differences": "difference"}  # fmt: skip
 
 
 def left_text(left: LeftOut) -> str:
@@ -288,6 +289,33 @@ def _by_size(changes: Sequence[ValueChange]) -> list[ValueChange]:
         return -abs(new - old) if math.isfinite(new - old) else -math.inf
 
     return sorted(changes, key=moved)
+
+
+def beside_line(change: BesideChange, most: int = 3) -> str:
+    """A file beside a model: ``~ config.json: hidden_size 768 -> 1024, 2 more``."""
+    return f"~ {escape(change.name)}: {beside_text(change, most)}"
+
+
+def beside_text(change: BesideChange, most: int = 3, show: Callable[[Scalar], str] | None = None) -> str:
+    """The same without the name; ``show`` writes a value, exactly by default."""
+    show = show or scalar
+    if change.problem:
+        return escape(change.problem, longest=500)
+    parts = []
+    for one in change.changes[:most]:
+        key = escape(one.key)
+        if one.status == "changed":
+            moved = f"{show(one.old)} -> {show(one.new)}" if one.old is not None else _bare(one.new)
+            parts.append(f"{key} {moved}")
+        else:
+            sign, value = ("+", one.new) if one.status == "added" else ("-", one.old)
+            parts.append(f"{sign}{key} {_bare(value)}")
+    rest = len(change.changes[most:]) + change.more
+    return ", ".join([*parts, f"{rest:,} more"] if rest else parts)
+
+
+def _bare(value: Scalar) -> str:
+    return escape(value) if isinstance(value, str) else scalar(value)
 
 
 def structure_line(change: ValueChange, prefix: str = "") -> str:

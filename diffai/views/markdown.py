@@ -180,6 +180,10 @@ def _directory(diff: DirectoryDiff) -> list[str]:
         lines.append(f"| {code(file.path, cell=True)} |{_file_cells(file)}")
         if file.diff is not None and file.status == "compared" and file.diff.differs:
             sections += [f"### {code(file.path)}", "", *model_lines(file.diff), *_grounds(file.diff)]
+    if diff.documents:
+        from diffai.views.documents import DocumentLook, documents_view
+
+        sections += present_markdown(documents_view(diff.documents, DocumentLook(), table=True))
     equal, different, gone, come = diff.other_files
     if equal or different or gone or come:
         words = f"{different:,} different, {equal:,} equal, {gone:,} removed, {come:,} added"

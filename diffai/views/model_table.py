@@ -36,7 +36,7 @@ from diffai.views.findings import findings_view
 from diffai.views.fold import fold, pattern_text
 from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
-from diffai.views.lines import fact_line, fact_lines, left_text, parts_lines, structure_line
+from diffai.views.lines import beside_text, fact_line, fact_lines, figure, left_text, parts_lines, structure_line
 from diffai.views.style import change_percent, plural, shape, size
 
 _FEW_ROWS = 12
@@ -341,6 +341,10 @@ def _texts(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
         if lines:
             most = len(lines) if whole else _MOST_VALUES
             yield few(label, lines, most, tone_of=lambda text: _SIGNS.get(text[0], "plain"))
+    if diff.beside:
+        most = 1000 if whole else 3
+        rows = [(Word(one.name, "changed"), Word(beside_text(one, most, figure))) for one in diff.beside]
+        yield Labelled("BESIDE", tuple(rows))
 
 
 def _one_sided(diff: ModelDiff) -> bool:

@@ -15,6 +15,10 @@ from diffai.views.lines import statistics_of
 from diffai.views.state import describe_state
 from diffai.views.values import Json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.documents.result import DocumentChange
+
 
 def change_list(
     diff: ModelDiff | DirectoryDiff, *, findings: Collection[str] = ()
@@ -38,7 +42,20 @@ def change_list(
             records += _model(file.diff, f"{path}:")
         if file.diff is not None:
             records += _findings(file.diff, path, findings)
+    for one in diff.documents:
+        records += _document(one)
     return records
+
+
+def _document(one: DocumentChange) -> list[dict[str, Json]]:
+    from diffai.views.document_records import document_changes
+
+    path = values.text(one.path)
+    if one.status == "unreadable":
+        return [{"FileUnreadable": [path, values.text(one.reason)]}]
+    if one.diff is None:
+        return [{"FileAdded" if one.status == "added" else "FileRemoved": [path]}]
+    return document_changes(one.diff, f"{path}:")
 
 
 def _findings(diff: ModelDiff, path: str, names: Collection[str]) -> list[dict[str, Json]]:

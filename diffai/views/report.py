@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from diffai.analyses.table import find
 from diffai.analyses.update import UpdateSize, update_size
 from diffai.comparison.result import (
+    BesideChange,
     DirectoryDiff,
     FileChange,
     ModelDiff,
@@ -22,6 +23,10 @@ from diffai.views import values
 from diffai.views.lines import statistics_of
 from diffai.views.state import describe_state
 from diffai.views.values import Json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from diffai.comparison.documents.result import DocumentChange
 
 SCHEMA = "diffai.report/1"
 
@@ -53,6 +58,7 @@ def report(diff: ModelDiff | DirectoryDiff, *, automatic: bool = True) -> dict[s
         "facts": [_value(v) for v in diff.facts],
         "parts": [{"kind": p.kind, "old": p.old, "new": p.new, "identical": p.identical} for p in diff.parts],
         "products": [_product(p) for p in diff.products],
+        "beside": [_beside(b) for b in diff.beside],
         "not_expressible": list(diff.not_expressible),
         "findings": [values.finding(found) for found in (find(diff) if automatic else diff.findings)],
         "not_compared": _not_compared(diff),
@@ -77,12 +83,15 @@ def _directory(diff: DirectoryDiff, automatic: bool) -> dict[str, Json]:
         "comparison": comparison,
         "param_diff": comparison["param_diff"],
         "files": [_file(file, automatic) for file in diff.files],
+        "documents": [_document(one) for one in diff.documents],
         "other_files": {"equal": equal, "different": different, "removed": gone, "added": come},
         "findings": [],
         "not_compared": [
             *({"what": n.what, "count": n.count, "reason": values.text(n.reason)} for n in diff.left_out),
             *({"what": values.text(f.path), "count": 1, "reason": values.text(f.reason)}
               for f in diff.files if f.unread),
+            *({"what": values.text(one.path), "count": 1, "reason": values.text(one.reason)}
+              for one in diff.documents if one.status == "unreadable"),
         ],
     }  # fmt: skip
 
@@ -93,6 +102,17 @@ def _file(file: FileChange, automatic: bool) -> dict[str, Json]:
         "status": file.status,
         "reason": values.text(file.reason),
         "report": report(file.diff, automatic=automatic) if file.diff else None,
+    }
+
+
+def _document(one: DocumentChange) -> dict[str, Json]:
+    from diffai.views.document_records import document_report
+
+    return {
+        "path": values.text(one.path),
+        "status": one.status,
+        "reason": values.text(one.reason),
+        "report": document_report(one.diff) if one.diff is not None else None,
     }
 
 
@@ -196,6 +216,11 @@ def _tensor(change: TensorChange) -> dict[str, Json]:
     if change.reason:
         record["reason"] = values.text(change.reason)
     return record
+
+
+def _beside(change: BesideChange) -> dict[str, Json]:
+    changes = [_value(value) for value in change.changes]
+    return {"file": change.name, "changes": changes, "more": change.more, "problem": values.text(change.problem)}
 
 
 def _product(change: ProductChange) -> dict[str, Json]:

@@ -8,6 +8,7 @@ from diffai.model import Absent, State
 from diffai.views.blocks import Block, View, indented, said
 from diffai.views.lines import (
     METADATA,
+    beside_line,
     cosine,
     describe_cast,
     describe_events,
@@ -372,7 +373,10 @@ class _Body:
     # -- what is not tensors
 
     def values(self) -> list[Block]:
-        return [said(line, line[0], indent=1) for line in self._values()]
+        lines = self._values()
+        if not self.options.show_structure:
+            lines += [beside_line(c, 1000 if self.options.verbose else 3) for c in self.diff.beside]
+        return [said(line, line[0], indent=1) for line in lines]
 
     def _values(self) -> list[str]:
         diff = self.diff

@@ -22,13 +22,16 @@ _MOST_NUMBERS = 10_000
 _MOST_NAMED = 2000
 
 
-def compare_documents(old: Source, new: Source, options: DocumentOptions, kind: str = "") -> DocumentDiff:
+def compare_documents(
+    old: Source, new: Source, options: DocumentOptions, kind: str = "", *, alone: bool = True
+) -> DocumentDiff:
     """Compare two opened files; both are closed.
 
     Args:
         old, new: the files.
         options: how.
         kind: what both are, whatever they look like; "" = by their names, then their first bytes.
+        alone: whether they are all that is compared, so that an option which chooses nothing of them is refused.
 
     Raises:
         SourceError: one cannot be read as what it is; the text names it, with line or offset.
@@ -38,7 +41,10 @@ def compare_documents(old: Source, new: Source, options: DocumentOptions, kind: 
         rows = [_kind(source, kind) for source in (old, new)]
         if rows[0].is_table and rows[1].is_table:
             return _tables(old, new, rows, options)
-        return _structures(old, new, rows, options)
+        diff, values, comparison = _structures(old, new, rows, options)
+        if alone:
+            _require_choice(options.compare, comparison, values)
+        return diff
     except RecursionError:
         raise SourceError(f"{old.label} or {new.label}: is nested too deeply to be compared") from None
     finally:
@@ -58,7 +64,9 @@ def _kind(source: Source, kind: str) -> Kind:
     return found
 
 
-def _structures(old: Source, new: Source, rows: list[Kind], options: DocumentOptions) -> DocumentDiff:
+def _structures(
+    old: Source, new: Source, rows: list[Kind], options: DocumentOptions
+) -> tuple[DocumentDiff, tuple[Value, Value], Comparison]:
     sources = (old, new)
     if (rows[0].name == "log") != (rows[1].name == "log"):
         log, other = (0, 1) if rows[0].name == "log" else (1, 0)
@@ -75,7 +83,6 @@ def _structures(old: Source, new: Source, rows: list[Kind], options: DocumentOpt
     values = _alike(documents, rows)
     comparison = Comparison(options, text_only=rows[0].text_only != rows[1].text_only)
     comparison.compare(*values)
-    _require_choice(options.compare, comparison, values)
     notes = list(comparison.notes)
     if rows[0].text_only != rows[1].text_only:
         notes.append(f"{next(row for row in rows if row.text_only).title} holds text only: values compared as text")
@@ -84,10 +91,11 @@ def _structures(old: Source, new: Source, rows: list[Kind], options: DocumentOpt
 
         notes.append(one_sided(old, new, options.limits))
     numbers = _number_pairs(values, comparison) if options.numbers else ()
-    return DocumentDiff(
+    diff = DocumentDiff(
         sides[0], sides[1], options, tuple(comparison.changes), _left_out(comparison, options), same,
         comparison.tolerated, None, 0, tuple(dict.fromkeys(notes)), numbers,
     )  # fmt: skip
+    return diff, values, comparison
 
 
 def _tables(old: Source, new: Source, rows: list[Kind], options: DocumentOptions) -> DocumentDiff:

@@ -66,7 +66,12 @@ def comparison_page(diff: ModelDiff | DirectoryDiff, options: PageOptions = Page
     if isinstance(diff, ModelDiff):
         return page(_title(diff.old.label, diff.new.label), (Part("", diff),), (), options)
     parts = tuple(_file(file) for file in diff.files)
-    return page(_title(diff.old, diff.new), parts, summary_view(diff), options)
+    notes = summary_view(diff)
+    if diff.documents:
+        from diffai.views.documents import DocumentLook, documents_view
+
+        notes = (*documents_view(diff.documents, DocumentLook(options.verbose), table=True), *notes)
+    return page(_title(diff.old, diff.new), parts, notes, options)
 
 
 def _title(old: str, new: str) -> str:
