@@ -20,6 +20,10 @@ from diffai.frozen import frozen, replace
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_DRAWN = frozenset(("show_distribution", "similarity_matrix"))
+"""Analyses whose findings ``--include-charts`` draws."""
+
+
 class GroupedOption(click.Option):
     """An option that stands under a heading of its own in the help."""
 
@@ -59,8 +63,8 @@ _REPORTS = (
     _report_option("--markdown-output", is_flag=True, help="The same as --format markdown."),
     _report_option("--template", default="", metavar="FILE", help="Write by a Jinja template: FILE, brief.md or "
                    "table.html."),
-    _report_option("--include-charts", is_flag=True, help="Draw the change per layer; --format html, or "
-                   "--report-file."),
+    _report_option("--include-charts", is_flag=True, help="Draw the change per layer, and what --show-distribution and "
+                   "--similarity-matrix say, which it asks for; --format html, or --report-file."),
 )  # fmt: skip
 
 
@@ -139,9 +143,10 @@ def request_of(given: dict[str, Any]) -> Request:
         UsageError: ``--fail-on`` names no analysis or no severity.
     """
     every = given["generate_report"]
+    drawn = _DRAWN if given["include_charts"] else frozenset()
     flags = frozenset(row.name for row in ANALYSES
                       if given.get(_parameter(row.name)) or (every and row.help and not row.second_pass))  # fmt: skip
-    return Request(flags, tuple(_fail_on(word) for word in given["fail_on"]))
+    return Request(flags | drawn, tuple(_fail_on(word) for word in given["fail_on"]))
 
 
 def _fail_on(word: str) -> FailOn:

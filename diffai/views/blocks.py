@@ -145,6 +145,7 @@ class Chart:
         heat: rows of the map; the greatest value is the darkest, on a logarithmic scale.
         heat_title: what the map shows.
         note: what the places are, and what the curves say together.
+        shares: values of the map are shares, 0 to 1, and stand on a linear scale.
     """
 
     title: str
@@ -155,6 +156,7 @@ class Chart:
     heat_title: str = ""
     note: str = ""
     indent: int = 0
+    shares: bool = False
 
 
 @frozen

@@ -6,7 +6,21 @@ from collections.abc import Mapping
 
 from diffai.analyses.finding import brief
 from diffai.comparison.result import ModelDiff
-from diffai.views.blocks import Block, Column, Gap, Labelled, Line, Table, View, Word, line
+from diffai.frozen import replace
+from diffai.views.blocks import (
+    Block,
+    Chart,
+    Column,
+    Curve,
+    Gap,
+    Histogram,
+    Labelled,
+    Line,
+    Table,
+    View,
+    Word,
+    line,
+)
 from diffai.views.terminal import present_plain
 
 TYPE_CHECKING = False
@@ -17,6 +31,7 @@ if TYPE_CHECKING:
     from diffai.views.blocks import Tone
 
 _MOST_ROWS = 12
+_MOST_DRAWN = 60
 _MOST_CELLS = 4
 _MOST_COLUMNS = 10
 _LONG = 40
@@ -101,8 +116,52 @@ def _rows(name: str, rows: tuple[Value, ...], indent: int) -> list[Block]:
         return [line(f"{name}: {text}{_more(len(rows))}", indent=indent, wraps=True)]
     mappings = [row for row in rows if isinstance(row, Mapping)]
     if len(mappings) == len(rows):
-        return [line(f"{name}:", indent=indent), _table(mappings, indent + 1)]
+        drawn = [replace(block, indent=indent + 1) for block in _histograms(mappings[:_MOST_ROWS])]
+        return [line(f"{name}:", indent=indent), _table(mappings, indent + 1), *drawn]
     return [line(f"{name}: {len(rows):,} rows (--format json has them)", indent=indent)]
+
+
+def drawings(diff: ModelDiff) -> View:
+    """What findings have to draw: histograms, and the likeness of layers as a heat map."""
+    blocks: list[Block] = []
+    for found in diff.findings:
+        for value in found.fields.values():
+            if isinstance(value, tuple):
+                blocks += _histograms([row for row in value if isinstance(row, Mapping)][:_MOST_DRAWN])
+        blocks += _heat_map(found)
+    return tuple(blocks)
+
+
+def _histograms(rows: Sequence[Fields]) -> list[Histogram]:
+    """Of the rows that hold edges and the counts between them, in two sides."""
+    blocks = []
+    for row in rows:
+        edges, old, new = (_numbers(row.get(name)) for name in ("edges", "old", "new"))
+        if len(edges) > 1 and {len(old), len(new)} <= {0, len(edges) - 1}:
+            note = brief({name: row[name] for name in ("ks", "psi", "js") if name in row})
+            counts = [tuple(int(count) for count in side) for side in (old, new)]
+            blocks.append(Histogram(str(row.get("name", "")), edges, counts[0], counts[1], note))
+    return blocks
+
+
+def _heat_map(found: Finding) -> list[Block]:
+    """A matrix of likenesses with the names of its rows and columns."""
+    table, olds, news = (found.fields.get(name) for name in ("cka", "layers_old", "layers_new"))
+    if not (isinstance(table, tuple) and isinstance(olds, tuple) and isinstance(news, tuple)):
+        return []
+    rows = tuple(
+        Curve(str(name), tuple(value if isinstance(value, (int, float)) else None for value in row))
+        for name, row in zip(olds, table, strict=True) if isinstance(row, tuple)
+    )  # fmt: skip
+    names = tuple(str(name) for name in news)
+    title = "How alike layers are: old ones in rows, new ones in columns (CKA)"
+    return [Chart(title, ("",) * len(names), names, (), rows, "linear CKA, 0 to 1", shares=True)]
+
+
+def _numbers(value: Value) -> tuple[float, ...]:
+    if not isinstance(value, tuple):
+        return ()
+    return tuple(float(item) for item in value if isinstance(item, (int, float)))
 
 
 def _table(rows: Sequence[Fields], indent: int) -> Table:

@@ -73,11 +73,12 @@ def _chart(figure: Any, axes: Sequence[Any], block: Chart) -> None:
             axis.set_ylim(0, 1.08 * max((v for v in values if v > 0), default=1.0))
         axis.grid(visible=True, alpha=0.3)
     if block.heat:
-        from matplotlib.colors import LogNorm
+        from matplotlib.colors import LogNorm, Normalize
 
         heat = [_plain(row.values) for row in block.heat]
         known = [v for row in heat for v in row if v > 0]
-        norm = LogNorm(min(known), max(known)) if known and min(known) < max(known) else None
+        varied = bool(known) and min(known) < max(known)
+        norm = Normalize(0, 1) if block.shares else LogNorm(min(known), max(known)) if varied else None
         image = axes[-1].imshow(heat, aspect="auto", interpolation="nearest", cmap="Oranges", norm=norm)
         axes[-1].set_yticks(range(len(block.heat)), [_label(row.name) for row in block.heat], fontsize=6)
         figure.colorbar(image, ax=axes[-1], label=_label(block.heat_title))

@@ -121,7 +121,7 @@ def _heat(block: Chart, top: int) -> list[str]:
             note = _text(f"{row.name}, {block.notes[place]}: {'no figure' if value is None else ratio(value)}")
             at = f'x="{_LEFT + place * width:.1f}" y="{y}" width="{max(1.0, width - 0.5):.1f}" height="{_ROW - 0.5}"'
             fill = _HEAT if value else "currentColor"
-            shade = _shade(value, low, high)
+            shade = 0.06 + 0.94 * min(max(value or 0.0, 0.0), 1.0) if block.shares else _shade(value, low, high)
             out.append(f'<rect {at} fill="{fill}" fill-opacity="{shade:.2f}"><title>{note}</title></rect>')
     return out
 

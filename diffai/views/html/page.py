@@ -19,6 +19,7 @@ from diffai.model import Absent
 from diffai.views import values
 from diffai.views.blocks import Tone, View
 from diffai.views.directories import summary_view
+from diffai.views.findings import drawings
 from diffai.views.html.chart import change_per_layer
 from diffai.views.html.document import document
 from diffai.views.html.present import Links, inert, present
@@ -128,7 +129,7 @@ def section(part: Part, links: Links, options: PageOptions) -> list[str]:
     view = document_view(diff, verbose=options.verbose)
     lines += ['<div class="head">', *present(view, links), "</div>"]
     if options.charts:
-        lines += present(change_per_layer(diff))
+        lines += present((*change_per_layer(diff), *drawings(diff)))
     return lines
 
 
