@@ -86,6 +86,34 @@ def pair(directory: str, dtype: str, size: int) -> dict[str, str]:
     return paths
 
 
+def transformer_layout(elements: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a language model of the LLaMA family with about ``elements`` elements: as many layers as fit."""
+    width = 1024 if elements >= 1 << 24 else 128
+    mlp, values, words = 3 * width, width // 4, max(512, elements // 8 // width)
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (words, width)}
+    each = 2 * width * width + 2 * values * width + 3 * mlp * width
+    for layer in range(max(1, (elements - 2 * words * width) // each)):
+        prefix = f"model.layers.{layer}"
+        for name, shape in (
+            ("self_attn.q_proj", (width, width)), ("self_attn.k_proj", (values, width)),
+            ("self_attn.v_proj", (values, width)), ("self_attn.o_proj", (width, width)),
+            ("mlp.gate_proj", (mlp, width)), ("mlp.up_proj", (mlp, width)), ("mlp.down_proj", (width, mlp)),
+        ):  # fmt: skip
+            shapes[f"{prefix}.{name}.weight"] = shape
+        shapes[f"{prefix}.input_layernorm.weight"] = (width,)
+    shapes["model.norm.weight"] = (width,)
+    shapes["lm_head.weight"] = (words, width)
+    return shapes
+
+
+def transformer_pair(directory: str, dtype: str, size: int) -> dict[str, str]:
+    """``size`` bytes in the shapes of a language model, every tensor changed."""
+    paths = named(directory, f"transformer-{dtype}-{size}", ("old", "new"))
+    if not present(paths):
+        write_pair(paths["old"], paths["new"], dtype, transformer_layout(size // NUMPY[dtype].itemsize), {})
+    return paths
+
+
 def one_of_many(directory: str, dtype: str, size: int) -> dict[str, str]:
     """``size`` bytes in 300 tensors: every one changed (all), the middle one (one), none (copy)."""
     paths = named(directory, f"of-many-{dtype}-{size}", ("old", "all", "one", "copy"))
@@ -202,7 +230,7 @@ def present(paths: dict[str, str]) -> bool:
 KINDS: dict[str, Callable[[str, str, int], dict[str, str]]] = {
     "pair": pair, "one_of_many": one_of_many, "one_tensor": one_tensor, "many_tensors": many_tensors,
     "long_header": long_header, "torch_pair": torch_pair, "small_models": small_models,
-    "gguf_pair": gguf_pair,
+    "gguf_pair": gguf_pair, "transformer_pair": transformer_pair,
     **formats_data.KINDS,
 }  # fmt: skip
 

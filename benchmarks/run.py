@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
+from analyses import analyses
 from dvc import dvc
 from formats import formats
 from gate import gate
@@ -41,6 +42,7 @@ PROMISES: dict[str, Promise] = {
     "one_of_many": one_of_many,
     "quantized": quantized,
     "formats": formats,
+    "analyses": analyses,
     "memory": memory,
     "history": history,
     "trees": trees,
