@@ -64,8 +64,11 @@ def change_kind(diff: ModelDiff) -> ChangeKind | None:
     explained = explained_by_cast(diff)
     values = [change for change in moved if "changed" in change.status and not explained(change)]
     leading = next((kind for rule in _LEADING if (kind := rule(diff, changes, values)) is not None), None)
-    if leading is not None:
+    low = _low_rank(diff)
+    if leading is not None and (low is None or "fine-tune" in leading.kinds):  # a part can move, and by a low rank
         found.append(leading)
+    if low is not None:
+        found.append(low)
     if not found:
         found.append(ChangeKind(("changed",), "changed"))
     return ChangeKind(
@@ -253,6 +256,17 @@ def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence
     parts = found.parts
     text = ", ".join(parts[:_SHOWN]) + (f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else "")
     return ChangeKind(("fine-tune",), f"fine-tune of {text} ({found.untouched:.0%} of the parameters untouched)", parts)
+
+
+def _low_rank(diff: ModelDiff) -> ChangeKind | None:
+    """Every matrix that moved did so by a low rank: said where ``--low-rank`` was asked for, which reads them again."""
+    for found in diff.findings:
+        fields = found.fields
+        if found.name == "low_rank" and fields.get("low_rank") and fields["low_rank"] == fields.get("moved"):
+            ranks = fields["rank_min"], fields["rank_max"]
+            said = f"rank {ranks[0]}" if ranks[0] == ranks[1] else f"ranks {ranks[0]} to {ranks[1]}"
+            return ChangeKind(("low-rank update",), f"low-rank update ({said})")
+    return None
 
 
 def _other_weights(

@@ -59,7 +59,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         return nothing(NAME, f"{counted(left, 'matrix', 'matrices')} moved, all with NaN or infinity")
     if any(each.spectrum.folded for each in found):
         context.cap(f"matrices of more than {SIDE:,} rows or columns were folded to that: ranks up to it are seen")
-    return _finding(found, left)
+    return _finding(found, left, len(moved))
 
 
 def _judged(change: TensorChange, context: Context) -> Judged | None:
@@ -87,13 +87,13 @@ def _judged(change: TensorChange, context: Context) -> Judged | None:
     return Judged(change, found, number)
 
 
-def _finding(found: list[Judged], left: int) -> Finding:
+def _finding(found: list[Judged], left: int, moved: int) -> Finding:
     low = [each for each in found if each.spectrum.low_rank]
     ranks = [each.spectrum.rank for each in low]
     intruding = [each.intruders for each in low if each.intruders is not None]
     rows = tuple(_row(each) for each in found)
     fields: Fields = {
-        "low_rank": len(low), "matrices": len(found), "not_finite": left,
+        "low_rank": len(low), "matrices": len(found), "moved": moved, "not_finite": left,
         "rank": median_low(ranks) if ranks else None, "rank_min": min(ranks, default=None),
         "rank_max": max(ranks, default=None), "intruder_dimensions": sum(intruding) if intruding else None,
         "updates": rows,

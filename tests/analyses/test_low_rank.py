@@ -12,6 +12,7 @@ from model_pairs import PAIRS, changed, merged_lora, noised, transformer
 from safetensors.numpy import save_file
 
 import diffai
+from diffai.analyses.change_kind import change_kind
 from diffai.finding import Finding
 
 DTYPES = {"F32": np.dtype("f4"), "F16": np.dtype("f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
@@ -58,6 +59,19 @@ def test_only_the_matrices_that_were_merged_into_are_named() -> None:
     low = {row["name"] for row in finding.fields["updates"] if row["low_rank"]}
     assert low == {n for n in transformer() if n.endswith(("q_proj.weight", "v_proj.weight"))}
     assert (finding.fields["rank_min"], finding.fields["rank_max"]) == (2, 2)
+
+
+def test_the_kind_of_change_says_so_where_every_matrix_that_moved_is_one() -> None:
+    assert "low-rank update" not in change_kind(diffai.compare(*PAIRS["LoRA merged"])).kinds
+    kind = change_kind(diffai.compare(*PAIRS["LoRA merged"], analyses=["low_rank"]))
+    assert kind.kinds == ("fine-tune", "low-rank update")
+    assert kind.phrase.endswith("and low-rank update (rank 2)")
+    rng = np.random.default_rng(2)
+    old = {"l.weight": layer(rng)}
+    whole = diffai.compare(old, {"l.weight": old["l.weight"] + product(rng, 3, 0.001)}, analyses=["low_rank"])
+    assert change_kind(whole).kinds == ("low-rank update",)
+    both = changed(lambda arrays: noised(arrays, only="mlp"), changed(merged_lora))
+    assert "low-rank update" not in change_kind(diffai.compare(transformer(), both, analyses=["low_rank"])).kinds
 
 
 def test_an_adapter_merged_after_training_is_no_low_rank() -> None:
