@@ -23,7 +23,7 @@ LEARNING = "Learning and convergence"
 ARCHITECTURE = "Architecture and performance"
 MLOPS = "MLOps"
 EXPERIMENT = "Experiment and documentation"
-ADVANCED = "Advanced (these read tensors again)"
+ADVANCED = "Advanced"
 ADDITIONAL = "Additional"
 GROUPS = (LEARNING, ARCHITECTURE, MLOPS, EXPERIMENT, ADVANCED, ADDITIONAL)
 """Headings of the flags in the help, in this order."""

@@ -91,8 +91,9 @@ def analysis_flags(function: F) -> F:
     for option in reversed(_REPORTS):
         function = option(function)
     for row in reversed([row for row in ANALYSES if row.option]):
+        text = f"{row.help[:-1]} (reads tensors again)." if row.second_pass else row.help
         option = click.option(
-            row.option, _parameter(row.name), is_flag=True, help=row.help, cls=GroupedOption, group=row.group
+            row.option, _parameter(row.name), is_flag=True, help=text, cls=GroupedOption, group=row.group
         )
         function = option(function)
     for option in reversed((
