@@ -30,7 +30,7 @@ SMALL = 1e-4
 STEPS = 100
 """Recorded steps between both sides from which on a small step means that training has converged."""
 GREW = 2.0
-TURNED, FEWEST_TURNS = 0.2, 2
+TURNED, FEWEST_TURNS = 0.5, 3
 """An update turned back when its cosine to the one before is below the negative of the first."""
 
 _ACTIONS: dict[Status, str] = {

@@ -27,7 +27,8 @@ from diffai.errors import EXIT_DIFFERENT, EXIT_OK, EXIT_TROUBLE, DiffaiError, Us
 @click.option(
     "--bisect", is_flag=True, help="For git bisect run: 0 good, 1 bad, 125 cannot be judged (missing, no model)."
 )
-@click.option("--bad", default="", metavar="CHECK", help="What is bad: nonfinite, structure, update>X, changed:GLOB.")
+@click.option("--bad", default="", metavar="CHECK", help="What is bad: nonfinite, structure, update>X, changed:GLOB, "
+              "FINDING[:SEVERITY].")  # fmt: skip
 @click.option("--against", default="HEAD", metavar="REV", help="With --bad: the good version to compare with.")
 @click.option("--allow-global", "allow_globals", multiple=True, metavar="NAME",
               help="A class that a pickle may import and construct, such as mypkg.model.Net. Repeatable.")  # fmt: skip

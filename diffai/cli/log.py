@@ -50,7 +50,7 @@ Figures, over all parameters that two versions have in the same shape; n/c where
 @click.option("--stat", is_flag=True, help="One line a commit, in pipes and files too.")
 @click.option("--plot", default="", metavar="FILE.png|svg|html", help="Draw updates, drift and norms into a file.")
 @click.option("--first-bad", default="", metavar="CHECK", help="The first commit at which CHECK holds: nonfinite, "
-              "structure, drift>X, update>X, changed:GLOB.")  # fmt: skip
+              "structure, drift>X, update>X, changed:GLOB, FINDING[:SEVERITY].")  # fmt: skip
 @click.option("--fetch", is_flag=True, help="Download what is missing first, by git lfs, git annex, dvc or git.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Worker threads (0 = as many as help).")
 @click.option("--no-color", is_flag=True, help="No colour, even on a terminal.")

@@ -14,7 +14,15 @@ from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.globs import name_regex
 from diffai.history.entries import Level, LogOptions
-from diffai.history.figures import CommitFigures, Movement, decode_figures, encode_figures, figures_of, movement_of
+from diffai.history.figures import (
+    CommitFigures,
+    Found,
+    Movement,
+    decode_figures,
+    encode_figures,
+    figures_of,
+    movement_of,
+)
 from diffai.history.plan import Coming, Need
 from diffai.history.version import Version
 from diffai.history.versions import Versions
@@ -75,7 +83,7 @@ class Comparisons:
             diff, movement = self._values(need, sides[0], sides[1], coming, progress)
         else:
             diff, movement = self._without_values(need, sides[0], sides[1], level), None
-        figures = figures_of(diff, level, movement)
+        figures = figures_of(diff, level, movement, _found(diff, self._options.findings))
         self._keep(need, level, figures, diff)
         return Compared(figures, diff)
 
@@ -181,4 +189,21 @@ class Comparisons:
         size = str(need.new.size if need.new is not None else -1)
         names = repr((need.names_before, need.names_first)) if level == "values" else ""
         contents = (" ".join(version.named_content) if version is not None else "-" for version in involved)
-        return ("log", level, self._options.tensor, size, names, *contents)
+        asked = " ".join(self._options.findings)
+        return ("log", level, self._options.tensor, size, names, asked, *contents)
+
+
+def _found(diff: ModelDiff, names: Sequence[str]) -> tuple[Found, ...]:
+    """What the analyses of these names find in a change."""
+    if not names or diff.old.state is not None or diff.new.state is not None:
+        return ()
+    from diffai.analyses.context import Context
+    from diffai.analyses.table import row_of
+
+    # Asked for, so that it says why it says nothing; no file is open, so that it speaks of what the versions record.
+    asked = (row.find(diff, Context(row, asked=True)) for row in map(row_of, names))
+    return tuple(
+        Found(each.name, each.severity, each.text, each.status != "not computed")
+        for each in asked
+        if each is not None and each.status != "nothing"
+    )

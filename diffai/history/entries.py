@@ -28,6 +28,7 @@ class LogOptions:
         compare_to: ``previous``, ``first``, or a revision.
         detail: keep every comparison whole (``-p``).
         limit: commits shown at most; 0 = all.
+        findings: analyses that are run on each change; of what the versions themselves hold.
     """
 
     range: Range = field(default_factory=Range)
@@ -40,6 +41,7 @@ class LogOptions:
     limit: int = 0
     threads: int = 0
     limits: Limits = Limits()
+    findings: tuple[str, ...] = ()
 
 
 @frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from diffai.analyses.casts import casts
@@ -11,11 +12,13 @@ from diffai.analyses.nonfinite import EventKind, events, groups
 from diffai.analyses.structure import structure
 from diffai.analyses.training import TrainingState, training_state
 from diffai.analyses.update import COMPARABLE, UpdateSize, matched, norms_of, update_size
-from diffai.comparison.result import ModelDiff
+from diffai.comparison.result import ModelDiff, Side
+from diffai.finding import Severity
 from diffai.frozen import frozen
 from diffai.model import Absent, Statistics, TensorSpec
 
 _MOST_NAMED = 6
+_MOST_METRICS = 12
 
 
 @frozen
@@ -84,6 +87,16 @@ class Movement:
 
 
 @frozen
+class Found:
+    """What one analysis says of a change: its finding, without the figures; ``judged``: False = it was not computed."""
+
+    name: str
+    severity: Severity
+    text: str
+    judged: bool = True
+
+
+@frozen
 class CommitFigures:
     """A version of a model, and what changed in it since the version it is compared with.
 
@@ -99,6 +112,9 @@ class CommitFigures:
         training: what happened to training state; None for nothing.
         renames: (name before, name now).
         movement: None where values were not looked at.
+        metrics: that this version records, its own before the best so far.
+        learning_rate: of the first group; epoch: how far training had come; None where they are not recorded.
+        findings: what the analyses that were asked for found in the change.
         level: how far was looked: ``header``, ``digest`` or ``values``.
     """
 
@@ -128,6 +144,10 @@ class CommitFigures:
     training: TrainingState | None = None
     renames: tuple[tuple[str, str], ...] = ()
     movement: Movement | None = None
+    metrics: tuple[tuple[str, float], ...] = ()
+    learning_rate: float | None = None
+    epoch: float | None = None
+    findings: tuple[Found, ...] = ()
 
     @property
     def structural(self) -> bool:
@@ -141,8 +161,10 @@ class CommitFigures:
         return self.structural or bool(self.changed or self.metadata or self.training)
 
 
-def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> CommitFigures:
-    """The figures of a comparison."""
+def figures_of(
+    diff: ModelDiff, level: str, movement: Movement | None, findings: tuple[Found, ...] = ()
+) -> CommitFigures:
+    """The figures of a comparison, with what analyses found in it."""
     from diffai.analyses.change_kind import change_kind
 
     side = diff.old if isinstance(diff.new.state, Absent) else diff.new
@@ -160,8 +182,20 @@ def figures_of(diff: ModelDiff, level: str, movement: Movement | None) -> Commit
         totals.changed, found.renamed, found.reshaped, totals.cast, totals.unchanged,
         totals.modified, totals.comparable, tuple((c.old, c.new, c.tensors) for c in casts(diff)),
         tuple(reshapes[:_MOST_NAMED]), len(diff.metadata), found.classes, found.graph,
-        kinds.kinds if kinds is not None else (), training_state(diff), renamed, movement,
+        kinds.kinds if kinds is not None else (), training_state(diff), renamed, movement, *_recorded(diff.new),
+        findings,
     )  # fmt: skip
+
+
+def _recorded(side: Side) -> tuple[tuple[tuple[str, float], ...], float | None, float | None]:
+    """Metrics, learning rate and epoch that a version records."""
+    if not side.recorded and not side.series:
+        return (), None, None
+    from diffai.analyses.training_run import run_of
+
+    run = run_of(side)
+    metrics = tuple(islice(run.metrics.items(), _MOST_METRICS))
+    return metrics, next(iter(run.learning_rates), None), run.epoch
 
 
 def movement_of(
@@ -242,7 +276,7 @@ def decode_figures(value: Any) -> CommitFigures:
         ValueError: it is not of that making.
     """
     try:
-        *rest, training, renames, moved = value
+        *rest, training, renames, moved, metrics, rate, epoch, findings = value
         movement = None
         if moved is not None:
             update, cosine, drift, turn, norm, nonfinite, events_, groups_ = moved
@@ -253,7 +287,10 @@ def decode_figures(value: Any) -> CommitFigures:
         state = TrainingState(*training) if training is not None else None
         names = CommitFigures.__slots__[: len(rest)]  # type: ignore[attr-defined]
         known = {name: _tuples(item) for name, item in zip(names, rest, strict=True)}
-        return CommitFigures(**known, training=state, renames=_tuples(renames), movement=movement)
+        return CommitFigures(
+            **known, training=state, renames=_tuples(renames), movement=movement, metrics=_tuples(metrics),
+            learning_rate=rate, epoch=epoch, findings=tuple(Found(*each) for each in findings),
+        )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise ValueError(f"no figures: {error}") from error
 

@@ -15,6 +15,7 @@ from diffai.cache.store import Store
 from diffai.comparison.models import Input
 from diffai.comparison.result import CompareOptions
 from diffai.errors import DiffaiError, SourceError, UsageError
+from diffai.finding import SEVERITIES, Severity
 from diffai.formats.base import Limits
 from diffai.frozen import frozen
 from diffai.globs import name_regex
@@ -32,24 +33,31 @@ from diffai.views.state import describe_state
 from diffai.views.style import escape, plural, ratio
 from diffai.views.text import TextOptions
 
-CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB"
+CHECKS = "nonfinite, structure, drift>X, update>X, changed:GLOB, FINDING[:SEVERITY]"
 _LIMIT = re.compile(r"(drift|update)\s*>\s*(.+)", re.DOTALL)
 
 
 @frozen
 class Check:
-    """What makes a version bad; ``limit`` of a drift or an update is a relative L2, ``glob`` names tensors."""
+    """What makes a version bad.
+
+    ``limit`` of a drift or an update is a relative L2, ``glob`` names tensors, ``finding`` an analysis, which makes a
+    version bad from ``severity`` up.
+    """
 
     text: str
-    kind: Literal["nonfinite", "structure", "drift", "update", "changed"]
+    kind: Literal["nonfinite", "structure", "drift", "update", "changed", "finding"]
     limit: float = 0.0
     glob: str = ""
+    finding: str = ""
+    severity: Severity = "warning"
 
 
 @frozen
 class FirstBad:
-    """The first bad entry, None when there is none; versions looked at, those that could not be read, and those that
-    have less than half of their parameters in common with what the check compares them with.
+    """The first bad entry, None when there is none; versions looked at, those that could not be read, those that have
+    less than half of their parameters in common with what the check compares them with, and those of which the finding
+    could not be computed.
     """
 
     path: str
@@ -58,6 +66,7 @@ class FirstBad:
     looked_at: int
     unreadable: int
     not_comparable: int = 0
+    not_judged: int = 0
 
 
 def parse_check(text: str) -> Check:
@@ -84,7 +93,23 @@ def parse_check(text: str) -> Check:
             limit = math.nan
         if limit >= 0:
             return Check(word, "drift" if limited[1] == "drift" else "update", limit)
-    raise UsageError(f"{text!r} is no check (known: {CHECKS}; X is a relative L2 such as 0.5)")
+    return _finding_check(word, text)
+
+
+def _finding_check(word: str, text: str) -> Check:
+    """A check by a finding: ``anomaly_detection``, ``risk_assessment:critical``."""
+    from diffai.analyses.table import ANALYSES
+
+    name, colon, severity = word.partition(":")
+    row = next((row for row in ANALYSES if row.name == name.replace("-", "_")), None)
+    if row is None:
+        raise UsageError(f"{text!r} is no check (known: {CHECKS}; X is a relative L2 such as 0.5)")
+    if row.second_pass:
+        raise UsageError(f"{text!r}: {row.name} reads tensors again, which a history does not (see diffai OLD NEW)")
+    for known in SEVERITIES:
+        if known == (severity if colon else "warning"):
+            return Check(word, "finding", finding=row.name, severity=known)
+    raise UsageError(f"{text!r}: there is no severity {severity!r}; there are {', '.join(SEVERITIES)}")
 
 
 def is_bad(entry: LogEntry, check: Check) -> bool:
@@ -101,8 +126,14 @@ def is_bad(entry: LogEntry, check: Check) -> bool:
         return figures.structural
     if check.kind == "changed":
         return figures.structural or figures.changed > 0
+    if check.kind == "finding":
+        return any(found.judged and _reaches(found.severity, check) for found in figures.findings)
     value = _figure(moved, check).value
     return value is not None and value > check.limit
+
+
+def _reaches(severity: Severity, check: Check) -> bool:
+    return SEVERITIES.index(severity) >= SEVERITIES.index(check.severity)
 
 
 def _figure(moved: Movement | None, check: Check) -> Figure:
@@ -132,6 +163,7 @@ def find_first_bad(
         limit=0,
         only_structure=False,
         tensor=check.glob or options.tensor,
+        findings=(check.finding,) if check.finding else (),
     )
     log: ModelLog = log_model(repository, model, wanted, store, progress, until=lambda entry: is_bad(entry, check))
     found = next((entry for entry in reversed(log.entries) if is_bad(entry, check)), None)
@@ -140,7 +172,9 @@ def find_first_bad(
     if check.kind in ("drift", "update"):
         moves = [entry.figures.movement for entry in log.entries if entry.figures is not None]
         apart = sum(not _figure(moved, check).comparable for moved in moves)
-    return FirstBad(log.path, check, found, log.versions, unreadable, apart)
+    judged = [entry.figures.findings for entry in log.entries if entry.figures is not None]
+    unjudged = sum(any(not each.judged for each in findings) for findings in judged)
+    return FirstBad(log.path, check, found, log.versions, unreadable, apart, unjudged)
 
 
 def first_bad_view(found: FirstBad, options: TextOptions) -> View:
@@ -150,10 +184,16 @@ def first_bad_view(found: FirstBad, options: TextOptions) -> View:
     blocks: list[Block] = [said(f"{escape(found.path)}: {escape(found.check.text)} holds {where}")]
     if found.entry is not None:
         blocks += entry_view(found.entry, options, detail=True)
+        if found.check.finding and found.entry.figures is not None:
+            texts = (f"! {each.name}: {escape(each.text, longest=500)}" for each in found.entry.figures.findings)
+            blocks += [said(text, "!", indent=1) for text in texts]
     if found.unreadable:
         blocks.append(said(f"({plural(found.unreadable, 'version')} could not be read and may be bad as well)", "…"))
     if found.not_comparable:
         text = f"({plural(found.not_comparable, 'version')} share too few parameters to be compared: not judged)"
+        blocks.append(said(text, "…"))
+    if found.not_judged:
+        text = f"({found.check.finding} could not be computed of {plural(found.not_judged, 'version')}: not judged)"
         blocks.append(said(text, "…"))
     return tuple(blocks)
 
@@ -169,6 +209,7 @@ def first_bad_json(found: FirstBad) -> str:
             "versions": found.looked_at,
             "unreadable": found.unreadable,
             "not_comparable": found.not_comparable,
+            "not_judged": found.not_judged,
         },
         "json",
     )
@@ -234,10 +275,24 @@ class Against:
                 return True, f"{spec.name} has NaN or infinite values"
         return False, "all values are finite"
 
+    def _found(self, old: Input, new: Input) -> tuple[bool, str]:
+        """Whether the finding is there, with files beside the models looked at."""
+        from diffai.analyses.run import Asked, with_analyses
+        from diffai.comparison.models import compare_models
+
+        check = self._check
+        asked = Asked(frozenset((check.finding,)), threads=self._threads)
+        (found,) = compare_models(old, new, with_analyses(CompareOptions(threads=self._threads), asked)).findings
+        if found.status == "not computed":
+            raise DiffaiError(f"{new.label}: {found.name} is {found.text}")
+        return found.status == "found" and _reaches(found.severity, check), f"{found.name}: {found.text}"
+
     def _compared(self, old: Input, new: Input) -> tuple[bool, str]:
         from diffai.comparison.models import compare_models
 
         check = self._check
+        if check.kind == "finding":
+            return self._found(old, new)
         options = CompareOptions(
             filter=name_regex(check.glob), shape_only=check.kind == "structure", statistics="none",
             threads=self._threads, update_size=check.kind in ("drift", "update"),

@@ -105,6 +105,13 @@ def _figures(figures: CommitFigures | None) -> dict[str, Json]:
             "parameters_compared": figures.compared if figures.level == "values" else None,
             **_movement(moved),
             "largest": _group(moved.largest.name, moved.largest.relative) if moved and moved.largest else None,
+            "epoch": values.finite(figures.epoch),
+            "learning_rate": values.finite(figures.learning_rate),
+            "metrics": {values.text(name): values.finite(value) for name, value in figures.metrics},
+            "findings": [
+                {"name": each.name, "severity": each.severity, "text": values.text(each.text), "judged": each.judged}
+                for each in figures.findings
+            ],
             "groups": [_group(group.name, group.relative) for group in moved.groups] if moved else [],
         }
     }
@@ -143,7 +150,7 @@ def _group(name: str, relative: float | None) -> dict[str, Json]:
 _COLUMNS = (
     "path", "commit", "date", "author", "subject", "kind", "holder", "size", "tensors", "parameters", "added",
     "removed", "changed", "renamed", "reshaped", "cast", "update_size", "cosine", "drift", "update_cosine", "norm",
-    "nonfinite", "largest", "reason",
+    "nonfinite", "largest", "epoch", "learning_rate", "reason",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffai.analyses.nonfinite import BETTER, WORDS
+from diffai.frozen import replace
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.figures import CommitFigures, Figure, Movement
 from diffai.history.log_text import notes_view
@@ -20,23 +21,37 @@ _WIDEST_SUBJECT = 48
 _LEAST = 1e-3
 """The scale of the column of bars reaches three decades below the largest at most."""
 
+_WIDEST_METRIC = 12
 _MARKS = ("~", "+", "-", ">")
 _COLUMNS = (
     Column("commit"), Column("date", rank=2), Column("author", rank=4), Column("~", "right"), Column("+", "right"),
     Column("-", "right"), Column(">", "right"), Column("params", "right"), Column("update", "right"), Column(""),
-    Column("drift", "right", rank=3), Column("kind, most moved", shrinks=True, least=34, sentence=True),
+    Column("drift", "right", rank=3), Column("metric", "right", rank=3), Column("lr", "right", rank=4),
+    Column("kind, most moved", shrinks=True, least=34, sentence=True),
     Column("subject", rank=5),
 )  # fmt: skip
+
+_METRIC = next(n for n, column in enumerate(_COLUMNS) if column.title == "metric")
 
 
 def log_view(log: ModelLog) -> View:
     """The blocks of one model's history."""
     scale = _scale([_moved(entry) for entry in log.entries])
-    rows = [_row(entry, scale) for entry in log.entries]
-    used = [n for n, column in enumerate(_COLUMNS) if column.title not in _MARKS or any(_text(row[n]) for row in rows)]
-    table = Table(tuple(_COLUMNS[n] for n in used), tuple(tuple(row[n] for n in used) for row in rows), indent=0)
+    metric = metric_of(log)
+    rows = [_row(entry, scale, metric) for entry in log.entries]
+    optional = (*_MARKS, "metric", "lr")
+    used = [n for n, column in enumerate(_COLUMNS) if column.title not in optional or any(_text(r[n]) for r in rows)]
+    titled = replace(_COLUMNS[_METRIC], title=metric.rpartition(".")[2][-_WIDEST_METRIC:] or "metric")
+    columns = [titled if n == _METRIC else column for n, column in enumerate(_COLUMNS)]
+    table = Table(tuple(columns[n] for n in used), tuple(tuple(row[n] for n in used) for row in rows), indent=0)
     notes = [*(said(text, "…") for text in _notes(log)), *notes_view(log)]
     return (table, *([Gap()] if notes else []), *notes)
+
+
+def metric_of(log: ModelLog) -> str:
+    """The metric that is shown of every version: the first of the newest that records one, so its own of validation."""
+    recorded = (entry.figures.metrics for entry in log.entries if entry.figures is not None and entry.figures.metrics)
+    return next((metrics[0][0] for metrics in recorded), "")
 
 
 def _text(cell: Cell) -> str:
@@ -56,7 +71,7 @@ def _scale(moves: Sequence[Movement | None]) -> tuple[float, float]:
     return max(most * _LEAST, min(sizes) / 1.5), most
 
 
-def _row(entry: LogEntry, scale: tuple[float, float]) -> tuple[Cell, ...]:
+def _row(entry: LogEntry, scale: tuple[float, float], metric: str) -> tuple[Cell, ...]:
     commit, figures, moved = entry.commit, entry.figures, _moved(entry)
     author = commit.author if len(commit.author) <= _WIDEST_AUTHOR else commit.author[: _WIDEST_AUTHOR - 1] + "…"
     subject = commit.subject if len(commit.subject) <= _WIDEST_SUBJECT else commit.subject[: _WIDEST_SUBJECT - 1] + "…"
@@ -65,8 +80,17 @@ def _row(entry: LogEntry, scale: tuple[float, float]) -> tuple[Cell, ...]:
     drift = _figure(moved.drift) if moved is not None and entry.kind == "changed" else ""
     return (
         Word(commit.short, "changed"), Word(commit.day), Word(author), *counts, Word(_parameters(entry, figures)),
-        *_update(entry, moved, scale), Word(drift), Word(words, tone), Word(subject, "faint"),
+        *_update(entry, moved, scale), Word(drift), *_recorded(figures, metric), Word(words, tone),
+        Word(subject, "faint"),
     )  # fmt: skip
+
+
+def _recorded(figures: CommitFigures | None, metric: str) -> tuple[Word, Word]:
+    """The chosen metric and the learning rate, where this version records them."""
+    if figures is None:
+        return Word(""), Word("")
+    value, rate = dict(figures.metrics).get(metric), figures.learning_rate
+    return Word(f"{value:.4g}" if value is not None else ""), Word(f"{rate:.3g}" if rate is not None else "")
 
 
 def _counts(entry: LogEntry, figures: CommitFigures | None) -> tuple[Word, ...]:

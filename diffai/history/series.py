@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from diffai.analyses.convergence import oscillates
 from diffai.history.entries import ModelLog
 from diffai.history.figures import Movement
 from diffai.views.blocks import Chart, Curve
@@ -65,7 +66,7 @@ def course(moves: Sequence[Movement | None]) -> str:
     turns = [m.turn.value for m in moves if m is not None and m.turn.value is not None]
     sizes = [m.update.value for m in moves if m is not None and m.update.value is not None]
     words = []
-    if len(turns) >= _FEWEST and sum(turn < -_TURNED for turn in turns) > len(turns) / 2:
+    if oscillates(turns):
         words.append("updates oscillate")
     if (
         len(sizes) > _FEWEST
