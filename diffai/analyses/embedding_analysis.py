@@ -28,7 +28,7 @@ NAME = "embedding_analysis"
 _TURNED = 0.05
 _KEPT = 0.9
 _SHOWN = 10
-_MOST_SAMPLE = 4 << 20  # elements of the sample, on each side
+_MOST_SAMPLE = 2 << 20  # elements of the sample, on each side
 
 
 @frozen

@@ -10,11 +10,11 @@ import math
 from statistics import median_low
 
 from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, moved_matrices, rounded, sides_of, within
+from diffai.analyses.second_pass import counted, moved_matrices, rounded, say_wide, sides_of, within
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.tensors.pairs import unit_roundoff
-from diffai.tensors.reading import differences, exponent, matrix_shape, row_blocks
+from diffai.tensors.reading import differences, exponent, matrix_shape, rows_of
 from diffai.tensors.spectrum import GRAM_SIDE, SIDE, Spectrum, gram, intruders, spectrum_of
 
 TYPE_CHECKING = False
@@ -43,6 +43,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     """Which updates are of low rank, and of which."""
     if context.unread:
         return not_computed(NAME, context.unread)
+    say_wide(diff, context)
     moved = moved_matrices(diff)
     if not moved:
         return nothing(NAME, "no matrix moved")
@@ -77,7 +78,7 @@ def _judged(change: TensorChange, context: Context) -> Judged | None:
         return None
     number = None
     if found.low_rank and min(rows, columns) <= GRAM_SIDE and rows * columns <= _MOST_GRAM and not power:
-        products = [gram(rows, columns, row_blocks(side, spec)) for side, spec in zip((old, new), pair, strict=True)]
+        products = [gram(rows, columns, rows_of(side, spec)) for side, spec in zip((old, new), pair, strict=True)]
         if products[0] is not None and products[1] is not None:
             number = intruders(
                 products[0], products[1], context.count("intruder_directions"), context.number("intruder_cosine")

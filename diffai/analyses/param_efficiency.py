@@ -7,12 +7,12 @@ from statistics import median
 
 from diffai.analyses.finding import Finding, not_computed, nothing
 from diffai.analyses.memory import stored_bytes
-from diffai.analyses.second_pass import rounded
+from diffai.analyses.second_pass import rounded, say_wide
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.engine import summarise
-from diffai.tensors.reading import exponent, is_matrix, matrix_shape, row_blocks
+from diffai.tensors.reading import exponent, is_matrix, matrix_shape, rows_of
 from diffai.tensors.spectrum import GRAM_SIDE, gram, spectral_norm
 
 TYPE_CHECKING = False
@@ -62,6 +62,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     ]
     if not sides[0] and not sides[1]:
         return nothing(NAME, "neither model has parameters with values")
+    say_wide(diff, context)
     chosen = _chosen(diff, context)
     progress = _Progress(context, sum(spec.nbytes for side in sides for _, spec in side))
     same: dict[str, tuple[int, float | None]] = {}
@@ -159,8 +160,7 @@ def _rank_share(checkpoint: Checkpoint, spec: TensorSpec) -> float | None:
         return None
     rows, columns = matrix_shape(spec)
     power = exponent(checkpoint, spec)
-    blocks = ((first, np.ldexp(block, -power) if power else block) for first, block in row_blocks(checkpoint, spec))
-    products = gram(rows, columns, blocks)
+    products = gram(rows, columns, rows_of(checkpoint, spec, power))
     if products is None:
         return None
     squares, largest = float(np.trace(products)), spectral_norm(products)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from diffai.analyses.update import matched
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.model import TensorSpec
-from diffai.tensors.reading import is_matrix
+from diffai.tensors.reading import LONGEST_ROW, is_matrix, is_too_wide
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ def within(context: Context, changes: Sequence[TensorChange], most: int, what: s
     if len(changes) > most:
         context.cap(f"{most:,} of {len(changes):,} {what} were looked at (those that moved most)")
     return changes[:most]
+
+
+def say_wide(diff: ModelDiff, context: Context) -> None:
+    """Say how many tensors are left out because one of their rows is too long to be held."""
+    wide = sum(any(spec is not None and is_too_wide(spec) for spec in (c.old, c.new)) for c in diff.tensors)
+    if wide:
+        context.cap(f"{counted(wide, 'tensor')} with rows of more than {LONGEST_ROW:,} elements left out")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from statistics import median
 
 from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, rounded
+from diffai.analyses.second_pass import counted, rounded, say_wide
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array
@@ -28,6 +28,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The matrix, and what stands out in it."""
     if context.unread:
         return not_computed(NAME, context.unread)
+    say_wide(diff, context)
     size = _dimension(diff)
     if size is None:
         return nothing(NAME, f"no dimension of {FEWEST_EXAMPLES} or more is common to a matrix of either side")

@@ -6,7 +6,7 @@ random access allows. NaN and infinity are handed on as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,8 +23,21 @@ def has_numbers(spec: TensorSpec) -> bool:
     return has_values(spec.values_dtype) and not spec.lacking
 
 
+LONGEST_ROW = 1 << 21
+"""Elements of the longest row that is held."""
+
+
 def is_matrix(spec: TensorSpec) -> bool:
-    """Whether a weight has two dimensions or more, real numbers, and can be read."""
+    """Whether a weight has two dimensions or more, real numbers, rows that are not too long, and can be read."""
+    return _has_rows(spec) and matrix_shape(spec)[1] <= LONGEST_ROW
+
+
+def is_too_wide(spec: TensorSpec) -> bool:
+    """Whether it is no matrix for the sole reason that its rows are longer than :data:`LONGEST_ROW`."""
+    return _has_rows(spec) and matrix_shape(spec)[1] > LONGEST_ROW
+
+
+def _has_rows(spec: TensorSpec) -> bool:
     real = spec.values_dtype not in COMPLEX
     return len(spec.shape) >= 2 and spec.elements > 0 and real and spec.role == "weight" and has_numbers(spec)
 
@@ -73,6 +86,20 @@ def row_blocks(checkpoint: Checkpoint, spec: TensorSpec, size: int = BLOCK) -> I
     for first in range(0, rows, step):
         last = min(first + step, rows)
         yield first, values(checkpoint, spec, first * columns, last * columns).reshape(last - first, columns)
+
+
+def rows_of(checkpoint: Checkpoint, spec: TensorSpec, power: int = 0) -> Callable[[int, int], Array]:
+    """What reads rows of a tensor as a matrix, over 2**power: from a first to before a last one.
+
+    The result raises SourceError where bytes are gone.
+    """
+    columns = matrix_shape(spec)[1]
+
+    def read(first: int, last: int) -> Array:
+        found = values(checkpoint, spec, first * columns, last * columns).reshape(last - first, columns)
+        return np.asarray(np.ldexp(found, -power)) if power else found
+
+    return read
 
 
 def some_rows(checkpoint: Checkpoint, spec: TensorSpec, rows: Sequence[int]) -> Array:

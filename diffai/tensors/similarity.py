@@ -9,18 +9,19 @@ near 0 for layers that have nothing in common, and may be a little below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array
-from diffai.tensors.reading import matrix_shape, row_blocks, some_rows, spread
+from diffai.tensors.reading import matrix_shape, row_blocks, some_rows, spread, values
 
 EXAMPLES = 256
 """Examples that are looked at, the same of all layers; those of longer ones are evenly spread."""
 
 FEWEST_EXAMPLES = 8
+_HELD = 1 << 20
 
 
 def products(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Array | None:
@@ -39,24 +40,36 @@ def products(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Array | Non
     """
     columns = matrix_shape(spec)[1]
     places = spread(size, EXAMPLES)
+    found = np.zeros((len(places), len(places)))
     if columns == size:
-        found = np.zeros((len(places), len(places)))
         for _, block in row_blocks(checkpoint, spec):
             if not _usable(block):
                 return None
             examples = block[:, places] if len(places) < size else block
             found += examples.T @ examples
     else:
-        examples = some_rows(checkpoint, spec, places)
-        if not _usable(examples):
-            return None
-        found = examples @ examples.T
+        for examples in _features(checkpoint, spec, places):
+            if not _usable(examples):
+                return None
+            found += examples @ examples.T
     np.fill_diagonal(found, 0.0)
     largest = float(np.abs(found).max(initial=0.0))
     if not largest or not np.isfinite(largest):
         return None
     found /= largest
     return np.asarray(found / np.sqrt(np.mean(found * found)))
+
+
+def _features(checkpoint: Checkpoint, spec: TensorSpec, places: Sequence[int]) -> Iterator[Array]:
+    """Rows of these numbers, as many of their elements at a time as can be held."""
+    columns = matrix_shape(spec)[1]
+    step = max(1, _HELD // len(places))
+    if columns <= step:
+        yield some_rows(checkpoint, spec, places)
+        return
+    for start in range(0, columns, step):
+        stop = min(start + step, columns)
+        yield np.stack([values(checkpoint, spec, row * columns + start, row * columns + stop) for row in places])
 
 
 def _usable(block: Array) -> bool:

@@ -15,7 +15,7 @@ Noise stays noise, and a rank well below the side stays the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
@@ -222,31 +222,43 @@ def noise_values(m: int, n: int) -> Array:
 GRAM_SIDE = 1024
 """The shorter side up to which the products of all pairs of its vectors are kept."""
 
+_PIECE = 1 << 20
 
-def gram(rows: int, columns: int, blocks: Iterable[tuple[int, Array]]) -> Array | None:
-    """Products of all columns, or of all rows where they are fewer, of a matrix in blocks of rows.
+Rows = Callable[[int, int], Array]
+"""Reads rows of a matrix, from a first to before a last one, as float64."""
 
-    None where it is not all finite, or the shorter side exceeds :data:`GRAM_SIDE`.
+
+def gram(rows: int, columns: int, read: Rows) -> Array | None:
+    """Products of all columns, or of all rows where they are fewer, of a matrix.
+
+    Args:
+        rows, columns: of the matrix.
+        read: its rows from a first to before a last one, float64. Those of a wide matrix are read several times, so
+            that never more than two pieces of :data:`_PIECE` elements are held.
+
+    Returns:
+        float64 of shape (n, n), n the shorter side; None where values are not all finite, or n exceeds
+        :data:`GRAM_SIDE`.
     """
-    if min(rows, columns) > GRAM_SIDE:
+    side = min(rows, columns)
+    if side > GRAM_SIDE:
         return None
-    if rows >= columns:
-        found = np.zeros((columns, columns))
-        for _, block in blocks:
-            if not np.isfinite(block).all():
-                return None
-            found += block.T @ block
-        return found
-    return _gram_of_rows(rows, columns, blocks)
-
-
-def _gram_of_rows(rows: int, columns: int, blocks: Iterable[tuple[int, Array]]) -> Array | None:
-    whole = np.empty((rows, columns))
-    for first, block in blocks:
+    found = np.zeros((side, side))
+    step = max(1, _PIECE // max(columns, 1))
+    for first in range(0, rows, step):
+        block = read(first, min(first + step, rows))
         if not np.isfinite(block).all():
             return None
-        whole[first : first + len(block)] = block
-    return np.asarray(whole @ whole.T)
+        if rows >= columns:
+            found += block.T @ block
+            continue
+        last = first + len(block)
+        found[first:last, first:last] = block @ block.T
+        for start in range(0, first, step):
+            both = block @ read(start, start + step).T
+            found[first:last, start : start + step] = both
+            found[start : start + step, first:last] = both.T
+    return found
 
 
 def spectral_norm(products: Array) -> float:

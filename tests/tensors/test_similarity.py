@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from memory_checkpoint import MemoryCheckpoint
 
+from diffai.tensors import similarity
 from diffai.tensors.reading import spread
 from diffai.tensors.similarity import EXAMPLES, alignments, products
 
@@ -58,6 +59,13 @@ def test_rotation_permutation_and_scale_of_features_are_no_difference() -> None:
 def test_strangers_are_near_zero_however_many_features_they_have() -> None:
     found = alignments([layer(RNG.normal(size=(30, 2000)), 30)], [layer(RNG.normal(size=(30, 2000)), 30)])
     assert abs(found[0, 0]) < 0.2  # the biased estimator says 0.98
+
+
+def test_long_rows_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = RNG.normal(size=(12, 100))
+    whole = layer(x, 12)
+    monkeypatch.setattr(similarity, "_HELD", 12 * 7)
+    assert np.allclose(layer(x, 12), whole)
 
 
 @pytest.mark.parametrize("scale", [1e-140, 1e140])

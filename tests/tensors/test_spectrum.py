@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from diffai.tensors import spectrum as spectrum_module
 from diffai.tensors.spectrum import (
     Spectrum,
     effective_rank,
@@ -133,18 +134,29 @@ def test_the_smallest_have_figures(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (20, 20)])
 def test_products_give_the_greatest_singular_value(shape: tuple[int, int]) -> None:
     matrix = np.random.default_rng(8).normal(size=shape)
-    found = gram(*shape, blocks(matrix, 7))
+    found = gram(*shape, lambda first, last: matrix[first:last])
     assert found is not None and len(found) == min(shape)
     assert spectral_norm(found) == pytest.approx(np.linalg.norm(matrix, 2))
-    assert gram(*shape, blocks(matrix * np.nan)) is None
+    assert gram(*shape, lambda first, last: matrix[first:last] * np.nan) is None
+
+
+@pytest.mark.parametrize("shape", [(50, 7), (7, 50), (9, 10)])
+def test_products_are_made_of_pieces(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.random.default_rng(10).normal(size=shape)
+    monkeypatch.setattr(spectrum_module, "_PIECE", 25)
+    found = gram(*shape, lambda first, last: matrix[first:last])
+    assert found is not None
+    expected = matrix.T @ matrix if shape[0] >= shape[1] else matrix @ matrix.T
+    assert np.allclose(found, expected)
 
 
 def test_a_strong_direction_of_its_own_is_an_intruder() -> None:
     rng = np.random.default_rng(9)
     weight = np.diag(np.linspace(4, 1, 40)) @ np.linalg.qr(rng.normal(size=(40, 40)))[0]
-    same = gram(40, 40, blocks(weight))
+    same = gram(40, 40, lambda first, last: weight[first:last])
     assert same is not None and intruders(same, same) == 0
     across = np.linalg.svd(weight)[2].sum(axis=0)
     across /= np.linalg.norm(across)
-    intruding = gram(40, 40, blocks(weight + 20 * np.outer(rng.normal(size=40) / 40**0.5, across)))
+    other = weight + 20 * np.outer(rng.normal(size=40) / 40**0.5, across)
+    intruding = gram(40, 40, lambda first, last: other[first:last])
     assert intruding is not None and intruders(same, intruding) == 1
