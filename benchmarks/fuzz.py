@@ -21,6 +21,8 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +38,7 @@ from loaders import Loader  # noqa: E402
 from mutations import files, mutated, records_mutated  # noqa: E402
 from torch_files import opened, zipped  # noqa: E402
 
-from diffai.errors import DiffaiError  # noqa: E402
+from diffai.errors import DiffaiError, SourceError  # noqa: E402
 from diffai.formats import registry  # noqa: E402
 from diffai.formats.base import Limits  # noqa: E402
 from diffai.formats.table import FORMATS  # noqa: E402
@@ -158,6 +160,42 @@ def _write_samples(folder: Path) -> None:
         writer.close()
 
 
+def _write_folders(folder: Path) -> None:
+    """Models of several files, each in a folder of its own, and programs of torch."""
+    import numpy as np
+    import tensorflow_files as tf
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    array = np.arange(12, dtype="<f4").reshape(3, 4)
+    for name in ("bundle", "saved/variables", "frozen", "openvino", "pieces"):
+        (folder / name).mkdir(parents=True)
+    index, shards = tf.bundle({"layer/w": array, "layer/b": array[0], "words": b"some text"}, shards=2)
+    for place, stem in (("bundle", "m.ckpt"), ("saved/variables", "variables")):
+        (folder / place / f"{stem}.index").write_bytes(index)
+        for number, data in enumerate(shards):
+            (folder / place / f"{stem}.data-{number:05}-of-00002").write_bytes(data)
+    nodes = [tf.node("x", "Placeholder"), tf.const("w", tf.constant(array)), tf.node("y", "MatMul", ("x", "w"))]
+    (folder / "frozen" / "m.pb").write_bytes(tf.graph(*nodes))
+    (folder / "saved" / "saved_model.pb").write_bytes(tf.saved_model(tf.graph(*nodes, tf.node("v", "VarHandleOp"))))
+    constant = '<data element_type="f32" shape="3,4" offset="0" size="48"/>'
+    network = (
+        '<?xml version="1.0"?><net name="m" version="11"><layers>'
+        '<layer id="0" name="x" type="Parameter" version="opset1"><data shape="?,3" element_type="f32"/></layer>'
+        f'<layer id="1" name="w" type="Const" version="opset1">{constant}</layer>'
+        '<layer id="2" name="y" type="MatMul" version="opset1"/></layers><edges>'
+        '<edge from-layer="0" from-port="0" to-layer="2" to-port="0"/>'
+        '<edge from-layer="1" from-port="0" to-layer="2" to-port="1"/></edges></net>'
+    )
+    (folder / "openvino" / "m.xml").write_text(network)
+    (folder / "openvino" / "m.bin").write_bytes(array.tobytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = {"w": torch.from_numpy(array.copy()), "epoch": 3}
+        dcp.save(state, checkpoint_id=folder / "pieces", no_dist=True)  # type: ignore[attr-defined]
+        torch.export.save(torch.export.export(torch.nn.Linear(4, 3), (torch.ones(2, 4),)), folder / "m.pt2")
+
+
 def _tflite(values: bytes) -> bytes:
     """One subgraph with one constant of 3 by 4."""
     import flatbuffers
@@ -200,10 +238,10 @@ def _samples(folders: list[Path]) -> dict[str, list[tuple[str, bytes]]]:
             continue
         data = path.read_bytes()
         try:
-            module = registry.recognise(MemoryBytes(data, label=path.name))
+            module = registry.recognise(MemoryBytes(data, label=str(path)))
         except DiffaiError:
             continue
-        found[modules[module.__name__]].append((path.name, data))  # type: ignore[attr-defined]
+        found[modules[module.__name__]].append((str(path), data))  # type: ignore[attr-defined]
     return found
 
 
@@ -214,20 +252,34 @@ def _mutations(samples: list[tuple[str, bytes]], seed: int) -> Iterator[tuple[st
         yield name, (records_mutated if data[:2] == b"PK" and rng.random() < 0.5 else mutated)(data, rng)
 
 
+class _Beside(MemoryBytes):
+    """A mutated file where the sample lay: the files beside it are as they were, or, for every fourth, mutated too."""
+
+    def sibling(self, name: str) -> MemoryBytes:  # type: ignore[override]
+        """The file of that name."""
+        path = Path(self.label).parent / name
+        try:
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{name!r}: {error}") from error
+        rng = random.Random(zlib.crc32(self.read(0, self.size)) + len(name))
+        return _Beside(mutated(data, rng) if not rng.randrange(4) else data, label=str(path))
+
+
 def _read(label: str, data: bytes) -> str:
     """Check, open, and read every value."""
     word = "read"
     try:
-        registry.check(MemoryBytes(data, label=label), LIMITS)
+        registry.check(_Beside(data, label=label), LIMITS)
     except DiffaiError:
         word = "refused"
     try:
-        checkpoint = registry.open_checkpoint(MemoryBytes(data, label=label), LIMITS)
+        checkpoint = registry.open_checkpoint(_Beside(data, label=label), LIMITS)
     except DiffaiError:
         return "refused"
     try:
         for spec in checkpoint.tensors.values():
-            if spec.nbytes < 1 << 26:
+            if spec.nbytes < 1 << 26 and not spec.lacking:
                 checkpoint.read_into(spec, 0, memoryview(bytearray(spec.nbytes)))
     except DiffaiError:
         return "refused"
@@ -299,6 +351,7 @@ def main() -> int:
         loader(b"N.")  # imports torch, which is not to count
     made = tempfile.TemporaryDirectory()
     _write_samples(Path(made.name))
+    _write_folders(Path(made.name))
     given.samples.append(Path(made.name))
     jobs: dict[str, Callable[[str], None]] = {
         f"mutated {name}": lambda kind, found=found: run.tries(kind, _mutations(found, given.seed), _read)  # type: ignore[misc]

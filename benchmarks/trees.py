@@ -40,8 +40,8 @@ def trees(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row]:
         git("commit", "-q", "-m", side)
     git("gc", "-q")
     oids = os.path.join(top, "oids")
-    with open(oids, "w", encoding="ascii") as stream:
-        stream.writelines(f"{line.split()[0]}\n" for line in git("rev-list", "--objects", "HEAD").splitlines())
+    with open(oids, "w", encoding="ascii") as listed:
+        listed.writelines(f"{line.split()[0]}\n" for line in git("rev-list", "--objects", "HEAD").splitlines())
     expect = f"{MODELS:,} model files: {MODELS:,} changed"
     samples = interleaved(
         {

@@ -188,7 +188,7 @@ class StoredCheckpoint(Checkpoint):
 
         """
         self._checked(name, shape)
-        nbytes = byte_count(values or dtype, element_count(shape))
+        nbytes = byte_count(values or dtype, element_count(shape)) if (values or dtype) in DTYPE_BITS else 0
         self._specs[name] = TensorSpec(name, dtype, shape, nbytes, role=role, values=values, lacking=reason)
 
     def place_bytes(self, name: str, dtype: str, shape: tuple[int, ...], region: Region, nbytes: int) -> None:

@@ -276,6 +276,11 @@ def test_a_missing_file_of_weights_leaves_headers_and_says_so() -> None:
     assert checkpoint.tensors["c1_weight_0_to_fp16"].lacking == "the values are in 'weights/weight.bin', which is not here"
 
 
+def test_an_unknown_kind_of_numbers_that_are_not_here_is_named() -> None:
+    value = tensor(99, 4) + field(5, field(1, b"@model_path/weights/weight.bin") + field(2, 64))
+    assert of_bytes(model(502, program(value))).tensors["w"].dtype == "TYPE_99"
+
+
 def test_nesting_and_counts_are_bounded() -> None:
     deep = b""
     for _ in range(300):
