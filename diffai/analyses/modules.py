@@ -40,9 +40,14 @@ _KINDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = tuple(
 )  # fmt: skip
 
 
-@lru_cache(4096)
 def kind_of_name(name: str) -> str:
     """What kind of layer a name says a tensor belongs to; ``other`` where it says nothing that is known."""
+    return _kind_of_pattern(pattern_of(name))
+
+
+@lru_cache(4096)
+def _kind_of_pattern(name: str) -> str:
+    """The same of a name without its numbers: 10,000 names have a few dozen patterns."""
     pieces = re.split(r"[./]", name.lower())
     for kind, words, parts in _KINDS:
         if any(piece in words or any(part in piece for part in parts) for piece in pieces):

@@ -98,6 +98,9 @@ def _found(row: Analysis, asked: Asked, diff: ModelDiff, old: Input, new: Input)
         finding = row.find(diff, context)
     except (SourceError, FormatError) as error:
         return not_computed(row.name, str(error)) if wanted else None
+    finally:
+        if progress is not None:
+            progress(1, 1)  # no bar is left standing
     if finding is None:
         finding = nothing(row.name) if wanted else None
     if finding is None:

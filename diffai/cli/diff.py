@@ -331,6 +331,7 @@ def _stat(diff: ModelDiff | DirectoryDiff, kind: str, *, color: bool) -> list[st
     """One line a model that differs, and of directories the counts."""
     from diffai.views.blocks import View, said
     from diffai.views.directories import summary_view
+    from diffai.views.findings import finding_lines
     from diffai.views.overview import differing, stat_line, stat_table
     from diffai.views.terminal import present, present_plain
 
@@ -339,10 +340,13 @@ def _stat(diff: ModelDiff | DirectoryDiff, kind: str, *, color: bool) -> list[st
         rows = [(diff.new.label or diff.old.label or "model", diff)]
     else:
         rows, counts = differing(diff.files), summary_view(diff)
+    several = not isinstance(diff, ModelDiff)
+    found = tuple(said(f"{sign} {f'{name}: ' if several else ''}{text.removeprefix(sign).lstrip()}", sign)
+                  for name, each in rows for sign, text in finding_lines(each))  # fmt: skip
     screen = screen_for(kind, color=color)
     if screen is None:
-        return present_plain((*(said(stat_line(*row)) for row in rows), *counts), color=color)
-    return present((*([stat_table(rows)] if rows else []), *counts), screen)
+        return present_plain((*(said(stat_line(*row)) for row in rows), *found, *counts), color=color)
+    return present((*([stat_table(rows)] if rows else []), *found, *counts), screen)
 
 
 def _people(

@@ -161,6 +161,17 @@ def test_the_help_groups_the_flags() -> None:
     assert text.index("Options:") < heading < text.index(FLAG)
 
 
+def test_one_line_a_model_and_its_findings(pair: Path, tmp_path: Path) -> None:
+    lines = diffai(*NAMES, "--stat", FLAG, cwd=pair).stdout.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("+ memory_analysis: delta=-")
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    for folder, name in zip("ab", NAMES, strict=True):
+        (tmp_path / folder / "m.safetensors").write_bytes((pair / name).read_bytes())
+    lines = diffai("a", "b", "--stat", FLAG, cwd=tmp_path).stdout.splitlines()
+    assert lines[1].startswith("+ m.safetensors: memory_analysis: delta=-")
+
+
 def test_options_come_from_the_configuration(pair: Path) -> None:
     (pair / ".diffai.toml").write_text("[analyses.memory_analysis]\ntraining_bytes = 0\n")
     done = diffai(*NAMES, FLAG, cwd=pair)
