@@ -10,8 +10,8 @@ from diffai.analyses.second_pass import counted, rounded, say_wide
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array
-from diffai.tensors.reading import is_matrix, matrix_shape
-from diffai.tensors.similarity import EXAMPLES, FEWEST_EXAMPLES, alignments, products
+from diffai.tensors.reading import is_matrix
+from diffai.tensors.similarity import EXAMPLES, FEWEST_EXAMPLES, alignments, example_sizes, products
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "similarity_matrix"
 
-_ALIKE = 0.05
+_ALIKE = 0.2
 """How much more like another layer than like its own a layer must be for a word about it."""
 
 
@@ -58,13 +58,13 @@ def _dimension(diff: ModelDiff) -> int | None:
     for change in diff.tensors:
         for count, spec in zip(sides, (change.old, change.new), strict=True):
             if spec is not None and is_matrix(spec):
-                count.update({size for size in matrix_shape(spec) if size >= FEWEST_EXAMPLES})
+                count.update(example_sizes(spec))
     common = {size: min(sides[0][size], sides[1][size]) for size in sides[0].keys() & sides[1].keys()}
     return max(common, key=lambda size: (common[size], size), default=None)
 
 
 def _has(spec: TensorSpec, size: int) -> bool:
-    return is_matrix(spec) and size in matrix_shape(spec) and not spec.alias_of
+    return is_matrix(spec) and size in example_sizes(spec) and not spec.alias_of
 
 
 def _kernels(

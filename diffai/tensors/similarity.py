@@ -24,12 +24,21 @@ FEWEST_EXAMPLES = 8
 _HELD = 1 << 20
 
 
+def example_sizes(spec: TensorSpec) -> tuple[int, ...]:
+    """What of a layer can be its examples: columns (what it takes) or rows (what it gives); of a convolution its rows.
+
+    Those of a matrix of equal sides are its columns.
+    """
+    sides = spec.shape if len(spec.shape) == 2 else spec.shape[:1]
+    return tuple(size for size in dict.fromkeys(sides) if size >= FEWEST_EXAMPLES)
+
+
 def products(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Array | None:
     """Products of all pairs of examples of a layer, with nothing on the diagonal, scaled to a mean square of 1.
 
     Args:
         checkpoint, spec: the layer, a tensor with two dimensions or more.
-        size: the number of examples: of its columns (what it takes) or else of its rows (what it gives).
+        size: the number of examples: one of :func:`example_sizes`.
 
     Returns:
         float64 of shape (n, n) with n = ``size`` or :data:`EXAMPLES`; None where values are not all finite, or all
@@ -41,7 +50,7 @@ def products(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Array | Non
     columns = matrix_shape(spec)[1]
     places = spread(size, EXAMPLES)
     found = np.zeros((len(places), len(places)))
-    if columns == size:
+    if columns == size and len(spec.shape) == 2:
         for _, block in row_blocks(checkpoint, spec):
             if not _usable(block):
                 return None
