@@ -166,12 +166,12 @@ def _row(each: Drift) -> Fields:
         for row, token, drift in each.rows
     )
     return {
-        "name": each.embedding.change.name, "rows_old": each.embedding.rows[0], "rows_new": each.embedding.rows[1],
-        "rows_added": each.added, "rows_removed": each.removed,
-        "paired_by": "token" if each.by_token else "number",
-        "drift_mean": _figure(each.mean), "drift_median": _figure(each.median), "drift_p99": _figure(each.p99),
-        "drift_max": _figure(each.most), "norm_change": _figure(each.norm_change),
-        "neighbours_kept": _figure(each.neighbours), "neighbours_sample": each.sample, "most_drifted": shown,
+        "name": each.embedding.change.name, "drift_mean": _figure(each.mean), "drift_max": _figure(each.most),
+        "neighbours_kept": _figure(each.neighbours), "norm_change": _figure(each.norm_change),
+        "drift_median": _figure(each.median), "drift_p99": _figure(each.p99),
+        "rows_added": each.added, "rows_removed": each.removed, "rows_old": each.embedding.rows[0],
+        "rows_new": each.embedding.rows[1], "paired_by": "token" if each.by_token else "number",
+        "neighbours_sample": each.sample, "most_drifted": shown,
     }  # fmt: skip
 
 

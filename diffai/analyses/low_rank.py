@@ -127,8 +127,8 @@ def _text(found: list[Judged], low: list[Judged], intruding: list[int]) -> str:
 def _row(each: Judged) -> Fields:
     spectrum = each.spectrum
     return {
-        "name": each.change.name, "low_rank": spectrum.low_rank, "rank": spectrum.rank, "full_rank": spectrum.full_rank,
-        "energy": rounded(spectrum.energy, 4), "effective_rank": rounded(spectrum.effective_rank, 4),
-        "noise_effective_rank": rounded(spectrum.noise_effective_rank, 4),
+        "name": each.change.name, "rank": spectrum.rank, "effective_rank": rounded(spectrum.effective_rank, 4),
+        "noise_has": rounded(spectrum.noise_effective_rank, 4), "energy": rounded(spectrum.energy, 4),
+        "low_rank": spectrum.low_rank, "full_rank": spectrum.full_rank,
         "stable_rank": rounded(spectrum.stable_rank, 4), "intruder_dimensions": each.intruders,
     }  # fmt: skip

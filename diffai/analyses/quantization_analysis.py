@@ -247,10 +247,10 @@ def _row(each: Precision) -> Fields:
     old, new = sides_of(each.change)
     exact = each.sqnr_db is not None and math.isinf(each.sqnr_db)
     row: dict[str, str | int | float | bool | tuple[str, ...] | None] = {
-        "name": each.change.name, "old": old.dtype, "new": new.dtype,
-        "sqnr_db": None if exact or each.sqnr_db is None else rounded(each.sqnr_db, 4), "lossless": exact,
-        "bits_old": _figure(each.bits[0]), "bits": _figure(each.bits[1]), "clipped_share": _figure(each.clipped),
-        "distinct_values": each.distinct,
+        "name": each.change.name, "new": new.dtype, "bits": _figure(each.bits[1]),
+        "sqnr_db": None if exact or each.sqnr_db is None else rounded(each.sqnr_db, 4),
+        "clipped_share": _figure(each.clipped), "distinct_values": each.distinct, "lossless": exact,
+        "old": old.dtype, "bits_old": _figure(each.bits[0]),
     }  # fmt: skip
     if each.parts:
         row["made_of"] = each.parts

@@ -154,7 +154,7 @@ def _judged(fold: Fold, rows: int, columns: int, rounding: float) -> Spectrum:
         rounded = rounding * math.sqrt(rows * columns / fold.squares)
         if few:
             rank = min(_above_flipped(kept, rank), max(1, int(np.count_nonzero(rests > rounded))))
-        energy = float(1.0 - rests[rank] ** 2)
+        energy = float(1.0 - rests[rank] ** 2) if rank else 0.0
         low = bool(few and rank >= 1 and (energy >= ENERGY or rests[rank] <= 2 * rounded))
     return Spectrum(
         min(rows, columns), rank, energy, low, effective_rank(values), effective_rank(noise_values(*fold.shape)),

@@ -43,7 +43,7 @@ def test_a_merged_adapter_has_its_rank_in_files(tmp_path: Path, dtype: str, rank
     finding = found(tmp_path / "old.safetensors", tmp_path / "new.safetensors")
     (row,) = finding.fields["updates"]
     assert (finding.severity, finding.fields["low_rank"], finding.fields["rank"]) == ("notice", 1, rank)
-    assert row["effective_rank"] < row["noise_effective_rank"] / 2
+    assert row["effective_rank"] < row["noise_has"] / 2
     assert row["energy"] > 0.95
 
 
