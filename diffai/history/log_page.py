@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from diffai.frozen import replace
 from diffai.history.entries import LogEntry, ModelLog
 from diffai.history.log_records import log_report
 from diffai.history.log_table import log_view
@@ -37,7 +38,7 @@ def _model(log: ModelLog, place: int) -> list[str]:
     reach = f", {days[-1]} to {days[0]}" if len(days) > 1 else ""
     lines = [f'<p class="soft">{plural(len(log.entries), "commit")} shown of {log.versions:,}{inert(reach)}.</p>']
     if log.level == "values" and log.entries:
-        lines += present((chart_of(log),))
+        lines += present((replace(chart_of(log), title="Updates, drift and norms"),))
     shown = log.entries[:_MOST_ENTRIES]
     links: Links = {entry.commit.short: f"#c{place}-{entry.commit.short}" for entry in shown}
     lines += present(log_view(log), links)

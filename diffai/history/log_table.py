@@ -28,7 +28,7 @@ _COLUMNS = (
     Column("-", "right"), Column(">", "right"), Column("params", "right"), Column("update", "right"), Column(""),
     Column("drift", "right", rank=3), Column("metric", "right", rank=3), Column("lr", "right", rank=4),
     Column("kind, most moved", shrinks=True, least=34, sentence=True),
-    Column("subject", rank=5),
+    Column("subject", rank=5, sentence=True),
 )  # fmt: skip
 
 _METRIC = next(n for n, column in enumerate(_COLUMNS) if column.title == "metric")

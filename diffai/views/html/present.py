@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape as escape_html
 
-from diffai.views.blocks import Align, Bar, Cell, Gap, Labelled, Line, Spark, Table, View, Word, placed
+from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, View, Word, placed
 from diffai.views.style import escape
 from diffai.views.svg import drawing
 
@@ -58,12 +58,12 @@ def _labelled(block: Labelled, links: Links) -> str:
 
 def table(block: Table, links: Links) -> str:
     """A table with its heads; what it hides is said below."""
-    heads = "".join(f'<th scope="col"{_class(column.align)}>{inert(column.title)}' for column in block.columns)
+    heads = "".join(f'<th scope="col"{_class(column, head=True)}>{inert(column.title)}' for column in block.columns)
     head = f"<thead><tr>{heads}</thead>" if any(column.title for column in block.columns) else ""
     rows = []
     for row in block.rows:
         cells = (
-            f"<td{_class(column.align, mono=column.shrinks)}>{cell_html(cell, links)}"
+            f"<td{_class(column)}>{cell_html(cell, links)}"
             for column, cell in zip(block.columns, row, strict=True)
         )
         rows.append(f"<tr>{''.join(cells)}")
@@ -71,8 +71,13 @@ def table(block: Table, links: Links) -> str:
     return f'<div class="wide"><table class="b">{head}<tbody>{"".join(rows)}</table></div>{hidden}'
 
 
-def _class(align: Align, *, mono: bool = False) -> str:
-    return ' class="r"' if align == "right" else ' class="f"' if mono else ""
+def _class(column: Column, *, head: bool = False) -> str:
+    """Figures to the right, names in a fixed width, sentences over several lines."""
+    if column.align == "right":
+        return ' class="r"'
+    if head:
+        return ""
+    return ' class="f"' if column.literal else ' class="s"' if column.sentence else ""
 
 
 def cell_html(cell: Cell, links: Links) -> str:
