@@ -59,7 +59,7 @@ _REPORTS = (
     _report_option("--generate-report", is_flag=True, help="The whole report, with every analysis that reads no tensor "
                    "again; Markdown, unless --format says otherwise."),
     _report_option("--report-file", default="", metavar="FILE", help="Also write the whole report: FILE.html or "
-                   "FILE.md."),
+                   "FILE.md; FILE.svg or FILE.png: its charts."),
     _report_option("--markdown-output", is_flag=True, help="The same as --format markdown."),
     _report_option("--template", default="", metavar="FILE", help="Write by a Jinja template: FILE, brief.md or "
                    "table.html."),
@@ -126,7 +126,7 @@ class FailOn:
 
 @frozen
 class Request:
-    """What the command line says of analyses: the flags given, and what is to fail on."""
+    """What the command line says of analyses: the flags given and what is to fail on."""
 
     flags: frozenset[str]
     fail_on: tuple[FailOn, ...]

@@ -19,7 +19,7 @@ from diffai.cli.analyses import (
     format_of,
     request_of,
 )
-from diffai.cli.documents import DocumentOptions, document, from_template, kind_of_file, write_document
+from diffai.cli.documents import PICTURES, DocumentOptions, document, from_template, kind_of_file, write_report
 from diffai.cli.options import (
     DOCUMENTS,
     limits_for,
@@ -135,7 +135,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
         diff = compare(with_analyses(compare_options, asked) if asked is not None else compare_options)
     require_selection(diff)
     if file_kind:
-        write_document(given["report_file"], document(diff, file_kind, _document_options(given)))
+        write_report(diff, given["report_file"], file_kind, _document_options(given))
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
         return exit_code(_exit_code(diff, asked=given["exit_code"]), request, diff)
@@ -176,7 +176,7 @@ def _report_file(kind: str, given: dict[str, Any]) -> str:
         UsageError: its name has no such suffix, or there is no page for the charts.
     """
     file_kind = kind_of_file(given["report_file"]) if given["report_file"] else ""
-    if given["include_charts"] and "html" not in (kind, file_kind):
+    if given["include_charts"] and {kind, file_kind}.isdisjoint(("html", *PICTURES)):
         raise UsageError("--include-charts: charts stand in the page: --format html, or --report-file FILE.html")
     return file_kind
 

@@ -9,7 +9,8 @@ from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
 
 _LONGEST_TEMPLATE = 1_000_000
-_KINDS: dict[str, str] = {".md": "markdown", ".html": "html"}
+_KINDS: dict[str, str] = {".md": "markdown", ".html": "html", ".svg": "svg", ".png": "png"}
+PICTURES = ("svg", "png")
 
 
 @frozen
@@ -28,10 +29,42 @@ def kind_of_file(path: str) -> str:
     """
     kind = _KINDS.get(os.path.splitext(path)[1].lower())
     if kind is None:
-        raise UsageError(f"--report-file {path}: expected a name in .md or .html")
+        raise UsageError(f"--report-file {path}: expected a name in .md, .html, .svg or .png")
     if os.path.isdir(path):
         raise UsageError(f"--report-file {path}: is a directory")
+    if kind == "png":
+        from diffai.views.png import require_png
+
+        require_png(f"--report-file {path}")
     return kind
+
+
+def write_report(diff: ModelDiff | DirectoryDiff, path: str, kind: str, options: DocumentOptions) -> None:
+    """Write a comparison, or as a picture its drawings, into a file; an older one of that name is replaced.
+
+    Raises:
+        DiffaiError: it cannot be written, or there is nothing to draw.
+    """
+    if kind not in PICTURES:
+        write_document(path, document(diff, kind, options))
+        return
+    from diffai.views.charts import charts
+
+    diffs = [diff] if isinstance(diff, ModelDiff) else [file.diff for file in diff.files if file.diff is not None]
+    blocks = [block for each in diffs for block in charts(each)]
+    if not blocks:
+        raise DiffaiError(f"--report-file {path}: there is nothing to draw: no values moved")
+    if kind == "svg":
+        from diffai.views.svg import document as pictures
+
+        write_document(path, pictures(blocks))
+        return
+    from diffai.views.png import write_png
+
+    try:
+        write_png(blocks, path)
+    except OSError as error:
+        raise DiffaiError(f"cannot write {path}: {error.strerror}") from error
 
 
 def document(diff: ModelDiff | DirectoryDiff, kind: str, options: DocumentOptions) -> str:

@@ -33,7 +33,7 @@ def chart_of(log: ModelLog) -> Chart:
         (*_curves(moves), Curve("norm", norm, "L2 of all parameters")),
         tuple(Curve(name, tuple(each.get(name) for each in maps)) for name in shown),
         "update size by layer" + (f" ({hidden:,} calmer ones left out)" if hidden else ""),
-        _note(moves),
+        note=_note(moves),
     )
 
 

@@ -12,6 +12,7 @@ from diffai.views.blocks import (
     Chart,
     Column,
     Curve,
+    Drawing,
     Gap,
     Histogram,
     Labelled,
@@ -121,9 +122,9 @@ def _rows(name: str, rows: tuple[Value, ...], indent: int) -> list[Block]:
     return [line(f"{name}: {len(rows):,} rows (--format json has them)", indent=indent)]
 
 
-def drawings(diff: ModelDiff) -> View:
+def drawings(diff: ModelDiff) -> tuple[Drawing, ...]:
     """What findings have to draw: histograms, and the likeness of layers as a heat map."""
-    blocks: list[Block] = []
+    blocks: list[Drawing] = []
     for found in diff.findings:
         for value in found.fields.values():
             if isinstance(value, tuple):
@@ -144,7 +145,7 @@ def _histograms(rows: Sequence[Fields]) -> list[Histogram]:
     return blocks
 
 
-def _heat_map(found: Finding) -> list[Block]:
+def _heat_map(found: Finding) -> list[Drawing]:
     """A matrix of likenesses with the names of its rows and columns."""
     table, olds, news = (found.fields.get(name) for name in ("cka", "layers_old", "layers_new"))
     if not (isinstance(table, tuple) and isinstance(olds, tuple) and isinstance(news, tuple)):

@@ -109,7 +109,7 @@ def _row(row: tuple[Word, ...]) -> str:
 
 def _table(block: Table) -> list[str]:
     """A table without its bars: their figures stand beside them."""
-    drawn = [n for n in range(len(block.columns)) if any(isinstance(row[n], Bar) for row in block.rows)]
+    drawn = [n for n in range(len(block.columns)) if any(_is_drawn(row[n]) for row in block.rows)]
     used = [n for n in range(len(block.columns)) if n not in drawn]
     columns = [block.columns[n] for n in used]
     lines = ["|" + "".join(f" {plain(column.title)} |" for column in columns)]
@@ -119,9 +119,13 @@ def _table(block: Table) -> list[str]:
     return [*lines, "", *([f"_{plain(block.hidden)}_", ""] if block.hidden else [])]
 
 
+def _is_drawn(cell: Cell) -> bool:
+    return isinstance(cell, Bar) or (isinstance(cell, Spark) and len(cell.values) == 1)
+
+
 def _cell(cell: Cell, column: Column) -> str:
     if isinstance(cell, Spark):
-        return sparkline(cell.values) if len(cell.values) > 1 else ""
+        return sparkline(cell.values)
     assert isinstance(cell, Word)
     if column.literal and cell.text:
         return code(cell.text, cell=True)

@@ -17,6 +17,8 @@ _OLD, _NEW = "#8c959f", "#d1570b"
 _BARS_LEFT, _BARS_WIDE, _BARS_ROW = 300, 420, 20
 _HISTOGRAM, _HISTOGRAM_HIGH = 420, 110
 _MOST_DATES = 8
+_MOST_NOTED = 600
+"""Marks of a map that each carry a note; more are drawn together."""
 _STYLE = "svg{color:#24292f;background:#fff}@media(prefers-color-scheme:dark){svg{color:#e6edf3;background:#0d1117}}"
 
 
@@ -34,6 +36,10 @@ def document(blocks: Sequence[Drawing]) -> str:
         parts.append(f'<text x="12" y="{top + 18}" font-size="15">{_text(block.title)}</text>')
         parts.append(f'<g transform="translate(0 {top + 28})">')
         parts += [*inner, "</g>"]
+        if block.note:
+            note = _text(block.note)
+            parts.append(f'<text x="12" y="{top + height + 38}" font-size="10" opacity=".75">{note}</text>')
+            top += 16
         top, widest = top + height + 36, max(widest, width)
     return _element("", widest, top, parts, ' xmlns="http://www.w3.org/2000/svg"') + "\n"
 
@@ -74,6 +80,7 @@ def _chart(block: Chart) -> tuple[int, int, list[str]]:
         f'<text x="{_x(block, place):.1f}" y="{top - 8}" text-anchor="middle" font-size="10" opacity=".75">'
         f"{_text(block.places[place])}</text>"
         for place in range(0, len(block.places), step)
+        if block.places[place]
     ]
     return _WIDTH, top + 6, parts
 
@@ -108,32 +115,45 @@ def _curve(block: Chart, curve: Curve, color: str, top: int) -> list[str]:
 
 
 def _heat(block: Chart, top: int) -> list[str]:
-    """A row a part, a column a place; the stronger the larger, on a logarithmic scale."""
+    """A row a part, a column a place; the stronger the larger. Of few marks each says its figure."""
     known = [v for row in block.heat for v in row.values if v is not None and v > 0 and math.isfinite(v)]
     low, high = (math.log(min(known)), math.log(max(known))) if known else (0.0, 1.0)
     width = (_WIDTH - _LEFT - _RIGHT) / max(1, len(block.places))
     out = [f'<text x="12" y="{top - 8}" font-weight="600">{_text(block.heat_title)}</text>']
+    few = len(block.heat) * len(block.places) <= _MOST_NOTED
+    alike: dict[tuple[str, str], list[str]] = {}
     for number_, row in enumerate(block.heat):
         y = top + number_ * _ROW
         label = row.name if len(row.name) <= 34 else "…" + row.name[-33:]
         out.append(f'<text x="{_LEFT - 6}" y="{y + 12}" text-anchor="end" font-size="10">{_text(label)}</text>')
         for place, value in enumerate(row.values):
-            note = _text(f"{row.name}, {block.notes[place]}: {'no figure' if value is None else ratio(value)}")
-            at = f'x="{_LEFT + place * width:.1f}" y="{y}" width="{max(1.0, width - 0.5):.1f}" height="{_ROW - 0.5}"'
-            fill = _HEAT if value else "currentColor"
-            shade = 0.06 + 0.94 * min(max(value or 0.0, 0.0), 1.0) if block.shares else _shade(value, low, high)
-            out.append(f'<rect {at} fill="{fill}" fill-opacity="{shade:.2f}"><title>{note}</title></rect>')
+            if value is None:
+                continue
+            share = value if block.shares else _share(value, low, high)
+            look = (_HEAT if value else "currentColor", f"{_shade(share, value):.2f}")
+            at, wide = _LEFT + place * width, max(1.0, width - 0.5)
+            if few:
+                note = _text(f"{row.name}, {block.notes[place]}: {ratio(value)}")
+                place_ = f'x="{at:.1f}" y="{y}" width="{wide:.1f}" height="{_ROW - 0.5}"'
+                fill = f'fill="{look[0]}" fill-opacity="{look[1]}"'
+                out.append(f"<rect {place_} {fill}><title>{note}</title></rect>")
+            else:
+                alike.setdefault(look, []).append(f"M{at:.1f} {y}h{wide:.1f}v{_ROW - 0.5}h-{wide:.1f}z")
+    for (color, shade), marks in alike.items():
+        out.append(f'<path d="{"".join(marks)}" fill="{color}" fill-opacity="{shade}"/>')
     return out
 
 
-def _shade(value: float | None, low: float, high: float) -> float:
-    """How strong a mark of the map is: nothing at all where there is no figure, a breath where it is zero."""
-    if value is None:
-        return 0.0
+def _share(value: float, low: float, high: float) -> float:
+    """Where a size lies between the logarithms of the least and the greatest one."""
     if value <= 0:
-        return 0.06
-    share = 1.0 if not math.isfinite(value) or high <= low else (math.log(value) - low) / (high - low)
-    return 0.15 + 0.85 * share
+        return 0.0
+    return 1.0 if not math.isfinite(value) or high <= low else (math.log(value) - low) / (high - low)
+
+
+def _shade(share: float, value: float) -> float:
+    """How strong a mark is, in twentieths: a breath where it is zero."""
+    return round(20 * (0.15 + 0.85 * max(0.0, min(1.0, share)))) / 20 if value > 0 else 0.06
 
 
 # ---------------------------------------------------------------- bars
@@ -182,9 +202,7 @@ def _histogram(block: Histogram) -> tuple[int, int, list[str]]:
         x = left + _HISTOGRAM * place / max(1, len(block.edges) - 1)
         said = number(block.edges[place])
         parts.append(f'<text x="{x:.0f}" y="{base + 14}" text-anchor="{anchor}" font-size="10">{said}</text>')
-    if block.note:
-        parts.append(f'<text x="{left}" y="{base + 30}" font-size="10" opacity=".75">{_text(block.note)}</text>')
-    return _HISTOGRAM + 24, base + 36, parts
+    return _HISTOGRAM + 24, base + 20, parts
 
 
 def _most(counts: Sequence[int]) -> float:

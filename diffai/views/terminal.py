@@ -41,12 +41,12 @@ def present(view: View, screen: Screen) -> list[str]:
             case Table():
                 lines += _table(block, screen)
             case Bars():
-                lines += ["  " * block.indent + block.title, *_table(_as_table(block), screen)]
+                lines += ["  " * block.indent + known(block.title, screen), *_table(_as_table(block), screen)]
             case _:
                 from diffai.views.sketch import sketch
 
                 room = max(0, screen.width - 2 * block.indent)
-                lines += ["  " * block.indent + text for text in sketch(block, room, _levels(screen))]
+                lines += ["  " * block.indent + known(text, screen) for text in sketch(block, room, _levels(screen))]
     return lines
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import CHROMIUM, DRIVER, Browser, browsing
+from gitrepo import Repo
+from model_history import history
+from safetensors.numpy import save_file
 
 from diffai import api
 from diffai.comparison.result import CompareOptions
@@ -245,6 +250,42 @@ def test_without_script_head_and_first_rows_are_there(page: Path) -> None:
         assert "TRAINING STEP" in shown and "LOOK AT" in shown and OUTLIER in shown
         assert browser.run("return document.querySelectorAll('#g tbody tr').length") == 200
         assert "100 more tensors" in shown
+
+
+def test_a_row_draws_the_values_that_a_second_pass_counted(browser: Browser, tmp_path: Path) -> None:
+    old = network(8)
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for file, weights in zip(files, (old, trained(old)), strict=True):
+        save_file(weights, file)
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "diffai", *map(str, files), "--report-file", str(page), "--include-charts"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    name = "model.layers.2.self_attn.v_proj.weight"
+    browser.open(page, "#t=0%3A" + name)
+    assert browser.console() == []
+    assert browser.run("return document.querySelectorAll('tr.d figure path').length") == 2
+    assert browser.run("return document.querySelector('tr.d .n').textContent") == name
+    data = json.loads(str(browser.run("return document.getElementById('diffai-data').textContent")))
+    low, high, before, after = data["models"][0]["histograms"]["2"]
+    assert low < high and len(before) == len(after) == 32 and sum(before) == sum(after)
+    assert browser.run("return document.querySelectorAll('main > figure > svg').length") > 2  # seen without script, too
+
+
+def test_the_page_of_a_history_needs_no_script_and_leads_from_rows_to_commits(browser: Browser, repo: Repo) -> None:
+    history(repo, 5)
+    page = repo.top / "log.html"
+    command = [sys.executable, "-m", "diffai", "log", "-p", "--plot", str(page), "--", "model.safetensors"]
+    assert subprocess.run(command, check=False, capture_output=True, cwd=repo.top).returncode == 0
+    browser.open(page)
+    assert browser.console() == []
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    assert browser.run("return document.querySelectorAll('svg polyline').length") == 3
+    assert browser.run("return document.querySelectorAll('details.m').length") == 5
+    browser.click("table.b a")
+    target = browser.run("return document.querySelector(location.hash).querySelector('summary').textContent")
+    assert target.startswith(browser.run("return document.querySelector('table.b a').textContent"))
+    data = json.loads(str(browser.run("return document.getElementById('diffai-data').textContent")))
+    assert data["schema"] == "diffai.log/1" and len(data["entries"]) == 5
 
 
 def test_ten_thousand_tensors_scroll_without_a_stall(browser: Browser, tmp_path: Path) -> None:

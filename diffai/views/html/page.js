@@ -55,6 +55,7 @@
         differs: !["identical", "equal", "uncompared"].includes(status[0]),
         statistics: [row.slice(9, 13), row.slice(13, 17)],
         notes: (model.notes || {})[number] || [],
+        histogram: (model.histograms || {})[number],
         number: tensors.length,
       });
     });
@@ -255,9 +256,22 @@
       ["norm old, new", known(t.old) ? `${short(t.old)}, ${short(t.fresh)}` : null], ["role", t.role]];
     for (const [word, text] of rows) if (text) facts.append(make("tr", {}, make("th", { scope: "row" }, word), make("td", { class: "t" }, text)));
     const link = make("a", { href: address(t) }, "link to this row");
+    const figure = t.histogram ? histogram(t.histogram) : null;
     return make("tr", { class: "d" }, make("td", { colspan: 8 }, make("p", { class: "n strong" }, full(t)),
       ...t.notes.map((note) => make("p", { class: "n" }, note)),
-      make("div", { class: "cols" }, table.rows.length > 1 ? table : null, facts), make("p", {}, link)));
+      make("div", { class: "cols" }, table.rows.length > 1 ? table : null, facts, figure), make("p", {}, link)));
+  }
+  // The old side as an area, the new one as a line over it, each as a share of its own side.
+  function histogram([low, high, ...sides]) {
+    const wide = 320, high_ = 90, svg = drawn("svg", { width: wide + 8, height: high_ + 20, role: "img", "aria-label": "Values, old as an area, new as a line" });
+    const shares = sides.map((side) => side.map((count) => count / (sum(side, (n) => n) || 1)));
+    const tall = Math.max(...shares.flat()) || 1;
+    shares.forEach((side, place) => {
+      const step = wide / side.length, path = side.map((share, n) => `L${4 + n * step} ${high_ - 84 * share / tall}H${4 + (n + 1) * step}`).join("");
+      if (side.length) svg.append(drawn("path", { d: `M4 ${high_}${path}V${high_}`, class: place ? "hn" : "ho" }));
+    });
+    svg.append(drawn("text", { x: 4, y: high_ + 14 }, short(low)), drawn("text", { x: wide + 4, y: high_ + 14, "text-anchor": "end" }, short(high)));
+    return make("figure", {}, svg, make("figcaption", { class: "soft" }, "values: old as an area, new as a line"));
   }
 
   // ---- moving about

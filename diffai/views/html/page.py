@@ -18,9 +18,8 @@ from diffai.frozen import frozen
 from diffai.model import Absent
 from diffai.views import values
 from diffai.views.blocks import Tone, View
+from diffai.views.charts import charts, counted
 from diffai.views.directories import summary_view
-from diffai.views.findings import drawings
-from diffai.views.html.chart import change_per_layer
 from diffai.views.html.document import document
 from diffai.views.html.present import Links, inert, present
 from diffai.views.html.rows import COLUMNS as DATA_COLUMNS
@@ -95,7 +94,7 @@ def _file(file: FileChange) -> Part:
 def page(title: str, parts: tuple[Part, ...], notes: View, options: PageOptions) -> str:
     """The whole document of models under a title, with what concerns all of them."""
     packer = Packer()
-    packed = [packer.model(part.diff) if part.diff is not None else None for part in parts]
+    packed = [packer.model(part.diff, counted(part.diff)) if part.diff is not None else None for part in parts]
     links = [_links(part, place) for place, part in enumerate(parts)]
     body = [f"<h1>{inert(title, 0)}</h1>", *present(notes)]
     if len(parts) == 1 and not parts[0].path:
@@ -129,7 +128,7 @@ def section(part: Part, links: Links, options: PageOptions) -> list[str]:
     view = document_view(diff, verbose=options.verbose)
     lines += ['<div class="head">', *present(view, links), "</div>"]
     if options.charts:
-        lines += present((*change_per_layer(diff), *drawings(diff)))
+        lines += present(charts(diff))
     return lines
 
 
@@ -211,5 +210,6 @@ def _model(part: Part, packed: Packed | None) -> Json:
         "one_sided": isinstance(diff.old.state, Absent) or isinstance(diff.new.state, Absent),
         "rows": packed.rows,
         "notes": packed.notes,
+        "histograms": packed.histograms,
         "left_out": packed.left_out[0],
     }

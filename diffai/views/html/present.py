@@ -50,7 +50,8 @@ def _labelled(block: Labelled, links: Links) -> str:
     rows = []
     for row in block.rows:
         first, *rest = (word_html(word, links) for word in row)
-        rows.append(f'<li><span class="n">{first}</span>{" ".join(rest)}')
+        name = bool(rest) or row[0].tone in ("added", "removed", "changed", "renamed")
+        rows.append(f'<li><span class="n">{first}</span>{" ".join(rest)}' if name else f"<li>{first}")
     bad = " bad" if block.tone == "problem" else ""
     hidden = f'<p class="soft">{inert(block.hidden)}</p>' if block.hidden else ""
     return f'<section class="box{bad}"><h3>{inert(block.label)}</h3><ul>{"".join(rows)}</ul>{hidden}</section>'

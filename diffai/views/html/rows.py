@@ -16,6 +16,7 @@ from diffai.analyses.update import shares
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Statistics, TensorSpec
+from diffai.views.blocks import Histogram
 from diffai.views.lines import describe_cast, statistics_of
 from diffai.views.style import escape
 from diffai.views.values import Json
@@ -42,12 +43,14 @@ class Packed:
         notes: what else is to be said of a row, by its place.
         update: L2 of the update of all parameters, of which shares are taken; None where nothing moved.
         left_out: tensors that have no row, and tensors that have one without statistics, for want of room.
+        histograms: first and last edge, counts of the old and of the new side, by the place of a row.
     """
 
     rows: tuple[tuple[Json, ...], ...]
     notes: dict[str, list[str]]
     update: float | None
     left_out: tuple[int, int] = (0, 0)
+    histograms: Json = None
 
 
 class Packer:
@@ -58,8 +61,8 @@ class Packer:
         self.specs: dict[str, int] = {}
         self.room = room
 
-    def model(self, diff: ModelDiff) -> Packed:
-        """The rows of one model, in as much room as is left."""
+    def model(self, diff: ModelDiff, counts: Sequence[Histogram] = ()) -> Packed:
+        """The rows of one model, in as much room as is left, and histograms of those that were ``counted``."""
         names = [escape(change.name, longest=LONGEST_NAME) for change in diff.tensors]
         said = [notes_of(change) for change in diff.tensors]
         whole = [self._row(change) for change in diff.tensors]
@@ -87,7 +90,14 @@ class Packer:
                 notes[str(number)] = said[place]
         lengths = [c.figures.delta.l2 for c, _ in shares(diff) if c.figures is not None and c.figures.delta is not None]
         update = math.hypot(*lengths) if lengths else None
-        return Packed(tuple(rows), notes, update, (len(names) - len(rows), bare))
+        places = {diff.tensors[place].name: number for number, place in enumerate(sorted(kept))}
+        drawn = {str(places[c.title]): self._histogram(c) for c in counts if c.title in places and self.room > 0}
+        return Packed(tuple(rows), notes, update, (len(names) - len(rows), bare), drawn)
+
+    def _histogram(self, counts: Histogram) -> Json:
+        made = [_short(counts.edges[0]), _short(counts.edges[-1]), list(counts.old), list(counts.new)]
+        self.room -= len(_json(made)) + _AROUND
+        return made
 
     def _row(self, change: TensorChange) -> list[Json]:
         """All columns but the name's."""
