@@ -91,7 +91,8 @@ def cost_of(specs: Iterable[TensorSpec], told: Mapping[str, object], checkpoint:
             elements += experts * active // len(numbers)
             stored = None if stored is None else stored + expert_bytes * active // len(numbers)
     if convolutions:
-        missing.append(f"the spatial size that {convolutions:,} convolutions run over")
+        word = "convolution runs" if convolutions == 1 else "convolutions run"
+        missing.append(f"the spatial size that {convolutions:,} {word} over")
     if not found:
         missing.append("a matrix that a position goes through")
     if missing:
@@ -151,7 +152,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         "ratio": None if flops is None else f"{flops:.3g}x",
         **({} if times[1] is None else {"time": f"{times[1] * 1e3:.3g} ms"}),
     })  # fmt: skip
-    return Finding(NAME, "info", "estimate", fields, tuple(evidence), text)
+    lacking = next(iter((*new.missing, *old.missing)), "")
+    return Finding(NAME, "info", "estimate", fields, tuple(evidence), f"{text} ({lacking})" if lacking else text)
 
 
 def _side(cost: Cost, seconds: float | None) -> dict[str, Value]:

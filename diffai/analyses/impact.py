@@ -39,5 +39,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if stored is None:
         evidence.append("stored bytes are not known of a packed kind, or there are none")
     text = brief({name: None if value is None else f"{value:.3g}x" for name, value in ratios.items()})
+    lacking = next(iter((*after.missing, *before.missing)), "")
+    text += f" ({lacking})" if lacking else ""
     severity: Severity = "notice" if worst > context.number("notice") else "info"
     return Finding(NAME, severity, "estimate", ratios, tuple(evidence), text)

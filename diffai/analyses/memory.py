@@ -109,6 +109,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         "gpu_est": _size(shown.get("inference_bytes")), "training_est": _size(shown.get("training_bytes")),
         "efficiency": shown.get("efficiency"),
     })  # fmt: skip
+    if (old.adapter or new.adapter) and extra is None:
+        text += " (an adapter alone; --base FILE names its model)"
     return Finding(NAME, "info", "estimate", fields, tuple(evidence), text)
 
 
@@ -117,13 +119,15 @@ def _side(weights: Weights, base: Weights | None, context: Context) -> dict[str,
     whole: int | None = stored
     if weights.adapter:
         whole = None if base is None or base.bytes is None or stored is None else stored + base.bytes
-    per_parameter = context.number("training_bytes")
+    trained = round(weights.parameters * context.number("training_bytes"))
+    if weights.adapter and whole is not None and stored is not None:  # its model is held, and not trained
+        trained += whole - stored
     return {
         "weight_bytes": stored,
         "by_dtype": dict(weights.by_dtype),
         "parameters": weights.parameters,
         "inference_bytes": None if whole is None else round(whole * context.number("inference_factor")),
-        "training_bytes": None if whole is None or weights.adapter else round(weights.parameters * per_parameter),
+        "training_bytes": None if whole is None else trained,
         "efficiency": weights.parameters / stored if stored else None,
     }
 

@@ -63,7 +63,17 @@ def test_an_adapter_alone_has_no_memory_of_its_own() -> None:
     found = asked("memory_analysis", adapter(), noised(adapter()))
     side = found.fields["new"]
     assert isinstance(side, dict) and side["inference_bytes"] is None and side["weight_bytes"] == 6 * 64 * 4
-    assert any("--base" in line for line in found.evidence)
+    assert any("--base" in line for line in found.evidence) and "--base" in found.text
+
+
+def test_an_adapter_is_trained_while_its_model_is_held(tmp_path: Path) -> None:
+    save_file(transformer(), tmp_path / "base.safetensors")
+    sides = adapter(), noised(adapter())
+    (found,) = diffai.compare(*sides, analyses=["memory_analysis"], base=tmp_path / "base.safetensors").findings
+    side = found.fields["new"]
+    assert isinstance(side, dict)
+    assert side["inference_bytes"] == round(1.2 * (131584 + 6 * 64 * 4))
+    assert side["training_bytes"] == 131584 + 16 * 6 * 64
 
 
 def test_a_transformer_of_known_shapes_costs_what_can_be_counted() -> None:
