@@ -1,8 +1,8 @@
 """Keep the Chinese and Japanese pages in step with the English ones: ``python docs/translate.py [--check]``.
 
 A translated page has the sections of its English one, in their order, each heading below ``<!-- section: SLUG -->``
-with the slug of the English heading. Its code blocks and transcripts, its HTML comments and the figures in its tables
-are those of the English page: this script writes them, so that they cannot drift. Terms are those of
+with the slug of the English heading. Its code blocks and transcripts, its HTML comments and the columns of figures in its
+tables are those of the English page: this script writes them, so that they cannot drift. Terms are those of
 ``docs/glossary.md``: where a section uses a term in English, its translation uses the term of the glossary.
 """
 
@@ -25,7 +25,6 @@ _FENCE = re.compile(r"(?:^<!-- (?!section:)[^\n]*-->\n)?^```[^\n]*\n.*?^```$", r
 _HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _MARK = re.compile(r"^<!-- section: (\S+) -->\n#{1,6} ", re.MULTILINE)
 _TABLE = re.compile(r"(?:^\|.*\|$\n?)+", re.MULTILINE)
-_FIGURE = re.compile(r"[-+~<=>≤≥ \d.,;/()x×%kMGBs]*\d[-+~<=>≤≥ \d.,;/()x×%kMGBs]*")
 
 
 def slug(heading: str) -> str:
@@ -83,14 +82,15 @@ def in_step(english: str, translated: str) -> str:
 
 
 def _with_figures(table: str, english: str) -> str:
-    """A table whose cells that are figures in the English one are copied."""
+    """A table in which the columns that hold figures, one in every row of the English one, are the English ones."""
     rows = [line.split("|") for line in table.rstrip("\n").split("\n")]
     wanted = [line.split("|") for line in english.rstrip("\n").split("\n")]
     if [len(row) for row in rows] != [len(row) for row in wanted]:
         raise ValueError(f"a table has other rows or columns than in English: {rows[0]}")
-    cells = [
-        [b if _FIGURE.fullmatch(b) else a for a, b in zip(row, want, strict=True)]
-        for row, want in zip(rows, wanted, strict=True)
+    figures = {at for at in range(len(wanted[0])) if all(re.search(r"\d", row[at]) for row in wanted[2:])}
+    cells = rows[:2] + [
+        [b if at in figures else a for at, (a, b) in enumerate(zip(row, want, strict=True))]
+        for row, want in zip(rows[2:], wanted[2:], strict=True)
     ]
     return "\n".join("|".join(row) for row in cells) + table[len(table.rstrip("\n")) :]
 
