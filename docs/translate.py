@@ -1,8 +1,8 @@
 """Keep the Chinese and Japanese pages in step with the English ones: ``python docs/translate.py [--check]``.
 
 A translated page has the sections of its English one, in their order, each heading below ``<!-- section: SLUG -->``
-with the slug of the English heading. Its code blocks and transcripts, its HTML comments and the columns of figures in its
-tables are those of the English page: this script writes them, so that they cannot drift. Terms are those of
+with the slug of the English heading. Its code blocks and transcripts, its HTML comments and the columns of figures in
+its tables are those of the English page: this script writes them, so that they cannot drift. Terms are those of
 ``docs/glossary.md``: where a section uses a term in English, its translation uses the term of the glossary.
 """
 
