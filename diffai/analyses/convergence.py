@@ -88,7 +88,7 @@ def convergence(diff: ModelDiff, old: Run, new: Run, turns: Sequence[float] = ()
         return None
     size = update_size(diff)
     worse = [event.change.name for event in nonfinite.worse(diff) if event.parameter and event.change.old is not None]
-    if not size.comparable and not worse:
+    if not (size.comparable or worse) or not any(matched(change) and is_moved(change) for change in diff.tensors):
         return None
     stability, largest, left_out = _spread(diff)
     status, evidence = _status(worse, size.old_norm, size.new_norm)

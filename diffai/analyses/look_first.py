@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from diffai.analyses import nonfinite
-from diffai.analyses.casts import is_recoded
+from diffai.analyses.casts import explained_by_cast, is_recoded
 from diffai.analyses.growth import GREW, factor_of, growths, judged, largest, least_rms, statistics
 from diffai.analyses.update import is_moved, matched, shares
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -25,6 +25,8 @@ NAME = "look_first"
 
 MOST = 5
 SHARE, SHARE_RATIO = 0.10, 20.0
+OUTSTANDING = 1.5
+"""Times the relative L2 of all that changed, which a tensor exceeds that stands out by its share of the update."""
 FEW_UNTOUCHED = 0.2
 NEAR_LARGEST = 0.5
 _LARGEST = {"F16": 65504.0, "F8_E4M3": 448.0, "F8_E5M2": 57344.0}
@@ -101,14 +103,19 @@ def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
     """Few of the parameters that moved hold much of the update; a tuned head alone is a kind of change, no surprise."""
-    most = [row for row in shares(diff, SHARE) if not is_recoded(row[0])]
+    explained = explained_by_cast(diff)
+    usual = OUTSTANDING * (diff.totals.changed_relative_l2 or 0.0)  # of a model that is scaled all tensors move alike
+    most = [
+        (change, share) for change, share in shares(diff, SHARE)
+        if is_moved(change) and not is_recoded(change) and not explained(change) and change.relative_l2 > usual
+    ]  # fmt: skip
     if not most:
         return
     whole = sum(element_count(change.spec.shape) for change in changes if matched(change))
     touched = sum(
         element_count(change.spec.shape)
         for change in changes
-        if matched(change) and change.figures and change.figures.delta and change.figures.delta.l2
+        if matched(change) and is_moved(change) and change.figures and change.figures.delta and change.figures.delta.l2
     )
     least = least_rms(changes)
     for change, share in most:

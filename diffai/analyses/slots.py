@@ -27,7 +27,8 @@ FIRST_MOMENT, SECOND_MOMENT, MOMENTUM = "exp_avg", "exp_avg_sq", "momentum_buffe
 
 _SLOT = re.compile(
     r"(.*?\.)??state\.(.+)\."
-    r"(exp_avg|exp_avg_sq|max_exp_avg_sq|exp_avg_sq_row|exp_avg_sq_col|momentum_buffer|square_avg|acc_delta|sum)"
+    r"(exp_avg|exp_avg_sq|max_exp_avg_sq|exp_avg_sq_row|exp_avg_sq_col|row_var|col_var|variance|momentum_buffer"
+    r"|square_avg|acc_delta|sum)"
 )
 
 
@@ -108,12 +109,7 @@ def _group_sizes(diff: ModelDiff, which: Which) -> list[int]:
 
 def _mapped(found: Sequence[Slot], parameters: list[TensorSpec], sizes: list[int], which: Which) -> Slots:
     """The slots with the parameters they are of, by order and shape."""
-    shapes: dict[int, tuple[int, ...]] = {}
-    for slot in found:
-        spec = _spec(slot.change, which)
-        assert spec is not None
-        if slot.kind not in ("exp_avg_sq_row", "exp_avg_sq_col"):
-            shapes.setdefault(slot.number, spec.shape)
+    shapes = _shapes(found, which)
     reason = ""
     if len({slot.change.spec.name.partition("state.")[0] for slot in found}) > 1:
         reason = "there is more than one optimizer"
@@ -128,6 +124,30 @@ def _mapped(found: Sequence[Slot], parameters: list[TensorSpec], sizes: list[int
                 ))  # fmt: skip
         reason = "slots and parameters do not fit by order and shape"
     return Slots(tuple(found), reason)
+
+
+_ROWS, _COLUMNS = ("exp_avg_sq_row", "row_var"), ("exp_avg_sq_col", "col_var")
+
+
+def _shapes(found: Sequence[Slot], which: Which) -> dict[int, tuple[int, ...]]:
+    """The shapes of parameters by number, as their slots have them.
+
+    Adafactor keeps the second moment of a matrix as one of its rows and one of its columns (Shazeer, Stern 2018); torch
+    keeps these with an axis of length 1, transformers without.
+    """
+    whole: dict[int, tuple[int, ...]] = {}
+    rows: dict[int, tuple[int, ...]] = {}
+    columns: dict[int, tuple[int, ...]] = {}
+    for slot in found:
+        spec = _spec(slot.change, which)
+        assert spec is not None
+        kept = rows if slot.kind in _ROWS else columns if slot.kind in _COLUMNS else whole
+        kept.setdefault(slot.number, spec.shape)
+    for number, row in rows.items():
+        column = columns.get(number)
+        if column:
+            whole.setdefault(number, (row[:-1] if len(row) == len(column) and row[-1:] == (1,) else row) + column[-1:])
+    return whole
 
 
 def _candidates(

@@ -34,6 +34,7 @@ _MACHINERY = frozenset(("loops", "state", "param_groups", "scaler", "gradscaler"
 """Segments of paths below which numbers are the optimizer's or the loop's own, and no metric."""
 _OPTIMIZER_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Adafactor", frozenset(("relative_step", "clip_threshold"))),
+    ("Adafactor", frozenset(("beta2_decay", "d"))),
     ("RMSprop", frozenset(("alpha", "centered"))),
     ("Adadelta", frozenset(("rho",))),
     ("Adagrad", frozenset(("lr_decay", "initial_accumulator_value"))),

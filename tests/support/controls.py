@@ -127,17 +127,35 @@ def quantized(arrays: Arrays) -> Any:
 
 @dataclass(frozen=True)
 class Control:
-    """A pair of models and what is true of it.
+    """A pair of models and what is true of it, analysis by analysis.
 
     Attributes:
         change: makes the new side of :func:`base`.
         kinds: words of the change kind, the leading one last.
         start: makes the old side, where that is not the base itself.
+        looks: what is to be looked at first.
+        anomalies: (type, tensor) of each.
+        status: where training stands; None = this is no step of training.
+        risk: its level.
+        ready: whether the new side is fit to be deployed.
+        broken: rules of the built-in policy.
+        alert: whether the alarm rings.
+        quantized: tensors that became codes.
+        tuned: what moved while the rest was left alone; () = nothing was.
     """
 
     change: Callable[[Arrays], Any]
     kinds: tuple[str, ...]
     start: Callable[[Arrays], Arrays] = dict
+    looks: tuple[str, ...] = ()
+    anomalies: tuple[tuple[str, str], ...] = ()
+    status: str | None = None
+    risk: str = "low"
+    ready: bool = True
+    broken: tuple[str, ...] = ()
+    alert: bool = False
+    quantized: int = 0
+    tuned: tuple[str, ...] = ()
 
     def sides(self, folder: Path) -> tuple[Any, Any]:
         """Both sides as :func:`diffai.compare` takes them; what only a file can hold is written to ``folder``."""
@@ -154,46 +172,85 @@ class Control:
         return sides[0], sides[1]
 
 
+def _factor(value: float) -> Callable[[Arrays], Arrays]:
+    return lambda arrays: {name: array * np.float32(value) for name, array in arrays.items()}
+
+
+def _half(arrays: Arrays) -> Arrays:
+    return {name: array.astype("f2") for name, array in arrays.items()}
+
+
+def _prefixed(arrays: Arrays) -> Arrays:
+    return {f"model.{name}": array for name, array in arrays.items()}
+
+
+def _wider_head(arrays: Arrays) -> Arrays:
+    return {**arrays, "head.weight": np.random.default_rng(4).normal(0, 0.1, (12, 16)).astype("f4")}
+
+
+_NAN = {"risk": "high", "ready": False, "broken": ("forbid_nan",), "alert": True, "status": "diverging",
+        "looks": ("head.weight",), "anomalies": (("non-finite", "head.weight"),)}  # fmt: skip
+_NO_LONGER = {"risk": "high", "ready": False, "alert": True}  # the interface is another one
+_RESHAPED = {**_NO_LONGER, "broken": ("structure.reshaped",)}
+_RENAMED = {**_NO_LONGER, "broken": ("structure.renamed",)}
+_MATRICES = ("embed.weight", "head.weight", *(f"layers.{n}.{part}.weight" for n in range(LAYERS) for part in ("attn", "mlp")))
+
 CONTROLS: dict[str, Control] = {
     "identity": Control(dict, ("identical",)),
-    "noise": Control(noise, ("training step",)),
-    "scaling": Control(lambda a: {n: v * np.float32(0.7) for n, v in a.items()}, ("scaled",)),
-    "negation": Control(lambda a: {n: -v for n, v in a.items()}, ("scaled",)),
-    "zeroing": Control(zeroed, ("training step",)),
+    "noise": Control(noise, ("training step",), status="stable"),
+    "scaling": Control(_factor(0.7), ("scaled",)),
+    "negation": Control(_factor(-1), ("scaled",)),
+    "zeroing": Control(
+        zeroed, ("training step",), status="stable", risk="medium", looks=("layers.2.mlp.weight",),
+        anomalies=(("distribution shift", "layers.2.mlp.weight"), ("dead units", "layers.2.mlp.weight")),
+    ),
     "pruning": Control(pruned, ("pruned",)),
     "pruning and training": Control(lambda a: pruned(noise(a)), ("pruned",)),
-    "freezing": Control(lambda a: noise(a, only="head"), ("fine-tune",)),
+    "freezing": Control(lambda a: noise(a, only="head"), ("fine-tune",), status="stable", tuned=("head",)),
     "cast": Control(lambda a: {n: v.astype(ml_dtypes.bfloat16) for n, v in a.items()}, ("cast",)),
     "lossless cast": Control(lambda a: {n: v.astype("f8") for n, v in a.items()}, ("cast",)),
     "cast by truncation": Control(truncated, ("cast with loss",)),
-    "quantizing": Control(quantized, ("quantized",)),
-    "NaN appeared": Control(put("head.weight", np.nan), ("diverged", "fine-tune")),
-    "NaN in training": Control(lambda a: put("head.weight", np.nan)(noise(a)), ("diverged", "training step")),
-    "NaN healed": Control(dict, ("fine-tune",), put("head.weight", np.nan)),
-    "rows permuted": Control(lambda a: {n: v[::-1].copy() for n, v in a.items()}, ("other weights",)),
-    "re-initialised": Control(fresh, ("other weights",)),
-    "head resized": Control(
-        lambda a: {**a, "head.weight": np.random.default_rng(4).normal(0, 0.1, (12, 16)).astype("f4")}, ("resized",)
+    "quantizing": Control(quantized, ("quantized",), quantized=14),
+    "NaN appeared": Control(put("head.weight", np.nan), ("diverged", "fine-tune"), tuned=("head",), **_NAN),
+    "NaN in training": Control(lambda a: put("head.weight", np.nan)(noise(a)), ("diverged", "training step"), **_NAN),
+    "NaN healed": Control(
+        dict, ("fine-tune",), put("head.weight", np.nan), status="small step", tuned=("head",)
     ),
-    "vocabulary extended": Control(taller, ("resized",)),
-    "layers dropped": Control(without_layers, ("resized",)),
-    "adapter": Control(adapter, ("adapter",)),
-    "LoRA merged": Control(merged, ("fine-tune",)),
-    "LoRA merged, factors gone": Control(merged, ("adapter", "fine-tune"), lambda a: adapter(a, 0.1)),
-    "prefix": Control(lambda a: {f"model.{n}": v for n, v in a.items()}, ("renamed",)),
+    "rows permuted": Control(
+        lambda a: {n: v[::-1].copy() for n, v in a.items()}, ("other weights",), risk="medium"
+    ),
+    "re-initialised": Control(
+        fresh, ("other weights",), risk="medium", anomalies=(("distribution shift", "embed.weight"),)
+    ),
+    "head resized": Control(_wider_head, ("resized",), **_RESHAPED),
+    "vocabulary extended": Control(taller, ("resized",), **_RESHAPED),
+    "layers dropped": Control(without_layers, ("resized",), risk="medium", broken=("structure.removed",)),
+    "adapter": Control(adapter, ("adapter",), risk="medium", broken=("structure.added",)),
+    "LoRA merged": Control(merged, ("fine-tune",), status="stable", tuned=("layers.[0-5].attn",)),
+    "LoRA merged, factors gone": Control(
+        merged, ("adapter", "fine-tune"), lambda a: adapter(a, 0.1), status="stable", risk="medium",
+        broken=("structure.removed",), tuned=("layers.[0-5].attn",),
+    ),
+    "prefix": Control(_prefixed, ("renamed",), **_RENAMED),
     "prefix and training": Control(
-        lambda a: {f"model.{n}": v for n, v in noise(a).items()}, ("renamed", "training step")
+        lambda a: _prefixed(noise(a)), ("renamed", "training step"), status="stable", **_RENAMED
     ),
     "prefix and freezing": Control(
-        lambda a: {f"model.{n}": v for n, v in noise(a, only="head").items()}, ("renamed", "fine-tune")
+        lambda a: _prefixed(noise(a, only="head")), ("renamed", "fine-tune"), status="stable",
+        tuned=("model.head",), **_RENAMED,
     ),
-    "cast and training": Control(lambda a: {n: v.astype("f2") for n, v in noise(a).items()}, ("cast", "training step")),
+    "cast and training": Control(lambda a: _half(noise(a)), ("cast", "training step"), status="stable"),
     "cast and freezing": Control(
-        lambda a: {n: v.astype("f2") for n, v in noise(a, only="head").items()}, ("cast", "fine-tune")
+        lambda a: _half(noise(a, only="head")), ("cast", "fine-tune"), status="stable", tuned=("head",)
     ),
-    "quantizing and training": Control(lambda a: quantized(noise(a, 0.5)), ("quantized", "other weights")),
-    "cast and longer vocabulary": Control(
-        lambda a: {n: v.astype("f2") for n, v in taller(a).items()}, ("resized", "cast")
+    "quantizing and training": Control(
+        lambda a: quantized(noise(a, 0.5)), ("quantized", "other weights"), quantized=14, risk="medium",
+        looks=("embed.weight",),
+        anomalies=(("explosion", "embed.weight"), *(("distribution shift", name) for name in _MATRICES)),
     ),
-    "far": Control(lambda a: noise(a, 0.09), ("changed",)),
-}
+    "cast and longer vocabulary": Control(lambda a: _half(taller(a)), ("resized", "cast"), **_RESHAPED),
+    "far": Control(
+        lambda a: noise(a, 0.09), ("changed",), status="stable", risk="medium",
+        anomalies=(("distribution shift", "embed.weight"),),
+    ),
+}  # fmt: skip

@@ -1,0 +1,98 @@
+"""Every automatic analysis over every planted control: it says what is true of it, and nothing false."""
+
+from __future__ import annotations
+
+import pytest
+from controls import CONTROLS, Control
+
+import diffai
+from diffai.analyses.fine_tune import fine_tuned
+from diffai.comparison.result import ModelDiff
+from diffai.finding import Finding
+
+NAMES = (
+    "change_kind", "look_first", "anomaly_detection", "convergence_analysis", "risk_assessment", "quantized_pair",
+    "deployment_readiness", "regression_test", "alert_on_degradation", "learning_progress", "metric_comparison",
+    "learning_rate_analysis", "hyperparameter_impact",
+)  # fmt: skip
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ModelDiff, dict[str, Finding]]]:
+    every = {}
+    for name, control in CONTROLS.items():
+        diff = diffai.compare(*control.sides(tmp_path_factory.mktemp("control")), analyses=NAMES)
+        every[name] = diff, {each.name: each for each in diff.findings}
+    return every
+
+
+@pytest.fixture(params=CONTROLS)
+def case(
+    request: pytest.FixtureRequest, found: dict[str, tuple[ModelDiff, dict[str, Finding]]]
+) -> tuple[Control, ModelDiff, dict[str, Finding]]:
+    return (CONTROLS[request.param], *found[request.param])
+
+
+Case = tuple[Control, ModelDiff, dict[str, Finding]]
+
+
+def test_kind(case: Case) -> None:
+    control, _, said = case
+    found = said["change_kind"]
+    assert (found.fields.get("kinds") or ("identical",)) == control.kinds
+    assert (found.severity == "critical") == ("diverged" in control.kinds)
+
+
+def test_what_to_look_at(case: Case) -> None:
+    control, _, said = case
+    lines = said["look_first"].fields.get("lines", ())
+    assert tuple(line["name"] for line in lines) == control.looks  # type: ignore[union-attr,index]
+
+
+def test_anomalies(case: Case) -> None:
+    control, _, said = case
+    rows = said["anomaly_detection"].fields["anomalies"]
+    assert {(row["type"], row["tensor"]) for row in rows} == set(control.anomalies)  # type: ignore[union-attr,index]
+    assert said["anomaly_detection"].basis == "fact"
+
+
+def test_convergence(case: Case) -> None:
+    control, _, said = case
+    assert said["convergence_analysis"].fields.get("status") == control.status
+
+
+def test_risk_and_readiness(case: Case) -> None:
+    control, _, said = case
+    severities = {"low": "info", "medium": "warning", "high": "critical"}
+    assert said["risk_assessment"].fields["level"] == control.risk
+    assert said["risk_assessment"].severity == severities[control.risk]
+    assert said["deployment_readiness"].fields["ready"] is control.ready
+    assert said["alert_on_degradation"].fields["fires"] is control.alert
+
+
+def test_regression(case: Case) -> None:
+    control, _, said = case
+    rules = said["regression_test"].fields["rules"]
+    assert tuple(row["rule"] for row in rules if row["passed"] is not True) == control.broken  # type: ignore[union-attr,index]
+    assert said["regression_test"].fields["passed"] is not bool(control.broken)
+
+
+def test_quantized_pairs(case: Case) -> None:
+    control, _, said = case
+    assert said["quantized_pair"].fields.get("tensors", 0) == control.quantized
+
+
+def test_what_was_tuned(case: Case) -> None:
+    control, diff, _ = case
+    weights = [change for change in diff.tensors if change.role == "weight"]
+    tuned = fine_tuned(diff, weights, [change for change in weights if "changed" in change.status])
+    assert (tuned.parts if tuned is not None else ()) == control.tuned
+
+
+def test_nothing_is_invented_where_nothing_is_recorded(case: Case) -> None:
+    _, _, said = case
+    for name in ("metric_comparison", "learning_rate_analysis", "hyperparameter_impact"):
+        assert said[name].status == "nothing" and "not recorded" in said[name].text
+    assert said["learning_progress"].fields.get("metric") is None
