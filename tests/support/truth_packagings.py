@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from dvcrepo import DvcRepo, md5
 from gitrepo import Repo
 from safetensors.numpy import save
+from truth_formats import WRITERS, trees
 from truth_pairs import Arrays, Pair
 
 INDEX = "model.safetensors.index.json"
@@ -150,6 +152,24 @@ def _dvc_lock(repo: Repo, folder: str, files: dict[str, bytes]) -> None:
     dvc.lock({"train": outs}, folder=folder, yaml=yaml)
 
 
+def packaging_of_trees() -> Packaging:
+    """Boosted trees, which hold no tensors but their own; git's attributes say that the file is a model."""
+
+    def prepare(repo: Repo) -> None:
+        repo.write({".gitattributes": "model.json diff=diffai\n"})
+        repo.git("add", "-A")
+        _git(repo)
+
+    return Packaging("trees", lambda p, new: trees(_side(p, new)), "model.json", "model.json", prepare, _add)
+
+
+def _of_format(name: str) -> Packaging:
+    """A packaging of one format, kept in git."""
+    write = WRITERS[name]
+    file = next(iter(write({"a.weight": np.zeros(2, "f4")})))
+    return Packaging(name, lambda pair, new: write(_side(pair, new)), file, file, _git, _add, _weights_only)
+
+
 ST = "model.safetensors"
 PACKAGINGS = {
     packaging.name: packaging
@@ -164,5 +184,6 @@ PACKAGINGS = {
         Packaging("dvc", _single, ST, f"{ST}.dvc", _dvc, _dvc_file, _weights_only),
         Packaging("dvc-folder", _hub, f"data/{ST}", "data.dvc", _dvc, _dvc_folder, _weights_only),
         Packaging("dvc-lock", _single, ST, "dvc.lock", _dvc, _dvc_lock, _weights_only),
+        *map(_of_format, WRITERS),
     )
 }

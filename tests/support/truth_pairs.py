@@ -102,6 +102,25 @@ def _training(step: int) -> Arrays:
     return {name: rng.normal(size=shape).astype("f4") for name, shape in (("0", (6, 8)), ("1", (8, 8)))}
 
 
+def pairs_of_trees() -> dict[str, Pair]:
+    """Boosted trees: what of the planted pairs can happen to them without another tree."""
+    rng = np.random.default_rng(21)
+    arrays = {
+        f"trees.{tree}.{part}": rng.normal(size=size).astype("f4")
+        for tree in range(8) for part, size in (("thresholds", 2), ("leaf_values", 3))
+    }  # fmt: skip
+    split, leaf = "trees.3.thresholds", "trees.5.leaf_values"
+    other = {**arrays, split: arrays[split] + np.float32(0.5)}
+    broken = {**arrays, leaf: np.array([arrays[leaf][0], np.nan, arrays[leaf][2]], "f4")}
+    made = [
+        Pair("equal", arrays, arrays),
+        Pair("element", arrays, other, changed=frozenset((split,))),
+        Pair("nan", arrays, broken, changed=frozenset((leaf,)), appeared=frozenset((leaf,))),
+        Pair("healed", broken, arrays, changed=frozenset((leaf,)), healed=frozenset((leaf,))),
+    ]
+    return {pair.name: pair for pair in made}
+
+
 def pairs() -> dict[str, Pair]:
     """Every planted pair by name."""
     arrays = base()

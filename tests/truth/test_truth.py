@@ -12,23 +12,25 @@ from typing import Any
 
 import pytest
 from gitrepo import Repo, isolate
-from truth_packagings import PACKAGINGS
-from truth_pairs import Pair, pairs
+from truth_formats import WRITERS
+from truth_packagings import PACKAGINGS, packaging_of_trees
+from truth_pairs import Pair, pairs, pairs_of_trees
 from truth_surfaces import SURFACES, Facts, World, why_not
 
 PAIRS = pairs()
+TREES = "trees"
 REPORTED = ("equal", "added", "removed", "renamed", "reshaped", "cast", "changed", "structure", "parameters")
 
 
-@pytest.fixture(scope="module", params=PACKAGINGS)
+@pytest.fixture(scope="module", params=[*PACKAGINGS, TREES])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """All pairs in one packaging."""
-    packaging = PACKAGINGS[request.param]
+    packaging = packaging_of_trees() if request.param == TREES else PACKAGINGS[request.param]
     if packaging.tool and shutil.which(packaging.tool) is None:
         pytest.skip(f"{packaging.tool} is not installed")
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, tmp_path_factory.mktemp("home"))
-        yield World(Repo.init(tmp_path_factory.mktemp("truth")), packaging, PAIRS)
+        yield World(Repo.init(tmp_path_factory.mktemp("truth")), packaging, pairs_of_trees() if request.param == TREES else PAIRS)
 
 
 @pytest.mark.parametrize("surface", SURFACES)
@@ -52,11 +54,12 @@ def test_a_pair_that_cannot_be_kept_so_has_a_reason(packaging: str) -> None:
 
 
 def test_the_installed_program_says_the_same(world: World) -> None:
-    """One pair of every surface, through the console script."""
+    """One pair of every surface, through the console script; of formats, which git keeps all alike, of two surfaces."""
+    surfaces = ("OLD NEW", "gate") if world.packaging.name in {*WRITERS, TREES} else tuple(SURFACES)
     world.subprocess, cached = True, world.cached
     world.cached = {}
     try:
-        for surface in SURFACES:
+        for surface in surfaces:
             if not why_not(surface, world.packaging.name) and surface not in ("API", "git diff", "textconv"):
                 said = SURFACES[surface](world, "nan")
                 assert not list(lies_of(surface, said, world.pairs["nan"], world)), surface
