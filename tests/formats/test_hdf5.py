@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import random
 import subprocess
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
+from diffai import compare
 from diffai.comparison.models import Input, compare_models
 from diffai.errors import DiffaiError, FormatError
 from diffai.formats import registry
@@ -277,3 +279,27 @@ def test_incomplete_archives_are_refused(config: str, weights: bytes | None, cod
         opened(path)
     assert caught.value.code == code
     assert [problem.code for problem in registry.check(LocalFile(path), Limits())] == [code]
+
+
+@pytest.mark.parametrize("key", ["model_config", "training_config"])
+@pytest.mark.parametrize(("old", "new"), [("{}", '{"layers": 2}'), ("[1]", "[2]"), ("no JSON", "none either")])
+def test_a_configuration_that_is_none_is_shown_as_it_is(tmp_path: Path, key: str, old: str, new: str) -> None:
+    """What cannot be said part by part is not passed over: it would make two files equal that are not."""
+    for name, text in (("a", old), ("b", new)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["w"] = np.ones(3, "f4")
+            file.attrs[key] = text
+    diff = compare(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert diff.equal is False
+
+
+def test_another_output_of_the_same_layers_is_another_model(tmp_path: Path) -> None:
+    layers = [{"class_name": "Dense", "config": {"name": name}, "inbound_nodes": []} for name in ("d1", "d2")]
+    for name, output in (("a", "d1"), ("b", "d2")):
+        config = {"class_name": "Functional", "config": {
+            "name": "model" if name == "a" else "model_7", "layers": layers, "output_layers": [[output, 0, 0]]}}  # fmt: skip
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["model_weights/d1/w"] = np.ones(3, "f4")
+            file.attrs["model_config"] = json.dumps(config)
+    diff = compare(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert [change.key for change in diff.metadata] == ["model.output_layers.0"]

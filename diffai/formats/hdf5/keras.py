@@ -8,6 +8,7 @@ and ``optimizer/vars/0``; the file alone has no human names, so its paths stay.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from diffai.formats.hdf5.groups import Value
@@ -36,6 +37,7 @@ class Layout:
         self.training: dict[str, Scalar] = {}
         self.problems: list[Problem] = []
         self._human: dict[tuple[str, ...], str] = {}
+        self._said: set[str] = set()  # configurations that are said part by part
 
     @classmethod
     def of(cls, attributes: Mapping[tuple[str, ...], Mapping[str, Value]], config: object = None) -> Layout:
@@ -44,8 +46,13 @@ class Layout:
         for top in ((), ("model_weights",)):
             if "layer_names" in attributes.get(top, {}) or "layer_names0" in attributes.get(top, {}):
                 layout.is_keras, layout.top = True, top
-        layout.configure(_parsed(attributes.get((), {}).get("model_config")) if config is None else config)
-        flatten(_parsed(attributes.get((), {}).get("training_config")), "compile", layout.training)
+        own, compiled = (_parsed(attributes.get((), {}).get(f"{key}_config")) for key in ("model", "training"))
+        layout.configure(own if config is None else config)
+        flatten(compiled, "compile", layout.training)
+        layout._said = {
+            key for key, said in (("model_config", own), ("training_config", compiled))
+            if isinstance(said, dict) and (key == "training_config" or "class_name" in said)
+        }  # fmt: skip
         return layout
 
     def configure(self, config: object) -> None:
@@ -57,8 +64,13 @@ class Layout:
             if holds_code(layer):
                 message = f"layer {name} is a Lambda with Python byte code (never run)"
                 self.problems.append(Problem("HD11", "error", message))
-        if isinstance(config, dict):
+        if isinstance(config, dict) and "class_name" in config:
             self.classes["model"] = str(config.get("class_name"))
+            whole = config.get("config")
+            if isinstance(whole, dict):  # what goes in and comes out; a name that only counts models says nothing
+                counted = re.fullmatch(r"(model|sequential|functional)(_\d+)?", str(whole.get("name")))
+                said = {key: value for key, value in whole.items() if key != "name" or not counted}
+                flatten(said, "model", self.values)
             flatten(config.get("compile_config"), "compile", self.training)
             self._name_layers(config, (), "", 0)
 
@@ -94,7 +106,7 @@ class Layout:
         """Whether an attribute says nothing that names, classes and values do not."""
         if self._human and path[-1:] == ("vars",) and key == "name":
             return True
-        return key.rstrip("0123456789") in ("layer_names", "weight_names", "model_config", "training_config")
+        return key.rstrip("0123456789") in ("layer_names", "weight_names") or (not path and key in self._said)
 
 
 def _parsed(text: object) -> object:
@@ -137,8 +149,6 @@ def _digest(text: str) -> str:
 
 def _snake(name: str) -> str:
     """``BatchNormalization`` as ``batch_normalization``, the way Keras spells it."""
-    import re
-
     name = re.sub(r"\W+", "", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
