@@ -59,7 +59,7 @@ class Layout:
         """Classes of layers and their plain values, out of a model's configuration."""
         for name, layer in layers_of(config):
             self.classes[name] = str(layer.get("class_name"))
-            flatten(layer.get("config"), name, self.values)
+            flatten(_alone(layer.get("config")), name, self.values)
             flatten(layer.get("inbound_nodes"), f"{name}.inbound_nodes", self.values)
             if holds_code(layer):
                 message = f"layer {name} is a Lambda with Python byte code (never run)"
@@ -70,7 +70,7 @@ class Layout:
             if isinstance(whole, dict):  # what goes in and comes out; a name that only counts models says nothing
                 counted = re.fullmatch(r"(model|sequential|functional)(_\d+)?", str(whole.get("name")))
                 said = {key: value for key, value in whole.items() if key != "name" or not counted}
-                flatten(said, "model", self.values)
+                flatten(_alone(said), "model", self.values)
             flatten(config.get("compile_config"), "compile", self.training)
             self._name_layers(config, (), "", 0)
 
@@ -109,6 +109,11 @@ class Layout:
         return key.rstrip("0123456789") in ("layer_names", "weight_names") or (not path and key in self._said)
 
 
+def _alone(config: object) -> object:
+    """A configuration without the layers inside, which are said by their own names."""
+    return {key: value for key, value in config.items() if key != "layers"} if isinstance(config, dict) else config
+
+
 def _parsed(text: object) -> object:
     """JSON of a configuration; None where it is none."""
     if not isinstance(text, str) or len(text) > _MOST_CONFIG:
@@ -126,7 +131,7 @@ def flatten(value: object, path: str, into: dict[str, Scalar], depth: int = 0) -
         return
     if isinstance(value, dict):
         for key, item in value.items():
-            if key != "shared_object_id" and not (key == "layers" and depth == 0):
+            if key != "shared_object_id":
                 flatten(item, f"{path}.{key}" if path else str(key), into, depth + 1)
     elif isinstance(value, list):
         if all(not isinstance(item, (dict, list)) for item in value) and len(value) <= 16:
