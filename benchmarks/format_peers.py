@@ -128,7 +128,7 @@ def _correctness(directory: str, pythons: dict[str, str]) -> list[str]:
         for number, (case, expected) in enumerate(truth[name].items()):
             sides = [os.path.join(cases, name, str(number), side + LIBRARIES[name].suffix) for side in ("old", "new")]
             marker = os.path.join(cases, "was-run")
-            said = [_ours(*sides, marker), _theirs(name, python, *sides, marker) if python else "-"]
+            said = [_ours(sides, marker), _theirs(name, python, sides, marker) if python else "-"]
             right["diffai"] += said[0] == expected
             right["library"] += said[1] == expected
             cells = [word if word in (expected, "-") else f"**{word}**" for word in said]
@@ -138,8 +138,8 @@ def _correctness(directory: str, pythons: dict[str, str]) -> list[str]:
     return lines
 
 
-def _ours(old: str, new: str, marker: str) -> str:
-    result = subprocess.run([DIFFAI, old, new, "--format", "json"], capture_output=True, text=True, check=False)
+def _ours(sides: list[str], marker: str) -> str:
+    result = subprocess.run([DIFFAI, *sides, "--format", "json"], capture_output=True, text=True, check=False)
     if _was_run(marker):
         return "runs it"
     try:
@@ -153,8 +153,8 @@ def _ours(old: str, new: str, marker: str) -> str:
     return "same" if report["equal"] else "differs"
 
 
-def _theirs(name: str, python: str, old: str, new: str, marker: str) -> str:
-    result = subprocess.run(_peer(name, python, old, new), capture_output=True, text=True, timeout=300, check=False)
+def _theirs(name: str, python: str, sides: list[str], marker: str) -> str:
+    result = subprocess.run(_peer(name, python, *sides), capture_output=True, text=True, timeout=300, check=False)
     if _was_run(marker):
         return "runs it"
     return result.stdout.split()[-1] if result.returncode == 0 else "error"
