@@ -121,7 +121,9 @@ def _sides(folder: str) -> tuple[str, str]:
 
 def main(directory: str) -> dict[str, dict[str, str]]:
     """Write all cases; what is true of each, by format."""
-    writers: dict[str, Callable[..., None]] = {"onnx": onnx_file, "gguf": gguf_file, "h5py": hdf5_file, "joblib": joblib_file}
+    writers: dict[str, Callable[..., None]] = {
+        "onnx": onnx_file, "gguf": gguf_file, "h5py": hdf5_file, "joblib": joblib_file,
+    }  # fmt: skip
     truth: dict[str, dict[str, str]] = {}
     for peer, write in writers.items():
         truth[peer] = {}
