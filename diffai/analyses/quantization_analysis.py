@@ -115,16 +115,18 @@ def _comparable(change: TensorChange) -> bool:
 
 
 def _sqnr(change: TensorChange) -> float | None:
-    """20 log10(L2(old) / L2(new - old)): the side with more bits is taken for the signal by its own length."""
+    """20 log10(L2(old) / L2(new - old)) in dB; infinite without noise, None without a signal or where not compared."""
     figures = change.figures
     if figures is None or figures.as_bytes or not _comparable(change):
         return None
-    if figures.identical or (figures.delta is not None and not figures.delta.l2 and figures.delta.old_l2):
+    if figures.identical or (figures.cast is not None and figures.cast.exact):
         return math.inf
+    if figures.cast is not None:
+        return figures.cast.sqnr_db
     delta = figures.delta
-    if delta is None or not delta.old_l2 or not math.isfinite(delta.old_l2) or not math.isfinite(delta.l2):
+    if delta is None or not delta.old_l2 or not math.isfinite(delta.old_l2 + delta.l2):
         return None
-    return 20 * (math.log10(delta.old_l2) - math.log10(delta.l2))
+    return 20 * (math.log10(delta.old_l2) - math.log10(delta.l2)) if delta.l2 else math.inf
 
 
 def _range(old: TensorSpec, new: TensorSpec, context: Context) -> tuple[float | None, int | None]:
