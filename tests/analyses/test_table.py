@@ -111,6 +111,28 @@ def test_what_was_asked_for_is_answered(found: dict[str, dict[str, Finding]], ro
             assert said.evidence, f"{pair}: a figure that is missing has its reason"
 
 
+_BROKEN = {"deployment_readiness", "regression_test", "risk_assessment", "alert_on_degradation"}
+_GROWN = {"regression_test", "risk_assessment"}
+WARNED: dict[str, set[str]] = {
+    "zeroing": {"look_first", "anomaly_detection", "risk_assessment", "review_friendly"},
+    "NaN appeared": {"change_kind", "look_first", "non_finite", "convergence_analysis", "anomaly_detection", *_BROKEN,
+                     "review_friendly"},
+    "permutation": {"risk_assessment"},
+    "re-initialised": {"risk_assessment"},
+    "head resized": _BROKEN,
+    "vocabulary extended": _BROKEN,
+    "layers dropped": _GROWN,
+    "adapter added": _GROWN,
+    "worse metric": {"regression_test", "risk_assessment", "alert_on_degradation"},
+}  # fmt: skip
+"""Which analyses warn of what was done; of everything else none does."""
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_is_wrong_is_warned_of_and_nothing_else(found: dict[str, dict[str, Finding]], pair: str) -> None:
+    assert {name for name, said in found[pair].items() if said.serious} == WARNED.get(pair, set())
+
+
 @ROWS
 def test_nothing_open_is_said_and_never_raised(row: Analysis) -> None:
     for old, new in [*PAIRS.values(), *BAD.values()][::4]:

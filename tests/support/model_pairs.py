@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from safetensors.numpy import save
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Model = dict[str, Any]
@@ -165,12 +166,12 @@ def _without_last_layer(arrays: Arrays) -> Arrays:
     return {name: array for name, array in arrays.items() if f"layers.{LAYERS - 1}." not in name}
 
 
-def _pairs() -> dict[str, tuple[Model, Model]]:
+def _pairs() -> dict[str, tuple[Any, Any]]:
     old = transformer()
     before = {"epoch": 3, "lr": 0.001, "val_loss": 1.0, "val_accuracy": 0.8}
     after = {**before, "epoch": 4, "val_loss": 0.8, "val_accuracy": 0.85}
     step = noised(old)
-    made: dict[str, Model] = {
+    made: dict[str, Any] = {
         "identity": old,
         "noise": step,
         "scaling": {name: array * np.float32(0.7) for name, array in old.items()},
@@ -178,7 +179,7 @@ def _pairs() -> dict[str, tuple[Model, Model]]:
         "pruning": changed(pruned),
         "freezing": noised(old, only="lm_head"),
         "cast": cast(old),
-        "quantizing": quantized(old),
+        "quantizing": save(quantized(old)),  # as a file: codes of arrays in memory are only codes
         "NaN appeared": changed(_put(UP1, np.nan), step),
         "permutation": {name: array[::-1].copy() for name, array in old.items()},
         "re-initialised": transformer(seed=9),
@@ -190,7 +191,7 @@ def _pairs() -> dict[str, tuple[Model, Model]]:
         "embedding rotated": changed(rotated_embedding),
         "head tied": changed(_tied),
     }
-    pairs: dict[str, tuple[Model, Model]] = {name: (old, new) for name, new in made.items()}
+    pairs: dict[str, tuple[Any, Any]] = {name: (old, new) for name, new in made.items()}
     pairs["NaN healed"] = (changed(_put(UP1, np.nan)), old)
     pairs["adapter trained"] = (adapter(), noised(adapter()))
     pairs["adapter added"] = (old, {**old, **adapter()})
@@ -205,7 +206,7 @@ def _pairs() -> dict[str, tuple[Model, Model]]:
 
 
 PAIRS = _pairs()
-"""What was done -> (old, new). Nothing may change them."""
+"""What was done -> (old, new), as :func:`diffai.compare` takes them. Nothing may change them."""
 
 
 def _bad() -> dict[str, tuple[Model, Model]]:
