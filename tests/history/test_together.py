@@ -76,7 +76,7 @@ def watched(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Watched:
 def walk(repo: Repo, *, until: Callable[[LogEntry], bool] | None = None, **options: Any) -> ModelLog:
     """``log_model`` in this process, without cache."""
     return log_model(
-        Repository(str(repo.top)), ModelPath("model.safetensors"), LogOptions(**options), Store(""), until=until
+        Repository(str(repo.top)), ModelPath("model.safetensors"), LogOptions(**options), Store("", 0), until=until
     )
 
 
@@ -246,7 +246,7 @@ def test_progress_moves_while_the_values_are_read(repo: Repo, watched: Watched) 
     wide(repo, 8)
     seen: list[int] = []
     log_model(
-        Repository(str(repo.top)), ModelPath("model.safetensors"), LogOptions(), Store(""),
+        Repository(str(repo.top)), ModelPath("model.safetensors"), LogOptions(), Store("", 0),
         lambda done, total: seen.append(done),
     )  # fmt: skip
     assert seen[-1] == 8 and len({*seen}) >= 3
