@@ -36,6 +36,8 @@ _MOST_DRAWN = 60
 _MOST_CELLS = 4
 _MOST_COLUMNS = 10
 _LONG = 40
+_NAMES = ("name", "module", "layer")
+"""Columns that hold names out of a file."""
 _DEEPEST = 3
 
 
@@ -173,7 +175,7 @@ def _table(rows: Sequence[Fields], indent: int) -> Table:
     first = next((name for name in names if name not in numbers), "")
     columns = tuple(
         Column(name.replace("_", " "), "right" if name in numbers else "left", 0 if name == first else number + 1,
-               shrinks=name == first)
+               shrinks=name == first, literal=name in _NAMES)
         for number, name in enumerate(names)
     )  # fmt: skip
     cells = tuple(tuple(Word(_word(row.get(name))) for name in names) for row in rows[:_MOST_ROWS])

@@ -107,7 +107,8 @@ def test_markdown_and_the_page_have_a_section(pair: Path) -> None:
     markdown = diffai(*NAMES, FLAG, "--format", "markdown", cwd=pair).stdout
     assert "**FINDINGS**" in markdown and "memory\\_analysis: delta" in markdown
     assert "FINDINGS" not in diffai(*NAMES, "--format", "markdown", cwd=pair).stdout
-    assert "memory_analysis: delta" in diffai(*NAMES, FLAG, "--format", "html", cwd=pair).stdout
+    page = diffai(*NAMES, FLAG, "--format", "html", cwd=pair).stdout
+    assert "memory_analysis: delta" in page and "<summary>memory_analysis: what it rests on</summary>" in page
     assert "FINDINGS" in diffai(*NAMES, FLAG, "--format", "table", cwd=pair).stdout
 
 

@@ -20,6 +20,7 @@ from diffai.views import values
 from diffai.views.blocks import Tone, View
 from diffai.views.charts import charts, counted
 from diffai.views.directories import summary_view
+from diffai.views.findings import asked, details
 from diffai.views.html.document import document
 from diffai.views.html.present import Links, inert, present
 from diffai.views.html.rows import COLUMNS as DATA_COLUMNS
@@ -123,12 +124,25 @@ def section(part: Part, links: Links, options: PageOptions) -> list[str]:
     diff = part.diff
     if diff is None:
         return lines
+    grounds = [] if options.verbose else _grounds(diff)
     if not diff.comparable or not diff.differs:
-        return [*lines, '<div class="box">', *present(document_view(diff, verbose=options.verbose)), "</div>"]
+        view = document_view(diff, verbose=options.verbose)
+        return [*lines, '<div class="box">', *present(view), "</div>", *grounds]
     view = document_view(diff, verbose=options.verbose)
-    lines += ['<div class="head">', *present(view, links), "</div>"]
+    lines += ['<div class="head">', *present(view, links), "</div>", *grounds]
     if options.charts:
         lines += present(charts(diff))
+    return lines
+
+
+def _grounds(diff: ModelDiff) -> list[str]:
+    """What the findings that were asked for rest on, closed."""
+    lines = []
+    for found in asked(diff):
+        view = details(found, indent=1)
+        if view:
+            lines += [f'<details class="m"><summary>{inert(found.name)}: what it rests on</summary>', *present(view),
+                      "</details>"]  # fmt: skip
     return lines
 
 
