@@ -159,8 +159,6 @@ def _documents(words: tuple[str, ...], split: Any, given: dict[str, Any], input_
     named = paths if by_revision else words
     if not named or (any(map(is_model_name, named)) and not input_format):
         return None
-    if not by_revision and (len(words) != 2 or not all(os.path.isfile(word) or ":" in word for word in words)):
-        return None
     from diffai.cli.document_diff import open_documents
 
     return open_documents(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +164,82 @@ def test_control_characters_are_spelled_out(two: Path) -> None:
     (two / "b.json").write_text(json.dumps({"\x1b[31mk": "\x1b]0;x\x07"}))
     for words in ([], ["--format", "table"], ["--format", "markdown"], ["--format", "html"], ["--stat"]):
         assert "\x1b" not in run(two, "a.json", "b.json", *words)
+
+
+def test_metrics_are_compared_by_their_directions(two: Path) -> None:
+    old = {"eval": {"accuracy": 0.9, "loss": 0.5}, "epoch": 1, "log_history": [{"wer": 0.5}, {"wer": 0.4}], "only": {"f1": 1}}
+    new = {"eval": {"accuracy": 0.8, "loss": 0.4}, "epoch": 2, "log_history": [{"wer": 0.5}, {"wer": 0.3}, {"step": 9}]}
+    (two / "a.json").write_text(json.dumps(old))
+    (two / "b.json").write_text(json.dumps(new))
+    text = run(two, "a.json", "b.json", "--metric-comparison")
+    assert "  ! metric_comparison: 2 better, 1 worse, 1 of unknown direction, 1 on one side only\n" in text
+    for line in ("eval.accuracy: 0.9 -> 0.8 (-0.1, -11.1%) worse", "eval.loss: 0.5 -> 0.4 (-0.1, -20.0%) better",
+                 "epoch: 1 -> 2 (+1, +100.0%) direction unknown", "log_history[-1].wer: 0.4 -> 0.3 (-0.1, -25.0%) better",
+                 "only.f1: 1 only in the old one"):  # fmt: skip
+        assert f"    {line}\n" in text, line
+    records = json.loads(run(two, "a.json", "b.json", "--metric-comparison", "--output", "json"))
+    assert records[-1]["MetricComparison"][0]["fields"]["worse"] == 1
+    report = json.loads(run(two, "a.json", "b.json", "--metric-comparison", "--format", "json"))
+    Draft202012Validator(json.loads(Path(schema_path("document")).read_text())).validate(report)
+    assert report["findings"][0]["fields"]["metrics"][0]["verdict"] == "worse"
+    assert "eval.loss" in run(two, "a.json", "b.json", "--metric-comparison", "--format", "html")
+
+
+def test_a_worse_metric_fails_where_that_is_asked_for(two: Path) -> None:
+    for name, value in (("a", 0.9), ("b", 0.8)):
+        (two / f"{name}.csv").write_text(f"step,val_acc\n1,0.1\n2,{value}\n")
+    run(two, "a.csv", "b.csv", "--fail-on", "metric_comparison", code=1)
+    run(two, "b.csv", "a.csv", "--fail-on", "metric_comparison")
+    assert "val_acc: 0.9 -> 0.8" in run(two, "a.csv", "b.csv", "--metric-comparison")
+
+
+def test_distributions_of_columns(two: Path) -> None:
+    for name, add in (("a", 0), ("b", 50)):
+        (two / f"{name}.csv").write_text("v,t\n" + "".join(f"{n + add},x\n" for n in range(100)))
+    assert "DISTRIBUTION  v  KS 0.5, " in run(two, "a.csv", "b.csv", "--show-distribution")
+    report = json.loads(run(two, "a.csv", "b.csv", "--show-distribution", "--format", "json"))
+    assert report["table"]["columns"][0]["distribution"]["kolmogorov_smirnov"] == pytest.approx(0.5)
+
+
+def test_a_document_loads_neither_numpy_nor_what_reads_models(two: Path) -> None:
+    (two / "a.json").write_text('{"a": 1}')
+    (two / "b.json").write_text('{"a": 2}')
+    program = (
+        "import sys\nfrom diffai.cli.main import main\nmain(['a.json', 'b.json'])\n"
+        "print([n for n in ('numpy', 'yaml', 'torch', 'safetensors', 'git', 'rich', 'duckdb') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=two, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("~ a: 1 -> 2\n[]\n")
+
+
+def test_what_git_calls_loads_nothing_of_documents(two: Path) -> None:
+    program = "import sys\nimport diffai.git.driver, diffai.git.textconv\nprint([n for n in sys.modules if '.documents' in n])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=two, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("kind", ["lfs", "dvc"])
+def test_pointers_are_followed_and_what_is_not_here_is_said(repo: Repo, kind: str) -> None:
+    old, new = b'{"a": 1}', b'{"a": 2}'
+    if kind == "lfs":
+        repo.lfs_track("*.json")
+        repo.commit({"a.json": old})
+        repo.write({"a.json": new})
+        assert "~ a: 1 -> 2" in run(repo.top, "HEAD", "--", "a.json")
+        shutil.rmtree(repo.top / ".git/lfs/objects")
+        result = diffai("HEAD", "--", "a.json", cwd=repo.top)
+        assert result.returncode == 2
+        assert "HEAD:a.json: is a git-LFS pointer; its object (8 bytes) is not here" in result.stderr
+        return
+    for name, data in (("a", old), ("b", new)):
+        digest = hashlib.md5(data).hexdigest()
+        place = repo.top / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+        place.parent.mkdir(parents=True)
+        place.write_bytes(data)
+        repo.write({f"{name}.json.dvc": f"outs:\n- md5: {digest}\n  size: {len(data)}\n  hash: md5\n  path: {name}.json\n"})
+    repo.write({".dvc/config": ""})
+    repo.git("add", ".")
+    assert "~ a: 1 -> 2" in run(repo.top, "a.json", "b.json")
 
 
 def test_nothing_of_a_document_is_executed(two: Path) -> None:

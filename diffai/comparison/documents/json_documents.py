@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_LONG = re.compile(r"\d{300}|[eE][+-]?\d{3}")
+_LONG = re.compile(r"(?<!\d)\d{300}|[eE][+-]?\d{3}")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MOST_DIGITS = 4300
 """Digits of a whole number that Python reads by default; longer ones are compared as they are written."""

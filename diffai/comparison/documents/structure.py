@@ -125,11 +125,11 @@ class Comparison:
 
     def _pairs(self, old: list[Value], new: list[Value]) -> list[Pair]:
         prints = [[self._print(value) for value in side] for side in (old, new)]
-        pairs = self._aligner.equal_pairs(*prints)
-        more = []
-        for (i, j), (i_end, j_end) in gaps(pairs, len(old), len(new)):
-            more += self._likely(old[i:i_end], new[j:j_end], (i, j))
-        return sorted([*pairs, *more])
+        runs = self._aligner.equal_runs(*prints)
+        pairs = [(i + n, j + n) for i, j, length in runs for n in range(length)]
+        for (i, j), (i_end, j_end) in gaps(runs, len(old), len(new)):
+            pairs += self._likely(old[i:i_end], new[j:j_end], (i, j))
+        return sorted(pairs)
 
     def _likely(self, old: list[Value], new: list[Value], at: Pair) -> list[Pair]:
         """Elements of a gap that are the same thing with another value."""

@@ -29,7 +29,9 @@ else:
 MOST_LISTED = 10_000
 """Changes of cells and rows that are listed; all are counted."""
 
-_MOST_ALIGNED = 200_000
+_MOST_ALIGNED = 5_000_000
+"""Rows that are aligned by their hashes, between those that are equal at both ends; beyond, the place decides."""
+
 _BLOCK = 4096
 Row = list[Cell]
 Take = Callable[[Row], "tuple[Cell, ...]"]
@@ -189,11 +191,11 @@ class TableComparison:
             return "by content"
         aligned = max(middle) <= _MOST_ALIGNED
         slices = [old[start : start + middle[0]], new[start : start + middle[1]]]
-        pairs = Aligner().equal_pairs(*slices) if aligned else []
-        self._counts["equal"] += len(pairs)
+        runs = Aligner().equal_runs(*slices) if aligned else []
+        self._counts["equal"] += sum(length for _, _, length in runs)
         rows = [islice(table.rows(), start, None) for table in self._sides]
         at = (0, 0)
-        for begin, end in gaps(pairs, *middle):
+        for begin, end in gaps(runs, *middle):
             for side in (0, 1):  # rows that are equal
                 next(islice(rows[side], begin[side] - at[side], begin[side] - at[side]), None)
             self._gap(rows, (start + begin[0], start + begin[1]), (end[0] - begin[0], end[1] - begin[1]))

@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 
 from diffai.comparison.documents.compare import is_document
-from diffai.comparison.documents.table import kind_called
+from diffai.comparison.documents.table import kind_called, kind_named
 from diffai.errors import SourceError
 from diffai.formats.registry import HEAD_BYTES, recognised
-from diffai.model import State
+from diffai.model import Absent, State
 from diffai.models.names import is_model_name
+from diffai.snapshots.files import sentence
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory
 from diffai.stores.dvc import is_pointer_name
@@ -41,7 +42,7 @@ def two_documents(old: str, new: str, kind: str = "") -> Pair | None:
             found.append(open_source(word))
         except SourceError:
             break
-    return _both(found, forced=forced)
+    return _both(found, (old, new), forced=forced)
 
 
 def documents_at(old: Snapshot, new: Snapshot, path: str, kind: str = "") -> Pair | None:
@@ -55,11 +56,21 @@ def documents_at(old: Snapshot, new: Snapshot, path: str, kind: str = "") -> Pai
             found.append(side.open(path))
         except SourceError:
             break
-    return _both(found, forced=forced)
+    return _both(found, (old.name(path), new.name(path)), forced=forced)
 
 
-def _both(found: Sequence[Opened], *, forced: bool) -> Pair | None:
-    """Both sides, where they are files of a kind; what is not handed on is closed."""
+def _both(found: Sequence[Opened], labels: tuple[str, str], *, forced: bool) -> Pair | None:
+    """Both sides, where they are files of a kind; what is not handed on is closed.
+
+    Raises:
+        SourceError: a side is called like a document, and its bytes are not here.
+    """
+    for one, label in zip(found, labels, strict=False):
+        if isinstance(one, State) and not isinstance(one, Absent) and (forced or kind_named(label) is not None):
+            for other in found:
+                if not isinstance(other, State | Directory):
+                    other.close()
+            raise SourceError(f"{label}: {sentence(one)}")
     sources: list[Source] = [one for one in found if not isinstance(one, State | Directory)]
     if len(sources) == 2 and (forced or all(map(_is_plain_document, sources))):
         return (sources[0], sources[1])

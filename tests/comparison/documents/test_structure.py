@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffai.comparison.documents import align
 from diffai.comparison.documents.align import Aligner
 from diffai.comparison.documents.applied import applied
 from diffai.comparison.documents.compare import compare_documents
@@ -65,6 +66,22 @@ def test_aligned_places_are_equal_and_ascend(old: list[int], new: list[int]) -> 
     pairs = Aligner().equal_pairs(old, new)
     assert all(old[i] == new[j] for i, j in pairs)
     assert all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(pairs))
+
+
+@pytest.mark.parametrize("count", [1_000, 100_000])
+def test_one_element_that_came_leaves_two_runs(count: int) -> None:
+    old = list(range(count))
+    new = [*old[:10], -5, *old[10 : count // 2], -7, *old[count // 2 + 1 :]]
+    runs = [(0, 0, 10), (10, 11, count // 2 - 10), (count // 2 + 1, count // 2 + 2, count - count // 2 - 1)]
+    assert Aligner().equal_runs(old, new) == runs
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=40), st.lists(st.integers(0, 40), max_size=40))
+def test_anchors_of_many_elements_are_those_of_few(old: list[int], new: list[int]) -> None:
+    ends = (len(old), len(new))
+    few, many = align._anchors(old, new, (0, 0), ends), align._many_anchors(old, new, (0, 0), ends)
+    assert few == many
 
 
 def test_short_lists_are_aligned_as_well_as_can_be() -> None:
