@@ -134,9 +134,13 @@ class Context:
     def sibling(self, which: Which, name: str) -> bytes | None:
         """A file beside a model, at the same moment; None where there is none or it is above :data:`MOST_BESIDE`.
 
-        ``name`` is one of those that the row declares: they are part of what a remembered finding rests on.
+        ``name`` is one of those that the row declares: they are part of what a remembered finding rests on. Beside a
+        model of another machine nothing is asked for unless the analysis was.
         """
         assert name in self._row.siblings, name
+        side = self._sides.of(which)
+        if not self.asked and side is not None and side.found is not None and side.found.requests:
+            return None
         return read_sibling(self._sides, which, name)
 
     # ------------------------------------------------------------ the second pass

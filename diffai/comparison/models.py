@@ -80,7 +80,10 @@ def compare_models(
         old, new = seen_alike(old, new)
     if options.while_open is None:
         return _compared(old, new, options, progress, values)
-    return options.while_open(_compared(old, new, replace(options, while_open=None), progress, values), old, new)
+    diff = _compared(old, new, replace(options, while_open=None), progress, values)
+    if progress is not None:
+        progress(1, 1)  # this work is done, and what follows has a bar of its own
+    return options.while_open(diff, old, new)
 
 
 def _compared(

@@ -31,6 +31,7 @@ class Directory(ABC):
         label: how the user names it; for messages.
         path: path of a real directory, "" when there is none.
         size, identity: nothing is known of them, as a directory has no bytes of its own.
+        requests: none is a listing of another machine.
 
     """
 
@@ -38,6 +39,7 @@ class Directory(ABC):
     path: str
     size = -1
     identity = ""
+    requests = False
 
     @abstractmethod
     def names(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from diffai.formats.arrays import ArrayCheckpoint
 from diffai.formats.base import Limits
 from diffai.frozen import replace
 from diffai.models.inputs import Input
+from diffai.sources.local import MemoryBytes
 
 ROW = Analysis("beside", "memory", needs=("siblings",), siblings=("config.json", "tokenizer.json", "sub/x.json"))
 MODEL = save(transformer())
@@ -110,6 +111,22 @@ def test_files_beside_models_in_dvc(repo: Repo, monkeypatch: pytest.MonkeyPatch)
 def test_a_name_that_was_not_declared_is_a_mistake_of_the_analysis() -> None:
     with pytest.raises(AssertionError):
         Context(ROW).sibling("old", "../../etc/passwd")
+
+
+def test_another_machine_is_asked_for_files_only_by_who_was_asked_for() -> None:
+    asked_for = []
+
+    class Far(MemoryBytes):
+        requests = True
+
+        def sibling(self, name: str) -> MemoryBytes:  # type: ignore[override]
+            asked_for.append(name)
+            return MemoryBytes(b"{}")
+
+    side = Input("http://m", ArrayCheckpoint({}), found=Far(b"model"))
+    assert Context(ROW, {}, Sides(side, side)).sibling("old", "config.json") is None and not asked_for
+    assert Context(ROW, {}, Sides(side, side), asked=True).sibling("old", "config.json") == b"{}"
+    assert asked_for == ["config.json"]
 
 
 def test_nothing_is_open_by_default() -> None:

@@ -21,6 +21,7 @@ from diffai.analyses.table import Analysis, Key
 from diffai.comparison.request import compare_words
 from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.config import load_settings
+from diffai.errors import SourceError
 from diffai.finding import Finding
 from diffai.formats.base import Limits
 
@@ -108,6 +109,24 @@ def test_a_threshold_that_a_committed_file_loosens_is_named(
     assert analysis_options(named).loosened == ()  # --config: the user named it
     trusted = load_settings(str(tmp_path), root=str(tmp_path), git_config={"trustrepository": ["true"]})
     assert analysis_options(trusted).loosened == ()
+
+
+def test_no_bar_is_left_standing(asked: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison's ends before the analysis begins, and that one's when it has ended, however it did."""
+    said: list[tuple[str, int, int]] = []
+
+    def bar(name: str) -> Callable[[int, int], None]:
+        return lambda done, whole: said.append((name, done, whole))
+
+    def find(_diff: ModelDiff, context: Context) -> Finding:
+        context.progress(1, 3)
+        raise SourceError("m: ends at offset 3")
+
+    monkeypatch.setattr(memory, "find", find)
+    run_ = while_open(asked(progress=bar))
+    diff = diffai.compare(*PAIRS["noise"], CompareOptions(while_open=run_), progress=bar("comparing"))
+    assert said[-3:] == [("comparing", 1, 1), ("counted", 1, 3), ("counted", 1, 1)]
+    assert diff.findings[0].status == "not computed"
 
 
 def test_without_a_name_nothing_runs() -> None:
