@@ -61,6 +61,9 @@ from diffai.views.text import TextOptions, render_text
 if TYPE_CHECKING:
     import git
 
+    from diffai.comparison.documents.result import DocumentDiff, DocumentOptions
+    from diffai.sources.base import Source
+
     GitTree = git.Repo | git.Commit | git.Tree | Identified
     GitModel = Model | GitTree | git.Blob
 
@@ -92,6 +95,7 @@ __all__ = [
     "ValueChange",
     "change_list",
     "compare",
+    "compare_documents",
     "compare_trees",
     "history",
     "open_checkpoint",
@@ -219,6 +223,58 @@ def compare_trees(
     come, gone = (sum(pair[side] is None for pair in others) for side in (0, 1))
     other_files = (0, len(others) - come - gone, gone, come)
     return DirectoryDiff(before.label, after.label, tuple(files), (), other_files, found.unchanged)
+
+
+def compare_documents(
+    old: str | os.PathLike[str] | bytes,
+    new: str | os.PathLike[str] | bytes,
+    options: DocumentOptions | None = None,
+    *,
+    kind: str = "",
+) -> DocumentDiff:
+    """Compare two documents (JSON, YAML, TOML, INI, XML, tables, logs) by what they say.
+
+    Args:
+        old, new: each a path, ``REV:path``, or the bytes of a file.
+        options: tolerances, choices, the key that identifies elements of lists.
+        kind: ``json``, ``yaml``, ...; by name and first bytes where it is not given, which bytes alone seldom tell.
+
+    Raises:
+        SourceError: a side cannot be read as what it is; the text names it, with line or offset.
+        UsageError: an option chooses nothing.
+
+    >>> diff = compare_documents(b'{"lr": 0.001, "n": 1}', b'{"lr": 0.0005, "n": "1"}')
+    >>> [(change.kind, change.path, change.old, change.new) for change in diff.changes]
+    [('Modified', ('lr',), 0.001, 0.0005), ('TypeChanged', ('n',), 1, '1')]
+
+    """
+    from diffai.comparison.documents.compare import compare_documents as compare_sources
+    from diffai.comparison.documents.result import DocumentOptions
+
+    sources: list[Source] = []
+    try:
+        for side in (old, new):
+            sources.append(_document(side))
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    return compare_sources(sources[0], sources[1], options or DocumentOptions(), kind)
+
+
+def _document(side: str | os.PathLike[str] | bytes) -> Source:
+    from diffai.snapshots.resolve import open_source
+    from diffai.sources.directory import Directory
+    from diffai.sources.local import MemoryBytes
+
+    if isinstance(side, bytes):
+        return MemoryBytes(side, label="<bytes>")
+    found = open_source(os.fspath(side))
+    if isinstance(found, State):
+        raise DiffaiError(f"{os.fspath(side)}: {_reason(found)}")
+    if isinstance(found, Directory):
+        raise SourceError(f"{os.fspath(side)}: is a directory")
+    return found
 
 
 def open_checkpoint(

@@ -49,6 +49,7 @@ Examples:
   diffai --staged                              what would be committed; also: diffai --staged -- PATH
   diffai v1.0..HEAD                            every model that differs between two revisions
   diffai runs/a runs/b --include '*.safetensors'
+  diffai old.yaml new.yaml                     documents: JSON, YAML, TOML, INI, XML, CSV, logs
   diffai a.pt b.pt --format markdown > changes.md
   diffai a.pt b.pt --format html > change.html   one page: tree, map, table
   diffai a.pt b.pt --output json | jq '.[] | select(.TensorShapeChanged)'
