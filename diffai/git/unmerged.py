@@ -12,7 +12,7 @@ from diffai.models.inputs import Input, as_input, unreadable
 from diffai.repository.runner import Repository
 from diffai.repository.trees import IndexTree
 from diffai.snapshots.snapshot import Snapshot
-from diffai.views.blocks import Block, View, said
+from diffai.views.blocks import Block, Gap, View, said
 from diffai.views.style import escape
 
 _SIDES = ((1, "base"), (2, "ours"), (3, "theirs"))
@@ -36,8 +36,9 @@ def unmerged_diff(path: str, environment: GitEnvironment) -> View:
         base = 2 if isinstance(opened[1].state, Absent) else 1
         for number, name in _SIDES:
             if number > base:
-                heading = said(f"{_SIDES[base - 1][1]} -> {name}:", "#")
-                blocks += [heading, *_compared(opened[base], opened[number], environment)]
+                blocks += [Gap()] if blocks else []
+                title = f"{_SIDES[base - 1][1]} -> {name}"
+                blocks += _compared(opened[base], opened[number], environment, title)
         return tuple(blocks)
     finally:
         for side in opened.values():
@@ -62,12 +63,12 @@ def _open(side: Snapshot, path: str, environment: GitEnvironment) -> Input:
         return Input(label, state=unreadable(error))
 
 
-def _compared(old: Input, new: Input, environment: GitEnvironment) -> View:
+def _compared(old: Input, new: Input, environment: GitEnvironment, title: str) -> View:
     from diffai.comparison.models import compare_models
     from diffai.views.text import comparison_view
 
     try:
         diff = compare_models(old, new, environment.compare_options())
     except SourceError as error:
-        return (said(f"diffai: {escape(str(error), longest=500)}", indent=1),)
-    return comparison_view(diff, environment.text_options())
+        return (said(title, "#"), said(f"diffai: {escape(str(error), longest=500)}", indent=1))
+    return comparison_view(diff, environment.text_options(), title)

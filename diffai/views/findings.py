@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from diffai.analyses.finding import brief
 from diffai.comparison.result import ModelDiff
+from diffai.finding import SEVERITIES
 from diffai.frozen import replace
 from diffai.views.blocks import (
     Block,
@@ -47,14 +48,14 @@ def asked(diff: ModelDiff) -> tuple[Finding, ...]:
 
 
 def findings_view(diff: ModelDiff, *, verbose: bool = False) -> View:
-    """The findings that were asked for, one row each; with ``verbose`` what each rests on."""
-    findings = asked(diff)
+    """The findings that were asked for, the gravest first, one row each; with ``verbose`` what each rests on."""
+    findings = sorted(asked(diff), key=_rank)
     if not findings:
         return ()
     blocks: list[Block] = [Gap()]
     if not verbose:
-        rows = tuple((Word(f"{found.name}: {said(found)}", _tone(found)),) for found in findings)
-        blocks.append(Labelled("FINDINGS", rows, _worst(findings), wraps=True))
+        rows = tuple((Word(found.name, _tone(found)), Word(said(found), _faint(found))) for found in findings)
+        blocks.append(Labelled("FINDINGS", rows, _worst(findings)))
     for found in findings:
         if verbose:
             blocks.append(line(Word(found.name, _tone(found)), Word(f"  {said(found)}"), indent=1, wraps=True))
@@ -204,8 +205,17 @@ def _more(count: int) -> str:
     return f" and {count - _MOST_ROWS:,} more (--format json has all)" if count > _MOST_ROWS else ""
 
 
+def _rank(found: Finding) -> tuple[int, bool]:
+    """The gravest first, and last what found nothing."""
+    return -SEVERITIES.index(found.severity), found.status != "found"
+
+
+def _faint(found: Finding) -> Tone:
+    return "plain" if found.status == "found" else "faint"
+
+
 def _tone(found: Finding) -> Tone:
-    return "problem" if found.serious else "plain"
+    return "problem" if found.serious else "name"
 
 
 def _worst(findings: Sequence[Finding]) -> Tone:

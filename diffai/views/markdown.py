@@ -34,9 +34,10 @@ def present_markdown(view: View, *, rows: int = 0) -> list[str]:
 
     Args:
         view: what is shown.
-        rows: of all tables together, of which each has some; the rest is counted. 0 = all.
+        rows: of all tables together, of which each has some, and of lists a few; the rest is counted. 0 = all.
     """
     lines: list[str] = []
+    most = _MOST_TEXTS if rows else 0
     tables = sum(isinstance(block, Table) for block in view)
     for block in view:
         match block:
@@ -44,7 +45,7 @@ def present_markdown(view: View, *, rows: int = 0) -> list[str]:
                 text = re.sub(" {3,}", " · ", "".join(_word(word) for word in block.words).strip())
                 lines += [f"- {text}" if block.indent > 1 else text, ""] if text else []
             case Labelled():
-                lines += _labelled(block)
+                lines += _labelled(block, most)
             case Table():
                 tables -= 1
                 shown = len(block.rows) if not rows else max(1, rows - tables * _FEWEST_ROWS)
@@ -92,10 +93,10 @@ def _first(block: Table, rows: int) -> Table:
     return replace(block, rows=block.rows[:rows], hidden=hidden)
 
 
-def _labelled(block: Labelled) -> list[str]:
-    """A list under its label: a name and what is said of it, or one line of figures."""
-    rows = [_row(row) for row in block.rows[:_MOST_TEXTS]]
-    rest = f"{len(block.rows) - _MOST_TEXTS:,} more" if len(block.rows) > _MOST_TEXTS else ""
+def _labelled(block: Labelled, most: int) -> list[str]:
+    """A list under its label: a name and what is said of it, or one line of figures; ``most``: of them, 0 = all."""
+    rows = [_row(row) for row in block.rows[: most or None]]
+    rest = f"{len(block.rows) - len(rows):,} more" if len(block.rows) > len(rows) else ""
     hidden = ", ".join(part for part in (rest, block.hidden) if part)
     return [f"**{plain(block.label)}**", "", *(f"- {row}" for row in rows), *([f"- … {hidden}"] if hidden else []), ""]
 

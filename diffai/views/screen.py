@@ -107,7 +107,7 @@ def known(text: str, screen: Screen) -> str:
     shown = escape(text, longest=0)
     if screen.unicode or shown.isascii():
         return shown
-    for ours, plain in ((" · ", " | "), (" … ", " .. ")):
+    for ours, plain in ((" · ", " | "), (" … ", " .. "), ("·", "*")):
         shown = shown.replace(ours, plain)
     return shown.encode("ascii", "backslashreplace").decode()
 

@@ -23,7 +23,8 @@ from diffai.views.screen import Screen, cut, known, paint, width_of, wrapped
 from diffai.views.style import escape
 
 _NARROWEST_FIRST = 24
-_SHORTEST = 8
+_SHORTEST = 24
+_NARROWEST_TEXT = 40
 _UNBOUNDED = 1 << 20
 
 
@@ -102,9 +103,9 @@ def _line(block: Line, screen: Screen) -> list[str]:
     if texts:
         rest = sum(map(width_of, texts[1:]))
         texts[0] = cut(texts[0], max(_NARROWEST_FIRST, left - rest), screen)
-    parts = []
+    parts: list[str] = []
     for word, text in zip(block.words, texts, strict=True):
-        if width_of(text) > left and left < _SHORTEST:  # a stump says nothing
+        if parts and width_of(text) > left and width_of(text) < _SHORTEST:  # a stump says nothing
             break
         text = cut(text, left, screen)
         left -= width_of(text)
@@ -124,6 +125,14 @@ def _labelled(block: Labelled, screen: Screen) -> list[str]:
         return _wrapped_rows(block, screen, lead, room)
     below = columns > 1 and sum(widths) + 2 * (columns - 1) > room  # texts go below their names
     lines = []
+    if below and columns == 2 and room - widths[0] - 2 >= _NARROWEST_TEXT:  # or on beside them
+        for number, row in enumerate(block.rows):
+            head = paint(label.rstrip(), block.tone, screen) + "  " if not number else " " * len(label)
+            name = paint(shown[number][0], row[0].tone, screen) + " " * (widths[0] - width_of(shown[number][0]) + 2)
+            texts = wrapped(row[1:], room - widths[0] - 2, screen) or [""]
+            lines.append((lead + head + name + texts[0]).rstrip())
+            lines += [" " * (screen.width - room + widths[0] + 2) + text for text in texts[1:]]
+        return lines
     if below:
         for number, (row, texts) in enumerate(zip(block.rows, shown, strict=True)):
             head = paint(label.rstrip(), block.tone, screen) + "  " if not number else " " * len(label)

@@ -68,7 +68,7 @@ def _names(names: Sequence[str], width: int, screen: Screen) -> dict[str, str]:
         while width_of(name) > width and len(parts) > 1 and (not rest or width_of(rest) > width):
             del parts[0]
             rest = mark + ".".join(parts)
-        if rest and width_of(rest) <= width:
+        if rest and width // 2 <= width_of(rest) <= width:
             found[name] = rest
     return found if len({found.get(name, name) for name in names}) == len(set(names)) else {}
 

@@ -347,8 +347,8 @@ def test_a_conflict_shows_what_either_side_did(repo: Repo) -> None:
     assert repo.run("merge", "theirs").returncode == 1
     for words, folder in ((("--base",), repo.top), (("--relative", "--ours"), repo.top / "sub")):
         text = repo.git("diff", *words, cwd=folder)
-        ours, _, theirs = text.partition("base -> theirs:")
-        assert "base -> ours:" in ours and CHANGED in ours, text
+        ours, _, theirs = text.partition("base -> theirs\n")
+        assert "base -> ours\n" in ours and CHANGED in ours, text
         assert "- a.bias" in theirs.partition("diff --git")[0], text
 
 
