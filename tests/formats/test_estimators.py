@@ -13,11 +13,14 @@ import pytest
 from gitrepo import Repo
 from mutations import mutated
 from program import diffai
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification, make_regression
 from sklearn.ensemble import (
     AdaBoostClassifier,
     AdaBoostRegressor,
+    BaggingClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -26,15 +29,20 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
     VotingClassifier,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from diffai import compare
 from diffai.comparison.models import Input, compare_models
 from diffai.comparison.result import ModelDiff
 from diffai.errors import DiffaiError
@@ -237,6 +245,58 @@ def test_iterations_that_a_warm_start_kept_are_identical_and_seeds_are_no_differ
     assert not diff.classes
     again = HistGradientBoostingClassifier(max_iter=4, early_stopping=False).fit(X, Y)
     assert not compared(before, again.set_params(warm_start=True)).changes
+
+
+META: dict[str, Any] = {
+    "stacking": StackingClassifier([("rf", RandomForestClassifier(3, random_state=0)), ("lr", LogisticRegression())]),
+    "bagging": BaggingClassifier(LogisticRegression(), n_estimators=3, random_state=0),
+    "one of rest": OneVsRestClassifier(LogisticRegression()),
+    "calibrated": CalibratedClassifierCV(RandomForestClassifier(3, random_state=0), cv=2),
+    "search": GridSearchCV(RandomForestClassifier(random_state=0), {"n_estimators": [2, 3]}, cv=2),
+    "network": MLPClassifier((4,), max_iter=5, random_state=0),
+    "neighbours": KNeighborsClassifier(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", META)
+@pytest.mark.filterwarnings("ignore")
+def test_a_pickle_and_a_joblib_dump_of_one_estimator_are_equal_and_safe(case: str, tmp_path: Path) -> None:
+    """Arrays that its parts share are written once by one and as often as they are reached by the other."""
+    model = clone(META[case]).fit(X, Y)
+    joblib.dump(model, tmp_path / "m.joblib")
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(model))
+    diff = compare(tmp_path / "m.pkl", tmp_path / "m.joblib")
+    assert diff.equal is True and diff.old.parameters == diff.new.parameters
+    checkpoint = opened(model)
+    assert checkpoint.safety == "builds classes", [problem.message for problem in checkpoint.problems]
+
+
+def test_forests_inside_other_estimators_have_facts_of_their_own() -> None:
+    model = clone(META["calibrated"]).fit(X, Y)
+    facts = opened(model).facts
+    for number, part in enumerate(model.calibrated_classifiers_):
+        where = f"calibrated_classifiers_.{number}.estimator"
+        assert facts[f"{where}.nodes"] == sum(tree.tree_.node_count for tree in part.estimator.estimators_)
+
+
+def test_an_array_that_one_member_has_like_the_first_is_still_its_own() -> None:
+    """Else a retrained ensemble would have gained or lost tensors, where only their values came to differ."""
+    old, new = (clone(META["bagging"]).set_params(random_state=seed).fit(X, Y) for seed in (0, 1))
+    for number, model in enumerate((old, new)):
+        model.estimators_[1].n_iter_ = model.estimators_[0].n_iter_ + number
+    diff = compared(old, new)
+    assert not diff.totals.added and not diff.totals.removed
+    assert "_seeds" not in {change.name for change in diff.tensors}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_moments_of_an_optimizer_and_results_of_a_search_are_training_state() -> None:
+    network = opened(clone(META["network"]).fit(X, Y))
+    roles = {name: spec.role for name, spec in network.tensors.items()}
+    assert {role for name, role in roles.items() if name.startswith("_optimizer.ms")} == {"training"}
+    assert roles["coefs_.0"] == "weight"
+    search = opened(clone(META["search"]).fit(X, Y))
+    assert {spec.role for name, spec in search.tensors.items() if name.startswith("cv_results_.")} == {"training"}
 
 
 def test_unfitted_estimators_are_models_too() -> None:

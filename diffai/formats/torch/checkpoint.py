@@ -35,6 +35,10 @@ class TorchCheckpoint(StoredCheckpoint):
         self.format = document.format
         if document.has_estimators and budget.limits.values:
             self._describe(document, budget)
+        # joblib writes an array as often as it is reached, and estimators share arrays by the way they were made.
+        shared = not document.has_estimators and not document.format.startswith("joblib")
+        if not shared:
+            self.not_expressible = frozenset(("graph", "ties"))
         flat = _with_constants(document, budget)
         tensors: dict[str, TensorSpec] = {}
         seen: dict[tuple[object, ...], str] = {}
@@ -49,7 +53,7 @@ class TorchCheckpoint(StoredCheckpoint):
                 collected.append(problem_of(error))
                 continue
             self._views[name] = view
-            alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes else name
+            alias = seen.setdefault((*view.identity, view.values), name) if view.nbytes and shared else name
             tensors[name] = _spec(name, view, leaf, "" if alias == name else alias)
         self.tensors = tensors
         if document.siblings:

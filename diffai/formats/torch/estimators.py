@@ -18,6 +18,7 @@ from diffai.model import Scalar
 
 RANDOM = "random states of estimators"
 _VERSION = "_sklearn_version"
+_SHARED = ("classes_", "feature_names_in_")  # arrays that the members of an ensemble have from one fit
 _NAMED = ("Pipeline.steps", "FeatureUnion.transformer_list")
 _INDEX = frozenset((
     "left_child", "right_child", "feature", "missing_go_to_left", "left", "right", "feature_idx", "is_leaf",
@@ -84,8 +85,11 @@ class _Walker:
             if isinstance(value, Stub) and value.of.module.startswith(("numpy.random", "numpy.random.")):
                 self._set_aside(path, value)
                 del state[key]
-        if type(state.get("_random_seed")) is int:  # drawn anew by every fit
-            self._set_aside(path, state.pop("_random_seed"))
+        for key in ("_random_seed", "_seeds"):  # drawn anew by every fit
+            if type(state.get(key)) is int or isinstance(state.get(key), Array):
+                self._set_aside(path, state.pop(key))
+        for key in ("_optimizer", "cv_results_"):  # of training, and of looking for parameters
+            _mark_training(state.get(key))
         if stub.of.name == "_BinMapper" and "random_state" in state:
             self._set_aside(path, state.pop("random_state"))
         predictors = predictors_of(state.get("_predictors"))
@@ -137,7 +141,7 @@ class _Walker:
                 if name in kept and name in state and _same(kept[name], state[name]):
                     del kept[name]
             if number:
-                kept = {key: value for key, value in kept.items() if not (key in first and _alike(value, first[key]))}
+                kept = {key: value for key, value in kept.items() if not _said(key, value, first)}
             else:
                 first = kept
             member.state = kept
@@ -158,7 +162,7 @@ def _inside(path: str, value: object) -> list[tuple[str, object]]:
         parts: list[tuple[str, object]] = []
         if isinstance(value.state, dict):
             for key, item in value.state.items():
-                plain = f"{value.of.name}.{key}" in _NAMED or key in ("tree_", "estimators_")
+                plain = f"{value.of.name}.{key}" in _NAMED or key == "tree_"
                 parts.append((path if plain else _joined(path, str(key)), item))
         elif value.state is not None:
             parts.append((path, value.state))
@@ -170,7 +174,19 @@ def _inside(path: str, value: object) -> list[tuple[str, object]]:
     assert isinstance(value, (list, tuple))
     if isinstance(value, tuple) and len(value) in (2, 3) and isinstance(value[0], str) and isinstance(value[1], Stub):
         return [(_joined(path, value[0]), value[1])]
-    return [(path, item) for item in value]
+    counted = len(value) > 1 and any(isinstance(item, Stub) for item in value)
+    return [(_joined(path, str(number)) if counted else path, item) for number, item in enumerate(value)]
+
+
+def _mark_training(value: object) -> None:
+    """Say of the arrays inside that they are no weights."""
+    inner = value.state if isinstance(value, Stub) else value
+    if not isinstance(inner, dict):
+        return
+    for key, item in inner.items():
+        for array in item if isinstance(item, list) else (item,):
+            if isinstance(array, Array) and key != "params":  # those are the weights themselves
+                array.says = "training"
 
 
 def _joined(path: str, name: str) -> str:
@@ -184,6 +200,11 @@ def _members(value: object) -> list[Stub]:
         return []
     found = [item for item in items if isinstance(item, Stub) and isinstance(item.state, dict)]
     return found if len(found) == len(items) and len({item.of.full for item in found}) == 1 else []
+
+
+def _said(key: object, value: object, first: dict[object, object]) -> bool:
+    """Whether the first member of an ensemble says the same already; arrays of its own each has."""
+    return key in first and _alike(value, first[key]) and (not isinstance(value, Array) or key in _SHARED)
 
 
 def _same(a: object, b: object) -> bool:
