@@ -22,7 +22,7 @@ from diffai.model import Delta
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from diffai.analyses.context import Context
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Fields, Finding, Severity
 
 NAME = "change_kind"
 
@@ -48,8 +48,14 @@ class ChangeKind:
     evidence: tuple[str, ...] = ()
 
 
-def change_kind(diff: ModelDiff) -> ChangeKind | None:
-    """The kind of a change; None where a side is no model or is absent."""
+def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | None:
+    """The kind of a change; None where a side is no model or is absent.
+
+    Args:
+        diff: the comparison.
+        between: how far the new model went on a line from the old one to a third; None where there is no third, or
+            no such line (see :mod:`diffai.analyses.interpolation`).
+    """
     if diff.old.state is not None or diff.new.state is not None:
         return None
     changes = [change for change in diff.tensors if change.role == "weight"]
@@ -63,7 +69,10 @@ def change_kind(diff: ModelDiff) -> ChangeKind | None:
             found.append(kind)
     explained = explained_by_cast(diff)
     values = [change for change in moved if "changed" in change.status and not explained(change)]
-    leading = next((kind for rule in _LEADING if (kind := rule(diff, changes, values)) is not None), None)
+    rules = (rule(diff, changes, values) for rule in _LEADING)
+    leading = next((kind for kind in rules if kind is not None), None)
+    if between is not None and values:
+        leading = _interpolated(between)
     low = _low_rank(diff)
     if leading is not None and (low is None or "fine-tune" in leading.kinds):  # a part can move, and by a low rank
         found.append(leading)
@@ -76,6 +85,13 @@ def change_kind(diff: ModelDiff) -> ChangeKind | None:
         " and ".join(kind.phrase for kind in found),
         tuple(name for kind in found for name in kind.evidence)[:_SHOWN],
     )
+
+
+def _interpolated(t: float) -> ChangeKind:
+    if abs(t - 1) < 1e-9:
+        return ChangeKind(("interpolated",), "interpolated (the base itself)")
+    word = "interpolated" if 0 < t < 1 else "extrapolated"
+    return ChangeKind((word,), f"{word} ({1 - t:.4g} of the old, {t:.4g} of the base)")
 
 
 def _beside_weights(diff: ModelDiff) -> ChangeKind:
@@ -347,12 +363,22 @@ def _named(names: Sequence[str], noun: str) -> str:
     return names[0] if len(names) == 1 else f"{len(names):,} {plural}"
 
 
-def find(diff: ModelDiff, _context: Context) -> Finding | None:
-    """The kind as a finding."""
+def find(diff: ModelDiff, context: Context) -> Finding | None:
+    """The kind as a finding; with a base, whether the new model lies between it and the old one."""
     from diffai.analyses.finding import Finding
 
-    found = change_kind(diff)
-    if found is None or found.kinds == ("identical",):
+    between: float | None = None
+    evidence: tuple[str, ...] = ()
+    if context.asked and context.base is not None:
+        from diffai.analyses.interpolation import interpolated
+
+        between = interpolated(diff, context)
+        evidence = () if between is not None else ("the new model lies on no line from the old one to the base",)
+    found = change_kind(diff, between)
+    if found is None or (found.kinds == ("identical",) and not context.asked):
         return None
-    severity = "critical" if "diverged" in found.kinds else "info"
-    return Finding(NAME, severity, "fact", {"kinds": found.kinds, "phrase": found.phrase}, found.evidence, found.phrase)  # type: ignore[arg-type]
+    severity: Severity = "critical" if "diverged" in found.kinds else "info"
+    fields: Fields = {"kinds": found.kinds, "phrase": found.phrase}
+    if between is not None:
+        fields = {**fields, "share_of_base": between}
+    return Finding(NAME, severity, "fact", fields, (*found.evidence, *evidence), found.phrase)

@@ -33,7 +33,10 @@ RUN_FILES = (
 """Files beside a model that say how its training went; see :mod:`diffai.analyses.training_files`."""
 
 ANALYSES: tuple[Analysis, ...] = (
-    Analysis("change_kind", "change_kind"),
+    Analysis(
+        "change_kind", "change_kind", group=ADDITIONAL,
+        help="The kind of the change in words; with --base, whether it lies between old and base.",
+    ),
     Analysis("look_first", "look_first"),
     Analysis("non_finite", "nonfinite"),
     Analysis("update_size", "update"),
