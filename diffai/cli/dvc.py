@@ -102,13 +102,14 @@ def _compare_options(settings: Any, given: dict[str, Any], *, sizes: bool) -> An
     from diffai.cli.options import limits_for
     from diffai.comparison.result import CompareOptions
     from diffai.comparison.tracked import TrackedOptions
+    from diffai.stores.dvc.items import HERE
 
     mode = "header" if given["fetch_header"] and settings.remote == "never" else settings.remote
-    fetch = None
+    reach = HERE
     if mode != "never":
-        from diffai.stores.dvc.remote import remote_fetch
+        from diffai.stores.dvc.remote import reach_of
 
-        fetch = remote_fetch(mode, settings.max_spool)
+        reach = reach_of(mode, settings.max_spool)
     compare = CompareOptions(
         epsilon=settings.epsilon,
         rtol=settings.rtol,
@@ -121,7 +122,7 @@ def _compare_options(settings: Any, given: dict[str, Any], *, sizes: bool) -> An
         threads=settings.threads,
         max_bytes=settings.max_bytes,
     )
-    return TrackedOptions(compare, limits_for(settings), fetch, header_only=mode == "header")
+    return TrackedOptions(compare, limits_for(settings), reach)
 
 
 @command.command("alias", context_settings=_HELP)

@@ -243,13 +243,12 @@ def _compare_named_folders(old: str, new: str, options: CompareOptions, limits: 
     """Compare two words that name directories of DVC's with several models (``v1:ckpt``, ``ckpt.dvc``, ``ckpt`` on
     disk); None when one of them names anything else, and when each is one sharded model.
     """
-    from diffai.comparison.tracked import Pairs as OutPairs
-    from diffai.comparison.tracked import TrackedOptions, compare_outs
+    from diffai.comparison.tracked import Outs, TrackedOptions, compare_outs
 
     items = [_named_folder(word) for word in (old, new)]
     if any(item is None for item in items) or all(_is_one_tracked(item) for item in items if item is not None):
         return None
-    change = next(compare_outs(OutPairs(((items[0], items[1]),), 0), TrackedOptions(options, limits)))
+    change = next(compare_outs(Outs(((items[0], items[1]),), 0), TrackedOptions(options, limits)))
     return replace(change.files, old=old, new=new) if change.files is not None else None
 
 

@@ -9,27 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from diffai.comparison.directories import compare_files
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
-from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.frozen import frozen, replace, slotted
-from diffai.model import Absent, NotAModel, State, Unreadable, natural_key
-from diffai.models.inputs import Input, as_input, unreadable
-from diffai.models.names import is_model_name, model_key
-from diffai.sources.directory import Directory
-from diffai.stores.dvc.items import (
-    DvcItem,
-    Fetch,
-    ItemFolder,
-    Where,
-    entries_of,
-    entry_item,
-    is_complete,
-    open_item,
-)
-from diffai.stores.dvc.pointers import DvcEntry, DvcImport, DvcTextError
-from diffai.stores.store import Opened
+from diffai.frozen import frozen, replace
+from diffai.model import Absent, NotAModel, NotPulled, State, Unreadable
+from diffai.models.inputs import Input
+from diffai.models.names import is_model_name, model_key, owners
+from diffai.models.pairs import listed, pair_files
+from diffai.models.reference import File, ModelRef, group, open_ref
+from diffai.models.rule import EVERY, Head
+from diffai.repository.runner import Repository
+from diffai.stores.dvc.items import HERE, DvcItem, Reach, Where, entries_of, entry_item, open_item
+from diffai.stores.dvc.pointers import DvcImport, DvcTextError
 
-Entries = Mapping[str, tuple[DvcEntry, ...]]
+_NO_MODEL = "is not called like a model, and is not here"
+_MODEL_HEAD = b"\x80\x02}q\x00." + bytes(1024)
+"""The beginning of some model."""
 
 
 @frozen
@@ -39,14 +33,12 @@ class TrackedOptions:
     Attributes:
         compare: options of each comparison.
         limits: of reading.
-        fetch: brings what is not here from a remote; None never does.
-        header_only: what ``fetch`` brings is only good for headers, so values are not compared then.
+        reach: what may be brought from a remote.
     """
 
     compare: CompareOptions = CompareOptions()
     limits: Limits = Limits(allow_torch=False)
-    fetch: Fetch | None = None
-    header_only: bool = False
+    reach: Reach = HERE
 
 
 @frozen
@@ -87,14 +79,14 @@ class OutChange:
 
 
 @frozen
-class Pairs:
+class Outs:
     """The outputs of two pointers side by side; ``unchanged`` counts those with the same content address."""
 
     changed: tuple[tuple[DvcItem | None, DvcItem | None], ...]
     unchanged: int
 
 
-def pair_outs(old: Sequence[DvcItem], new: Sequence[DvcItem]) -> Pairs:
+def pair_outs(old: Sequence[DvcItem], new: Sequence[DvcItem]) -> Outs:
     """Pair outputs by stage and path, then by path alone, then by equal content (a moved file)."""
     rest_old, rest_new = list(old), list(new)
     pairs: list[tuple[DvcItem | None, DvcItem | None]] = []
@@ -114,7 +106,7 @@ def pair_outs(old: Sequence[DvcItem], new: Sequence[DvcItem]) -> Pairs:
     pairs += [(None, item) for item in rest_new]
     order = {id(item): at for at, item in enumerate(new)}
     pairs.sort(key=lambda pair: order[id(pair[1])])
-    return Pairs((*pairs, *((item, None) for item in rest_old)), unchanged)
+    return Outs((*pairs, *((item, None) for item in rest_old)), unchanged)
 
 
 def _by_stage(item: DvcItem) -> tuple[object, ...] | None:
@@ -129,234 +121,140 @@ def _by_content(item: DvcItem) -> tuple[object, ...] | None:
     return item.out.same_as if item.out.value else None
 
 
-def compare_outs(pairs: Pairs, options: TrackedOptions) -> Iterator[OutChange]:
-    """Compare each pair that may differ, one after the other, as their turn comes."""
+def compare_outs(
+    pairs: Outs, options: TrackedOptions, every: tuple[Sequence[DvcItem], Sequence[DvcItem]] = ((), ())
+) -> Iterator[OutChange]:
+    """Compare each pair that may differ, one after the other, as their turn comes.
+
+    Args:
+        pairs: of outputs.
+        options: how.
+        every: all outputs of both sides, among them the shards of a model that did not change.
+    """
+    models, told = [models_among({item.label: item for item in side}) for side in every], set[str]()
     for old, new in pairs.changed:
         if any(item is not None and item.is_directory for item in (old, new)):
             yield _compare_directories(old, new, options)
-        else:
-            yield _compare_files(old, new, options)
-
-
-# ---------------------------------------------------------------- files
-
-
-@slotted
-class _Opened:
-    """One opened side: as input of a comparison, and where its bytes were found."""
-
-    input: Input
-    where: Where = ""
-
-
-def _open(item: DvcItem | None, options: TrackedOptions, found_as: str = "") -> _Opened:
-    """Open one side; whatever is wrong becomes a state."""
-    if item is None:
-        return _Opened(Input("", state=Absent()))
-    try:
-        found = open_item(item, label=found_as, fetch=options.fetch)
-        if not (item.out.model or is_model_name(item.label) or _may_be_model(found.opened)):
-            return _Opened(Input("", state=NotAModel("is not called like a model")), found.where)
-        limits = _limits_for(options, found.where)
-        return _Opened(as_input(found.opened, limits, label=""), found.where)
-    except (SourceError, FormatError) as error:
-        return _Opened(Input("", state=unreadable(error)))
-
-
-def _limits_for(options: TrackedOptions, where: Where) -> Limits:
-    """Nothing but the header is looked at of what was fetched for it: each further read is a request."""
-    return replace(options.limits, values=False) if options.header_only and where == "remote" else options.limits
-
-
-def _may_be_model(opened: Opened) -> bool:
-    """Whether a file that is not called like a model begins like one; the readers are not loaded to find out."""
-    if isinstance(opened, (State, Directory)):
-        return True
-    head = opened.read(0, 16)
-    if head[8:9] == b"{" or head.startswith((b"PK\x03\x04", b"\x80")):
-        return True
-    opened.close()
-    return False
-
-
-def _compare_files(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:
-    sides = _open(old, options), _open(new, options)
-    where = (sides[0].where, sides[1].where)
-    try:
-        kind = _no_model(old, new, sides)
-        if kind:
-            return OutChange(old, new, kind=kind, where=where)
-        used = _options_for(options, where)
-        change = compare_files("", sides[0].input, sides[1].input, used)
-        if change.diff is None:  # a file changed while it was read
-            state = Unreadable(change.reason)
-            return OutChange(old, new, state=(state, state), where=where)
-        return OutChange(old, new, change.diff, where=where, header_only=used.shape_only and "remote" in where)
-    finally:
-        _close(sides)
-
-
-def _no_model(old: DvcItem | None, new: DvcItem | None, sides: tuple[_Opened, _Opened]) -> str:
-    """What the sides look like when neither is a model; "" when one is, or could be.
-
-    A file that is not here is taken for a model only when it is called like one: most outputs of a pipeline are
-    data and figures.
-    """
-    kinds = []
-    for item, side in ((old, sides[0]), (new, sides[1])):
-        state = side.input.state
-        if item is None:
             continue
-        if isinstance(state, NotAModel):
-            kinds.append(state.kind)
-        elif side.input.checkpoint is not None or item.out.model or is_model_name(item.label):
-            return ""
-        else:
-            kinds.append("")
-    return next((kind for kind in kinds if kind), "is not called like a model, and is not here")
+        item = new or old
+        key = model_key(item.label) if item is not None else ""
+        if item is not None and key != item.label and (key in models[0] or key in models[1]):
+            if key not in told:
+                told.add(key)
+                yield compare_refs(models[0].get(key), models[1].get(key), options)
+            continue
+        yield compare_refs(model_of(old), model_of(new), options)
 
 
-def _options_for(options: TrackedOptions, where: tuple[Where, Where]) -> CompareOptions:
-    """Values are not compared where only a header was fetched."""
-    if options.header_only and "remote" in where:
-        return replace(options.compare, shape_only=True)
-    return options.compare
+def models_among(items: Mapping[str, DvcItem]) -> dict[str, ModelRef]:
+    """Some files as models, by the name that each is paired by."""
+    files = (File(path, None, item) for path, item in items.items() if not item.is_directory)
+    return group(listed(Repository()), files)
 
 
-def _close(sides: Sequence[_Opened]) -> None:
-    for side in sides:
-        if side.input.checkpoint is not None:
-            side.input.checkpoint.close()
+def model_of(item: DvcItem | None) -> ModelRef | None:
+    """A file as a model by itself."""
+    return ModelRef(listed(Repository()), item.label, (File(item.label, None, item),)) if item is not None else None
+
+
+def compare_refs(old: ModelRef | None, new: ModelRef | None, options: TrackedOptions) -> OutChange:
+    """The change of one model, or of a file that is none."""
+    before, now = (ref.files[0].item if ref is not None else None for ref in (old, new))
+    there = [ref for ref in (old, new) if ref is not None]
+    if not any(EVERY.is_model(ref.files[0].path, _head(ref)) for ref in there):
+        here = any(_head(ref)() is not None for ref in there)
+        return OutChange(before, now, kind="is not called like a model" if here else _NO_MODEL)
+    change, where, far = _compared("", old, new, options)
+    if isinstance(change, str):
+        return OutChange(before, now, kind=change, where=where)
+    if change.diff is None:  # a file changed while it was read
+        state = Unreadable(change.reason)
+        return OutChange(before, now, state=(state, state), where=where)
+    return OutChange(before, now, change.diff, where=where, header_only=far)
+
+
+def _head(model: ModelRef) -> Head:
+    """The first bytes of a model; those of one that is said to be a model need not be looked at."""
+    file = model.files[0]
+    if file.item is not None and file.item.out.model:
+        return lambda: (_MODEL_HEAD, len(_MODEL_HEAD))
+    return lambda: file.head(model.snapshot)
+
+
+def _compared(
+    name: str, old: ModelRef | None, new: ModelRef | None, options: TrackedOptions
+) -> tuple[FileChange | str, tuple[Where, Where], bool]:
+    """The change of a model, or what its sides look like when it is one on neither; where it was found; whether only
+    headers were compared, because a side is far away.
+    """
+    left, right = sides = open_ref(old, options.limits, options.reach), open_ref(new, options.limits, options.reach)
+    where, far = (sides[0].where, sides[1].where), any(side.header_only for side in sides)
+    try:
+        if all(isinstance(side.state, (Absent, NotAModel)) for side in sides):
+            kinds = [side.state.kind for side in sides if isinstance(side.state, NotAModel)]
+            return next(filter(None, kinds), "is no model"), where, far
+        used = replace(options.compare, shape_only=True) if far else options.compare
+        return compare_files(name, _unnamed(left), _unnamed(right), used), where, far
+    finally:
+        for side in sides:
+            if side.checkpoint is not None:
+                side.checkpoint.close()
+
+
+def _unnamed(side: Input) -> Input:
+    """A side that is not here without its name, which what is said of it holds already."""
+    return replace(side, label="") if isinstance(side.state, NotPulled) else side
 
 
 # ---------------------------------------------------------------- directories
 
 
-class _Listing:
-    """The files of one side of a directory, models by the name that they are paired by."""
-
-    __slots__ = ("entries", "item", "models", "others", "state")
-
-    def __init__(self, item: DvcItem | None, entries: tuple[DvcEntry, ...] = (), state: State | None = None) -> None:
-        self.item, self.entries, self.state = item, entries, state
-        self.models: dict[str, tuple[DvcEntry, ...]] = {}
-        self.others: dict[str, DvcEntry] = {}
-
-
-def _list(item: DvcItem | None, options: TrackedOptions) -> _Listing:
+def _list(item: DvcItem | None, options: TrackedOptions) -> tuple[list[File], State | None]:
+    """The files of a directory by their paths in it; or why they are not known."""
     if item is None:
-        return _Listing(None)
+        return [], None
     if not item.is_directory:  # it was a file
-        return _Listing(item, state=Unreadable("is a file on this side, and a directory on the other"))
+        return [], Unreadable("is a file on this side, and a directory on the other")
     try:
-        entries = entries_of(item)
-        if entries is None and options.fetch is not None:
-            entries = getattr(options.fetch, "manifest", lambda _item: None)(item)
+        entries = entries_of(item, options.reach.fetch)
     except DvcTextError as error:
-        return _Listing(item, state=Unreadable(str(error)))
+        return [], Unreadable(str(error))
     if entries is None:
         found = open_item(item).opened
-        return _Listing(item, state=found if isinstance(found, State) else Unreadable("its list of files is missing"))
-    listing = _Listing(item, entries)
-    for entry in entries:
-        key = model_key(entry.relpath)
-        if key == entry.relpath and not is_model_name(key):
-            listing.others[key] = entry
-        else:
-            listing.models[key] = (*listing.models.get(key, ()), entry)
-    return listing
+        return [], found if isinstance(found, State) else Unreadable("its list of files is missing")
+    return [File(entry.relpath, None, entry_item(item, entry)) for entry in entries], None
 
 
 def _compare_directories(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:
-    left, right = _list(old, options), _list(new, options)
-    if left.state is not None or right.state is not None:
-        return OutChange(old, new, state=(left.state, right.state))
-    files, remote, same = [], False, 0
-    for name in sorted({**left.models, **right.models}, key=natural_key):
-        before, after = left.models.get(name, ()), right.models.get(name, ())
-        if _facts(before) == _facts(after) and all(entry.md5 for entry in before):
-            same += 1
-            continue
-        file, fetched = _compare_models(name, left, right, options)
-        remote = remote or fetched
-        if file is not None:
-            files.append(file)
-            continue
-        left.others.update((entry.relpath, entry) for entry in before)
-        right.others.update((entry.relpath, entry) for entry in after)
-    others = _count(left.others, right.others)
-    diff = DirectoryDiff("", "", tuple(files), other_files=others, same_models=same)
-    return OutChange(old, new, files=diff, header_only=remote and options.header_only)
+    (left, missing_left), (right, missing_right) = _list(old, options), _list(new, options)
+    if missing_left is not None or missing_right is not None:
+        return OutChange(old, new, state=(missing_left, missing_right))
+    same = _same(left, right)
+    left, right = ([file for file in files if file.path not in same] for files in (left, right))
+    found = pair_files(left, right, Repository(), moves=False)
+    files, others, remote = list[FileChange](), list(found.others), False
+    for pair in found.changed:
+        change, _, far = _compared(pair.title, pair.old, pair.new, options)
+        remote = remote or far
+        if isinstance(change, FileChange):
+            files.append(change)
+        else:
+            others.append(tuple(side.files[0] if side is not None else None for side in (pair.old, pair.new)))  # type: ignore[arg-type]
+    only_old = sum(after is None for _, after in others)
+    only_new = sum(before is None for before, _ in others)
+    counts = (len(same), len(others) - only_old - only_new, only_old, only_new)
+    diff = DirectoryDiff("", "", tuple(files), other_files=counts, same_models=found.unchanged)
+    return OutChange(old, new, files=diff, header_only=remote)
 
 
-def _compare_models(
-    name: str, left: _Listing, right: _Listing, options: TrackedOptions
-) -> tuple[FileChange | None, bool]:
-    """The change of one model of a directory (None when it is a model on neither side), and whether it was fetched."""
-    sides = _open_model(name, left, options), _open_model(name, right, options)
-    where = (sides[0].where, sides[1].where)
-    try:
-        if all(isinstance(side.input.state, (Absent, NotAModel)) for side in sides):
-            return None, False
-        change = compare_files(name, sides[0].input, sides[1].input, _options_for(options, where))
-        return change, "remote" in where
-    finally:
-        _close(sides)
-
-
-def _open_model(name: str, side: _Listing, options: TrackedOptions) -> _Opened:
-    """One model of a directory: a file, an index with its shards, or shards alone."""
-    entries = side.models.get(name, ())
-    if not entries or side.item is None:
-        return _open(None, options)
-    items = [entry_item(side.item, entry) for entry in entries]
-    exact = next((item for item, entry in zip(items, entries, strict=True) if entry.relpath == name), None)
-    return _open(exact, options) if exact is not None else _open_shards(items, options)
-
-
-# ---------------------------------------------------------------- several files
-
-
-def compare_shards(name: str, old: Sequence[DvcItem], new: Sequence[DvcItem], options: TrackedOptions) -> OutChange:
-    """The change of a model of several files, wherever DVC keeps each."""
-    sides = _open_shards(old, options), _open_shards(new, options)
-    where = (sides[0].where, sides[1].where)
-    used = _options_for(options, where)
-    try:
-        change = compare_files(name, sides[0].input, sides[1].input, used)
-    finally:
-        _close(sides)
-    items = [next(iter(items), None) for items in (old, new)]
-    if change.diff is None:  # a file changed while it was read
-        state = Unreadable(change.reason)
-        return OutChange(items[0], items[1], state=(state, state), where=where)
-    return OutChange(items[0], items[1], change.diff, where=where, header_only=used.shape_only and "remote" in where)
-
-
-def _open_shards(items: Sequence[DvcItem], options: TrackedOptions) -> _Opened:
-    """The index and the shards of a model; all good for headers only as soon as one has to be fetched."""
-    if not items:
-        return _Opened(Input("", state=Absent()))
-    where: Where = "cache" if options.fetch is None or all(map(is_complete, items)) else "remote"
-    folder = ItemFolder(items, options.fetch if where == "remote" else None)
-    try:
-        return _Opened(as_input(folder, _limits_for(options, where), label=""), where)
-    except (SourceError, FormatError) as error:
-        return _Opened(Input("", state=unreadable(error)))
-
-
-def _facts(entries: Sequence[DvcEntry]) -> set[tuple[str, str]]:
-    return {(entry.relpath, entry.md5) for entry in entries}
-
-
-def _count(old: Mapping[str, DvcEntry], new: Mapping[str, DvcEntry]) -> tuple[int, int, int, int]:
-    """(equal, different, only old, only new) of files that are no models."""
-    both = old.keys() & new.keys()
-    equal = sum(1 for name in both if old[name].md5 and old[name].md5 == new[name].md5)
-    return equal, len(both) - equal, len(old.keys() - new.keys()), len(new.keys() - old.keys())
+def _same(old: Sequence[File], new: Sequence[File]) -> set[str]:
+    """Files that are no models by their names, nor belong to one, and are equal: nobody looks into them."""
+    known = {file.path: file.identity for file in old}
+    equal = (file.path for file in new if file.identity and known.get(file.path) == file.identity)
+    return {path for path in equal if not is_model_name(path) and not owners(path)}
 
 
 __all__ = [
-    "DvcImport", "DvcItem", "OutChange", "Pairs", "TrackedOptions", "Where", "compare_outs",
-    "compare_shards", "pair_outs",
+    "DvcImport", "DvcItem", "OutChange", "Outs", "TrackedOptions", "Where", "compare_outs", "compare_refs", "model_of",
+    "models_among", "pair_outs",
 ]  # fmt: skip

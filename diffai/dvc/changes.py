@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from diffai.comparison.tracked import models_among
 from diffai.errors import DiffaiError, UsageError
 from diffai.frozen import frozen
-from diffai.models.names import model_key
+from diffai.models.reference import ModelRef
 from diffai.repository.runner import Repository
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
 from diffai.stores.dvc.items import DvcItem, entries_of, entry_item
@@ -47,8 +48,19 @@ class Entry:
         return not moved and not self.path.endswith("/") and (self.old is not None or self.new is not None)
 
 
-Sharded = tuple[Sequence[DvcItem], Sequence[DvcItem]]
-"""The index and the shards of one model, on both sides."""
+@frozen
+class Models:
+    """The models of one side: by the name that each is paired by, and which of several files is part of which."""
+
+    refs: Mapping[str, ModelRef] = MappingProxyType({})
+    parts: Mapping[str, str] = MappingProxyType({})
+
+
+def models_of(items: Mapping[str, DvcItem]) -> Models:
+    """The models among some files, by the paths that are shown."""
+    refs = models_among(items)
+    several = {key: ref for key, ref in refs.items() if ref.sharded or ref.companions}
+    return Models(refs, {f.path: key for key, ref in several.items() for f in (*ref.files, *ref.companions)})
 
 
 @frozen
@@ -60,14 +72,14 @@ class Changes:
         hashed: whether addresses are known; without them nothing can be opened.
         problems: pointers that could not be read, and folders whose list of files is missing.
         place: the DVC repository.
-        sharded: models of several files, by what their single file would be called.
+        models: those of both sides.
     """
 
     lists: Mapping[str, tuple[Entry, ...]]
     place: DvcPlace | None
     hashed: bool = True
     problems: tuple[str, ...] = ()
-    sharded: Mapping[str, Sharded] = MappingProxyType({})
+    models: tuple[Models, Models] = (Models(), Models())
 
     @property
     def empty(self) -> bool:
@@ -89,17 +101,6 @@ def _record(state: str, entry: Entry, show_hash: bool) -> dict[str, Any]:
         old, new = entry.hashes
         record["hash"] = {"old": old, "new": new} if state == "modified" else (new or old)
     return record
-
-
-def sharded(old: Mapping[str, DvcItem], new: Mapping[str, DvcItem]) -> dict[str, Sharded]:
-    """The models of several files among those of both sides, all files of each."""
-    found: dict[str, tuple[list[DvcItem], list[DvcItem]]] = {}
-    for at, side in enumerate((old, new)):
-        for path, item in side.items():
-            key = model_key(path)
-            if key != path:
-                found.setdefault(key, ([], []))[at].append(item)
-    return dict(found)
 
 
 # ---------------------------------------------------------------- out of DVC's JSON
@@ -150,7 +151,8 @@ def read_json(text: str, directory: str = "") -> Changes:
     entries = [entry for state, found in lists.items() if state != "not in cache" for entry in found]
     hashed = not entries or any(any(entry.hashes) for entry in entries)
     problems = tuple(_missing_lists(lists, hashed))
-    return Changes(lists, place, hashed, problems, sharded(*_files_of_folders(lists)) if hashed else {})
+    old, new = _files(lists) if hashed else ({}, {})
+    return Changes(lists, place, hashed, problems, (models_of(old), models_of(new)))
 
 
 def _entry_of(state: str, record: object, place: DvcPlace | None) -> Entry:
@@ -196,14 +198,13 @@ def _pointer_of(name: str, place: DvcPlace | None) -> str:
     return name
 
 
-def _files_of_folders(lists: Mapping[str, tuple[Entry, ...]]) -> tuple[dict[str, DvcItem], dict[str, DvcItem]]:
+def _files(lists: Mapping[str, tuple[Entry, ...]]) -> tuple[dict[str, DvcItem], dict[str, DvcItem]]:
     """Every file of the folders that changed, on both sides; of others DVC tells only what changed."""
     sides = dict[str, DvcItem](), dict[str, DvcItem]()
     folders = [entry for state in STATES[:4] for entry in lists.get(state, ()) if entry.path.endswith("/")]
     for entry in folders:
-        for side, path, item in zip(
-            sides, (entry.old_path or entry.path, entry.path), (entry.old, entry.new), strict=True
-        ):
+        paths = (entry.old_path or entry.path, entry.path)
+        for side, path, item in zip(sides, paths, (entry.old, entry.new), strict=True):
             if item is not None:
                 side |= {path + found.relpath: entry_item(item, found) for found in _listed(item) or ()}
     return sides

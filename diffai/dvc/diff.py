@@ -7,11 +7,10 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from diffai.comparison.tracked import OutChange, Pairs, TrackedOptions, compare_outs, compare_shards
+from diffai.comparison.tracked import OutChange, TrackedOptions, compare_refs, model_of
 from diffai.dvc.changes import STATES, Changes, Entry
 from diffai.frozen import frozen, replace
 from diffai.model import Absent
-from diffai.models.names import model_key
 from diffai.views.records import change_list
 from diffai.views.state import describe_side, describe_state
 from diffai.views.style import escape, paint
@@ -90,22 +89,26 @@ class _Models:
 
     def compare(self, state: str, entry: Entry) -> OutChange | None:
         """None for a folder, a file that only moved, a model that was told, and where nothing is known."""
-        name = model_key(entry.path)
+        name = self._name(entry)
         if not self._changes.hashed or name in self._told or not entry.comparable(state):
             return None
-        old, new = self._changes.sharded.get(name, ((), ()))
-        if name == entry.path or not (old or new):
-            return next(compare_outs(Pairs(((entry.old, entry.new),), 0), self._options))
+        if not name:
+            return compare_refs(model_of(entry.old), model_of(entry.new), self._options)
         self._told.add(name)
-        return compare_shards(name, old, new, self._options)
+        old, new = self._changes.models
+        return compare_refs(old.refs.get(name), new.refs.get(name), self._options)
+
+    def _name(self, entry: Entry) -> str:
+        """The model of several files that an entry is part of; "" for a model or another file by itself."""
+        return next((models.parts[entry.path] for models in self._changes.models if entry.path in models.parts), "")
 
     def lines(self, state: str, entry: Entry, look: TextOptions) -> list[str]:
         """The summary of one model; nothing for files that are none."""
         change = self.compare(state, entry)
         if change is None or change.kind:
             return []
-        name = model_key(entry.path)
-        heading = [f"{escape(posixpath.basename(name))}, all of its files:"] if name in self._told else []
+        name = self._name(entry)
+        heading = [f"{escape(posixpath.basename(name))}, all of its files:"] if name else []
         return [*heading, *_summary(change, look)]
 
 

@@ -11,7 +11,7 @@ import os
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from diffai.dvc.changes import Changes, Entry, read_json, run_dvc, sharded
+from diffai.dvc.changes import Changes, Entry, models_of, read_json, run_dvc
 from diffai.errors import DiffaiError, SourceError
 from diffai.models.names import is_model_name
 from diffai.repository.runner import GitError, Repository
@@ -87,7 +87,7 @@ def diff_revisions(a: str, b: str, targets: Sequence[str], directory: str = "") 
         if any(entry.path == path for name in ("added", "deleted", "modified") for entry in lists[name])
     ]
     problems = tuple(dict.fromkeys((*old.problems, *new.problems, *missing)))
-    return Changes(lists, place, problems=problems, sharded=sharded(old.items, new.items))
+    return Changes(lists, place, problems=problems, models=(models_of(old.items), models_of(new.items)))
 
 
 def _target(target: str, place: DvcPlace, directory: str) -> str:

@@ -22,6 +22,7 @@ from diffai.policy.verdicts import FileStatus, GateReport, Verdict
 from diffai.repository.objects import reader_of
 from diffai.repository.runner import GitError, Repository
 from diffai.repository.trees import changed_paths
+from diffai.stores.dvc.items import HERE, Reach
 from diffai.views.style import plural
 
 
@@ -110,6 +111,15 @@ def _without_merged(repository: Repository, models: Sequence[ModelPair]) -> tupl
     return kept, len(models) - len(kept)
 
 
+def _reach(request: Request) -> Reach:
+    """What may be brought from DVC's remotes; nothing of them is loaded where nothing may."""
+    if request.remote == "never":
+        return HERE
+    from diffai.stores.dvc.remote import reach_of
+
+    return reach_of(request.remote, request.limits.max_spool)
+
+
 class _Gate:
     """Judges the models of one range.
 
@@ -124,7 +134,7 @@ class _Gate:
         self._missing: OnMissing = "warn" if self.hooked else "fail"
         if request.on_missing in ("warn", "fail"):
             self._missing = "warn" if request.on_missing == "warn" else "fail"
-        self._opener = sides.Opener(request.limits, request.remote)
+        self._opener = sides.Opener(request.limits, _reach(request))
         self._known: tuple[Approval, ...] | None = None
         self._pending: set[str] = set()
         self._folders: set[str] = set()  # whose other files were told of
@@ -159,7 +169,7 @@ class _Gate:
         prefix = work_prefix(self._repository) if self._request.paths else ""
         wanted = [from_top(path, prefix) for path in self._request.paths]
         old, new = (point.snapshot(self._repository) for point in (self._range.old, self._range.new))
-        return pairs(old, new, ModelRule(self._policy.include, only=False), wanted)
+        return pairs(old, new, ModelRule(self._policy.include, only=False), wanted, reach=self._opener.reach)
 
     def _states(self) -> Iterator[State | None]:
         for pair in self._pairs().changed:

@@ -11,7 +11,7 @@ import sys
 
 from diffai.errors import DiffaiError, FormatError, SourceError
 from diffai.git.environment import Change, GitEnvironment, ask_environment, quote_path, read_environment
-from diffai.model import Absent, NotAModel
+from diffai.model import Absent, NotAModel, Unreadable
 from diffai.stores.dvc import is_pointer_name
 from diffai.views.style import escape, paint
 
@@ -260,9 +260,13 @@ def _is_model(side: Input) -> bool:
 
 def _elsewhere(diff: ModelDiff, change: Change) -> list[str]:
     """What can compare values that lie beside the file that git handed over."""
-    if not any(spec is not None and spec.lacking for tensor in diff.tensors for spec in (tensor.old, tensor.new)):
-        return []
-    return [f"  (the whole model: diffai A..B -- {escape(change.new_path or change.old_path)})"]
+    path = change.new_path or change.old_path
+    lacking = any(spec is not None and spec.lacking for tensor in diff.tensors for spec in (tensor.old, tensor.new))
+    if not lacking and any(isinstance(side.state, Unreadable) for side in (diff.old, diff.new)):
+        from diffai.models.at import may_have_companions
+
+        lacking = may_have_companions(path)
+    return [f"  (the whole model: diffai A..B -- {escape(path)})"] if lacking else []
 
 
 def _sizes(change: Change) -> list[str]:

@@ -17,7 +17,7 @@ from diffai.git.plain import ask_plain, plain_diff
 from diffai.repository.place import GitPlace, find_repository
 from diffai.repository.runner import GitError, Repository
 from diffai.stores.dvc.cache import DvcPlace, find_dvc
-from diffai.stores.dvc.items import DvcItem, Fetch, items_of
+from diffai.stores.dvc.items import HERE, DvcItem, items_of
 from diffai.stores.dvc.pointers import MAX_POINTER_BYTES, DvcFile, parse_dvc_file
 from diffai.views.style import escape, paint, plural
 
@@ -92,7 +92,7 @@ def _compared(old: _Side, new: _Side, environment: GitEnvironment, place: DvcPla
     pairs = pair_outs(old.items, new.items)
     look = environment.text_options()
     skipped: dict[str, int] = {}
-    for change in compare_outs(pairs, _options(environment, place)):
+    for change in compare_outs(pairs, _options(environment, place), (old.items, new.items)):
         if change.kind and not change.item.out.model:
             _count(skipped, change)
             continue
@@ -112,18 +112,12 @@ def _count(skipped: dict[str, int], change: OutChange) -> None:
 def _options(environment: GitEnvironment, place: DvcPlace | None) -> TrackedOptions:
     from diffai.comparison.tracked import TrackedOptions
 
-    mode = environment.settings.remote
-    fetch: Fetch | None = None
+    mode, reach = environment.settings.remote, HERE
     if mode != "never" and place is not None:
-        from diffai.stores.dvc.remote import remote_fetch
+        from diffai.stores.dvc.remote import reach_of
 
-        fetch = remote_fetch(mode, environment.settings.max_spool)
-    return TrackedOptions(
-        compare=environment.compare_options(),
-        limits=environment.limits(),
-        fetch=fetch,
-        header_only=mode == "header",
-    )
+        reach = reach_of(mode, environment.settings.max_spool)
+    return TrackedOptions(environment.compare_options(), environment.limits(), reach)
 
 
 # ---------------------------------------------------------------- which pointer, and what it says

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from diffai.sources.directory import Directory
+    from diffai.stores.dvc.items import Where
 
 _BESIDE_CODES = (".qweight", ".weight_packed", ".absmax", ".SCB", "_blocks", "_scale", "_scale_inv")
 """Ends of names that only quantized models have; what they mean is looked at where there is one."""
@@ -31,7 +32,8 @@ class Input:
 
     ``identity``: equal identities mean equal bytes; "" = unknown. ``path``: a real file that holds exactly the bytes of
     a side that could not be read; "" = there is none. ``found``: where it was read, for the files beside it, as long as
-    the checkpoint is open.
+    the checkpoint is open. ``where``: in which place of DVC's the bytes were found, "" = not looked for there;
+    ``header_only``: values may not be read, because they are far away.
     """
 
     label: str
@@ -41,6 +43,8 @@ class Input:
     identity: str = ""
     path: str = ""
     found: Source | Directory | None = None
+    where: Where = ""
+    header_only: bool = False
 
 
 def open_input(model: Any, limits: Limits = Limits(), input_format: str = "", *, label: str = "") -> Input:

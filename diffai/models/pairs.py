@@ -14,16 +14,18 @@ from fnmatch import fnmatchcase
 
 from diffai.frozen import frozen, slotted
 from diffai.model import natural_key
-from diffai.models.at import named_by, names_files
+from diffai.models.at import model_at, named_by, names_files
 from diffai.models.moves import joined
 from diffai.models.names import is_model_name, model_key, owners
 from diffai.models.reference import File, ModelRef, companions, group
 from diffai.models.rule import EVERY, ModelRule, attributed, is_text, matches
 from diffai.repository.objects import reader_of
-from diffai.repository.trees import Changed
+from diffai.repository.runner import Repository
+from diffai.repository.trees import Changed, NoTree
 from diffai.snapshots.outputs import Outputs
 from diffai.snapshots.snapshot import Snapshot
 from diffai.stores.dvc import is_pointer_name
+from diffai.stores.dvc.items import HERE, Reach
 from diffai.stores.dvc.pointers import DvcTextError
 
 _MOST_GRAPH = 64 << 20  # bytes of a file that is looked into for the names of others
@@ -104,9 +106,7 @@ class Pairs:
 
 @slotted
 class _Side:
-    """One side: its files by path, how more are found, those that models name (file -> models), and what was seen of it
-    (model -> the files that it names).
-    """
+    """One side: files by path, how more are found, those that models name (file -> models), what a model names."""
 
     snapshot: Snapshot
     files: dict[str, File]
@@ -116,8 +116,9 @@ class _Side:
 
 
 def pairs(
-    old: Snapshot, new: Snapshot, rule: ModelRule = EVERY, paths: Sequence[str] = (), *, moves: bool = True
-) -> Pairs:
+    old: Snapshot, new: Snapshot, rule: ModelRule = EVERY, paths: Sequence[str] = (), *, moves: bool = True,
+    reach: Reach = HERE,
+) -> Pairs:  # fmt: skip
     """Compare two trees of models; nothing is opened but what proves a move.
 
     Args:
@@ -125,12 +126,13 @@ def pairs(
         rule: what is a model; attributes of git are added to it.
         paths: from the top; only models that they mean are paired. Empty = all.
         moves: whether models that came and went are joined where the evidence says that they are one.
+        reach: whether lists of DVC's folders may be brought that are not here.
 
     Raises:
         SourceError: git fails, or a folder cannot be listed.
 
     """
-    left, right = (_Side(side, {}, Outputs(side, is_model_name), {}, {}) for side in (old, new))
+    left, right = (_side(side, {}, reach) for side in (old, new))
     try:
         changes = old.tree.changed(new.tree)
         renamed, unmerged = _gather(changes, left, right)
@@ -143,6 +145,27 @@ def pairs(
     finally:
         left.outputs.close()
         right.outputs.close()
+
+
+def _side(snapshot: Snapshot, files: dict[str, File], reach: Reach = HERE) -> _Side:
+    return _Side(snapshot, files, Outputs(snapshot, is_model_name, fetch=reach.fetch), {}, {})
+
+
+def pair_files(old: Sequence[File], new: Sequence[File], repository: Repository, *, moves: bool = True) -> Pairs:
+    """Compare the models among the files of two sides, which are all that is known of these.
+
+    Raises:
+        SourceError: git fails.
+
+    """
+    left, right = (_side(listed(repository), {file.path: file for file in files}) for files in (old, new))
+    held = {file.held_by for file in (*old, *new)}
+    return _paired(left, right, EVERY, (), ({}, set(), held), moves=moves)
+
+
+def listed(repository: Repository) -> Snapshot:
+    """The moment of files of which no more is known than that they are there."""
+    return Snapshot(NoTree(repository))
 
 
 def _paired(
@@ -243,29 +266,28 @@ def _add_owners(side: _Side, changed: Collection[str]) -> None:
 
 def _add_namers(side: _Side, path: str) -> None:
     """Add the models beside a file, or in the folder above, that name it: a graph names its data as it likes."""
-    for folder in dict.fromkeys((posixpath.dirname(path), posixpath.dirname(posixpath.dirname(path)))):
-        for name, entry in side.snapshot.tree.children(folder).items():
-            model = posixpath.join(folder, name)
-            if not names_files(name) or not entry.is_file:
-                continue
-            if (path not in side.files or not _is_text(side, path)) and path in _named(side, model):
-                side.named.setdefault(path, []).append(model)
-                side.files.setdefault(model, File(model, side.snapshot.tree.entry(model)))
+    folders = {posixpath.dirname(path), posixpath.dirname(posixpath.dirname(path))}
+    near = [posixpath.join(f, name.removesuffix(".dvc")) for f in folders for name in side.snapshot.tree.children(f)]
+    near += [name for name in side.files if posixpath.dirname(name) in folders]
+    models = dict.fromkeys(name for name in near if names_files(name))
+    head = side.files[path].head(side.snapshot) if models and path in side.files else None
+    if head is None or not is_text(head[0]):
+        naming = [model for model in models if path in _named(side, model)]
+        side.named |= {path: naming} if naming else {}
 
 
-def _is_text(side: _Side, path: str) -> bool:
-    head = side.files[path].head(side.snapshot)
-    return head is not None and is_text(head[0])
-
-
-def _named(side: _Side, model: str) -> set[str]:
-    """What a model names, where it is small enough to be one that holds its values elsewhere."""
-    if model not in side.looked_at:
-        entry = side.snapshot.tree.entry(model)
-        head = side.snapshot.tree.head(entry, 1) if entry is not None else None
+def _named(side: _Side, path: str) -> set[str]:
+    """What a model names, where it is small enough to be one that holds its values elsewhere; it is added then."""
+    if path not in side.looked_at:
+        model = model_at(side.snapshot, model_key(path))
+        file = next((file for file in model.files if file.path == path), None) if model is not None else None
+        head = file.head(side.snapshot) if file is not None else None
         small = head is not None and head[1] <= _MOST_GRAPH
-        side.looked_at[model] = named_by(side.snapshot, model_key(model)) if small else set()
-    return side.looked_at[model]
+        named = named_by(side.snapshot, model_key(path)) if small else set[str]()
+        if named and file is not None:
+            side.files.setdefault(path, file)
+        side.looked_at[path] = named
+    return side.looked_at[path]
 
 
 def _add_owner(side: _Side, glob: str) -> None:
@@ -302,7 +324,7 @@ def _sorted_out(left: _Side, right: _Side, rule: ModelRule, found: Pairs) -> tup
     """Which paths are models on a side, by the one rule; the others are noted."""
     every = {**left.files, **right.files}
     repository = right.snapshot.tree.repository
-    if repository is not None:
+    if repository is not None and not right.snapshot.tree.whole:
         rest = [path for path in every if not is_model_name(path)]
         rule = ModelRule(rule.include, rule.exclude, rule.only, rule.attributed | attributed(repository, rest))
     models = set[str]()
@@ -370,8 +392,7 @@ def _unchanged_outputs(side: _Side, pointer: str, key: str, known: set[str]) -> 
 
 def models_in(snapshot: Snapshot, rule: ModelRule = EVERY) -> tuple[list[ModelRef], Pairs]:
     """Every model of a plain folder, in natural order, and what was left out."""
-    side = _Side(snapshot, {}, Outputs(snapshot, is_model_name), {}, {})
-    empty = _Side(snapshot, {}, side.outputs, {}, {})
+    side, empty = _side(snapshot, {}), _side(snapshot, {})
     for path in snapshot.tree.list():
         side.files[path] = File(path, snapshot.tree.entry(path))
     found = Pairs([], 0, [], 0, [*snapshot.tree.problems])

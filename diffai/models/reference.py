@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.model import Absent, State, Unreadable
 from diffai.models.inputs import Input, as_input, unreadable
 from diffai.models.names import is_index, is_shard, model_key, owners
@@ -19,7 +19,7 @@ from diffai.snapshots.files import expect_source
 from diffai.snapshots.snapshot import Snapshot
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, checked_name
-from diffai.stores.dvc.items import DvcItem, open_item
+from diffai.stores.dvc.items import HERE, DvcItem, Fetch, Found, Reach, Where, open_item
 from diffai.stores.store import Opened, StoredObject
 from diffai.stores.table import recognise
 
@@ -72,16 +72,30 @@ class File:
         """Whether it is a folder of DVC's whose list of files is not here, so that nothing is known of its files."""
         return self.item is not None and self.item.is_directory
 
-    def open(self, snapshot: Snapshot) -> Opened:
-        """Its bytes, or the state in which they are."""
+    def find(self, snapshot: Snapshot, fetch: Fetch | None = None) -> Found:
+        """Its bytes, or the state in which they are, and where DVC has them."""
         if self.item is not None:
-            found = open_item(self.item, label=snapshot.name(self.path)).opened
-            if isinstance(found, StoredObject):
-                found.lies_beside(lambda name: snapshot.sibling(self.path, name))
+            found = open_item(self.item, label=snapshot.name(self.path), fetch=fetch)
+            if isinstance(found.opened, StoredObject):
+                # A list of files says less than the moment does, and nothing of what git keeps beside it.
+                known = fetch is None and not snapshot.tree.whole
+                found.opened.lies_beside(lambda name: snapshot.sibling(self.path, name), always=known)
             return found
         if self.entry is not None and self.entry.oid and self.entry.is_file:
-            return snapshot.open_blob(self.entry.oid, self.path, snapshot.name(self.path))
-        return snapshot.open(self.path)
+            return Found(snapshot.open_blob(self.entry.oid, self.path, snapshot.name(self.path)))
+        return Found(snapshot.open(self.path))
+
+    def open(self, snapshot: Snapshot) -> Opened:
+        """Its bytes, or the state in which they are; nothing is brought from afar."""
+        return self.find(snapshot).opened
+
+    def is_here(self, snapshot: Snapshot) -> bool:
+        """Whether its bytes can be read without bringing them."""
+        if self.item is None:
+            return True
+        found = self.open(snapshot)
+        found.close() if not isinstance(found, State) else None
+        return not isinstance(found, State)
 
     def head(self, snapshot: Snapshot) -> tuple[bytes, int] | None:
         """The first bytes and the size, of the object behind a pointer; None when it is not here."""
@@ -142,23 +156,28 @@ class ModelRef:
         """
         return Group(self, label) if self.sharded else self.files[0].open(self.snapshot)
 
-    def open(self, limits: Limits = Limits()) -> Input:
-        """The model, or the state in which it is; never raises for what is wrong with it."""
+    def open(self, limits: Limits = Limits(), reach: Reach = HERE) -> Input:
+        """The model, or the state in which it is; never raises for what is wrong with it.
+
+        Args:
+            limits: of reading.
+            reach: what may be brought that is not here; of what is brought for its header, only that is looked at.
+        """
         label = self.snapshot.name(self.path)
-        if not self.sharded:
-            try:
-                found = self.files[0].open(self.snapshot)
-                if self.files[0].is_folder and isinstance(found, Directory):
-                    return Input(label, state=Unreadable(_OTHER_UNLISTED))
-                return as_input(found, limits, label=label)
-            except (SourceError, FormatError) as error:
-                return Input(label, state=unreadable(error))
-        folder = Group(self, label)
+        far = reach.fetch is not None and not all(file.is_here(self.snapshot) for file in self.files)
+        header_only = far and reach.header_only
+        limits = replace(limits, values=False) if header_only else limits
         try:
-            side = as_input(folder, limits, label=label)
+            folder = Group(self, label, reach.fetch if far else None)
+            found = Found(folder) if self.sharded else self.files[0].find(self.snapshot, reach.fetch if far else None)
+            if self.files[0].is_folder and isinstance(found.opened, Directory):
+                return Input(label, state=Unreadable(_OTHER_UNLISTED))
+            side = as_input(found.opened, limits, label=label)
         except (SourceError, FormatError) as error:
             return Input(label, state=unreadable(error))
-        return Input(label, side.checkpoint, side.state, folder.bytes, side.identity, found=folder)
+        size = folder.bytes if self.sharded else side.size
+        where: Where = "remote" if far and found.where in ("", "remote") else found.where
+        return replace(side, size=size, where=where, header_only=header_only and side.checkpoint is not None)
 
 
 def is_sharded(files: Sequence[File]) -> bool:
@@ -184,9 +203,9 @@ class Group(Directory):
 
     path = ""
 
-    def __init__(self, model: ModelRef, label: str) -> None:
+    def __init__(self, model: ModelRef, label: str, fetch: Fetch | None = None) -> None:
         self.label = label
-        self._model = model
+        self._model, self._fetch = model, fetch
         self._files: Mapping[str, File] = {posixpath.basename(file.path): file for file in model.files}
         self._sizes: dict[str, int] = {}
 
@@ -205,14 +224,14 @@ class Group(Directory):
         snapshot = self._model.snapshot
         if file is None:
             return snapshot.sibling(self._model.files[0].path, name)
-        source = expect_source(file.open(snapshot), snapshot.name(file.path))
+        source = expect_source(file.find(snapshot, self._fetch).opened, snapshot.name(file.path))
         self._sizes[name] = source.size
         return source
 
 
-def open_ref(model: ModelRef | None, limits: Limits = Limits()) -> Input:
+def open_ref(model: ModelRef | None, limits: Limits = Limits(), reach: Reach = HERE) -> Input:
     """A side of a comparison; Absent where there is no model."""
-    return Input("", state=Absent()) if model is None else model.open(limits)
+    return Input("", state=Absent()) if model is None else model.open(limits, reach)
 
 
 def group(

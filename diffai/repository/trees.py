@@ -289,6 +289,7 @@ class NoTree(_GitTree):
     """A tree of which nothing is known but the repository: for a blob whose commit nobody named."""
 
     label = revision = ""
+    whole = True
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository

@@ -58,7 +58,7 @@ def open_file(file: str, *, path: str = "") -> Opened:
         SourceError: it cannot be read.
 
     """
-    return _open_local(file, find_repository, path)
+    return _open_local(file, find_repository, path, is_copy=_is_outside(file, find_repository()))
 
 
 def expect_source(found: Opened, label: str) -> Source:
@@ -95,12 +95,25 @@ def near_names(path: str) -> str:
 
 
 class WorkFile(LocalFile):
-    """A file of the work tree; the files beside it are opened with pointers followed."""
+    """A file of the work tree, or the copy that git made of a blob, whose place, new each time, is never told; the
+    files beside it are opened with pointers followed.
+    """
+
+    def __init__(self, path: str, *, is_copy: bool = False) -> None:
+        super().__init__(path)
+        self._is_copy = is_copy
 
     def sibling(self, name: str) -> LocalFile:
         """A file beside this one or below; UnresolvedError when it is a pointer to bytes that are not here."""
         beside = self.beside(name)
-        found: LocalFile = expect_source(open_path(beside), beside)  # type: ignore[assignment]
+        try:
+            found: LocalFile = expect_source(open_path(beside), beside)  # type: ignore[assignment]
+        except UnresolvedError:
+            raise
+        except SourceError:
+            if self._is_copy:
+                raise SourceError(f"{name}: is not beside the copy of this file that git gave") from None
+            raise
         return found
 
     def _roots(self) -> tuple[str, ...]:
@@ -108,9 +121,9 @@ class WorkFile(LocalFile):
         return () if place is None else tuple(map(os.path.realpath, filter(None, (place.top, place.common_dir))))
 
 
-def _open_local(file: str, place: Callable[[], GitPlace | None], path: str) -> Opened:
+def _open_local(file: str, place: Callable[[], GitPlace | None], path: str, *, is_copy: bool = False) -> Opened:
     """A local file; a pointer text is followed."""
-    source = WorkFile(file)
+    source = WorkFile(file, is_copy=is_copy)
     if source.size > pointer_limit(file):
         return source
     try:

@@ -6,10 +6,21 @@ import posixpath
 from collections.abc import Callable
 
 from diffai.snapshots.snapshot import Snapshot
-from diffai.stores.dvc.items import DvcItem, entries_of, entry_item, items_of
+from diffai.stores.dvc.items import DvcItem, Fetch, entries_of, entry_item, items_of
 from diffai.stores.dvc.pointers import parse_dvc_file, uncached_paths
 from diffai.stores.dvc.tracked import DvcHistory, as_configured, work_tree_text
 from diffai.stores.dvc.workspace import as_on_disk
+
+
+def files_below(item: DvcItem, fetch: Fetch | None = None) -> list[DvcItem]:
+    """The files of an output: itself, or those of a folder; a folder whose list is not here stands for itself.
+
+    Raises:
+        DvcTextError: the list makes no sense.
+
+    """
+    entries = entries_of(item, fetch) if item.is_directory else None
+    return [item] if entries is None else [entry_item(item, entry) for entry in entries]
 
 
 class Outputs:
@@ -19,12 +30,15 @@ class Outputs:
         snapshot: the moment. In the work tree a model counts as it is on disk, ``dvc add`` or not.
         is_model: whether a path is a model's, for which files of the work tree are looked at.
         history: what is known of DVC's places, where that is shared with other snapshots.
+        fetch: brings the lists of folders that are not here.
 
     """
 
     def __init__(
-        self, snapshot: Snapshot, is_model: Callable[[str], bool], history: DvcHistory | None = None
-    ) -> None:
+        self, snapshot: Snapshot, is_model: Callable[[str], bool], history: DvcHistory | None = None,
+        fetch: Fetch | None = None,
+    ) -> None:  # fmt: skip
+        self._fetch = fetch
         self._snapshot = snapshot
         self._is_model = is_model
         self._history = history or DvcHistory(snapshot.repository.directory)
@@ -38,8 +52,7 @@ class Outputs:
         """
         found = []
         for item in self.roots(pointer):
-            entries = entries_of(item) if item.is_directory else None
-            found += [item] if entries is None else [entry_item(item, entry) for entry in entries]
+            found += files_below(item, self._fetch)
         return found
 
     def cached(self, pointer: str) -> list[DvcItem]:

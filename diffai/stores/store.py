@@ -62,9 +62,9 @@ class StoredObject(LocalFile):
         self._name = identity
         self._beside = sibling
 
-    def lies_beside(self, sibling: Callable[[str], Source]) -> None:
-        """What opens the files beside what this stands for, where nobody nearer to it does."""
-        self._beside = self._beside or sibling
+    def lies_beside(self, sibling: Callable[[str], Source], *, always: bool = False) -> None:
+        """What opens the files beside what this stands for, where nobody nearer to it does, or ``always``."""
+        self._beside = sibling if always else self._beside or sibling
 
     @property
     def identity(self) -> str:

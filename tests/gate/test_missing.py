@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dvcrepo import DvcRepo, md5
 from gating import diffai, gate, gate_json, model, staged
 from gitrepo import Repo
 from holders import why_not
+from safetensors.numpy import save
 
 
 @pytest.fixture
@@ -77,3 +80,37 @@ def test_no_tolerance_of_a_clone_counts_in_the_gate(repo: Repo) -> None:
     repo.commit({"m.safetensors": model(4), ".diffai.toml": loose})
     staged(repo, {"m.safetensors": model(5, scale=1.5)})
     assert {v["rule"] for v in gate_json(repo)["models"][0]["violations"]} == {"frozen", "structure.reshaped"}
+
+
+@pytest.mark.parametrize("how", ["a folder", "a folder whose list is not here either", "a pointer for each file"])
+def test_the_structure_of_shards_that_only_a_remote_has_is_judged_by_their_headers(
+    repo: Repo, tmp_path: Path, how: str
+) -> None:
+    dvc = DvcRepo(repo, config="[core]\n    remote = r\n['remote \"r\"']\n    url = ../../remote\n")
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+
+    def put(rows: int) -> None:
+        files = {names[0]: save({"a": np.ones((rows, 4), "f4")}), names[1]: save({"b": np.ones((2, 4), "f4")})}
+        if how == "a pointer for each file":
+            for name, data in files.items():
+                dvc.add(f"m/{name}", data, here=False)
+        else:
+            dvc.add_directory("m", files)
+
+    put(2)
+    dvc.commit("two rows")
+    put(3)
+    repo.git("add", "-A")
+    shutil.copytree(dvc.cache, tmp_path / "remote")
+    lists = {path: path.read_bytes() for path in dvc.cache.rglob("*.dir")}
+    shutil.rmtree(dvc.cache)
+    for path, content in lists.items() if "either" not in how else ():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert all(model["outcome"] == "not judged" for model in gate_json(repo)["models"])
+    repo.config("diffai.remote", "header")
+    (entry,) = gate_json(repo)["models"]
+    assert [v["rule"] for v in entry["violations"]] == ["structure.reshaped"] and "header" in entry["not_judged"]
+    repo.config("diffai.remote", "full")
+    (entry,) = gate_json(repo)["models"]
+    assert entry["violations"] and not entry.get("not_judged")

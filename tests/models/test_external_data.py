@@ -9,6 +9,7 @@ import pytest
 from gitrepo import Repo
 from onnx_models import data, with_external_data
 from program import DIFFAI, diffai
+from several_files import saved_model_folder
 
 NAMES = ["m.onnx.data", "m.onnx_data", "m.data", "weights.pb", "m.onnx_data_1"]
 
@@ -131,3 +132,14 @@ def test_a_history_says_that_values_are_not_here(repo: Repo) -> None:
         done = diffai("log", "--", "m.onnx", cwd=repo.top)
         assert done.returncode == 0, done.stderr
         assert "not here" in done.stdout and "identical" not in done.stdout
+
+
+def test_a_file_that_git_gives_alone_is_told_as_such_and_who_has_it_whole(repo: Repo) -> None:
+    path, files, _ = saved_model_folder()
+    repo.config("diff.diffai.command", f"{DIFFAI} git-driver")
+    repo.config("diff.diffai.textconv", f"{DIFFAI} textconv")
+    repo.commit({".gitattributes": "*.pb diff=diffai\n", **{f"m/{name}": data for name, data in files.items()}})
+    repo.commit({f"m/{path}": files[path].replace(b"2.15.0", b"2.16.0")})
+    said = repo.git("diff", "HEAD~1", "HEAD")
+    assert "(the whole model: diffai A..B -- m/saved_model.pb)" in said and "/tmp" not in said
+    assert repo.git("log", "-p", "-1") == repo.git("log", "-p", "-1"), "the place of git's copy is new each time"

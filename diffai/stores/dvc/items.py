@@ -13,22 +13,43 @@ from diffai.errors import SourceError
 from diffai.frozen import frozen, replace
 from diffai.model import FetchCommand, NotPulled, State, Unreadable
 from diffai.sources.base import Source
-from diffai.sources.directory import Directory, UnresolvedError, checked_name
+from diffai.sources.directory import Directory, UnresolvedError
+from diffai.sources.local import checked_place
 from diffai.stores.dvc.cache import DvcPlace, find_object, matches, read_manifest, work_tree_file
 from diffai.stores.dvc.pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, model_paths, stage_folder
 from diffai.stores.store import StoredObject, no_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Literal, Protocol
 
     Where = Literal["", "cache", "workspace", "git", "remote"]
+
+    class Fetch(Protocol):
+        """Brings what is not here from a DVC remote (asked for by the user)."""
+
+        def __call__(self, item: DvcItem) -> Source | State | None:
+            """The bytes, or why there are none; None when it cannot say anything better."""
+
+        def manifest(self, item: DvcItem) -> tuple[DvcEntry, ...] | None:
+            """The list of files of a directory; None when the remote has none either."""
+
 else:
     Where = str
+    Fetch = object
 """Where bytes were found; "" when they were not."""
 
-Fetch = Callable[["DvcItem"], "Source | State | None"]
-"""Brings what is not here from a DVC remote (asked for by the user); None when it cannot say anything better."""
+
+@frozen
+class Reach:
+    """What may be brought: ``fetch`` brings what is not here (None: nothing does), for its header alone or whole."""
+
+    fetch: Fetch | None = None
+    header_only: bool = False
+
+
+HERE = Reach()
+"""Nothing is brought."""
 
 
 @frozen
@@ -162,8 +183,8 @@ def _fetched(found: Source | State) -> Found:
     return Found(found, "" if isinstance(found, State) else "remote")
 
 
-def entries_of(item: DvcItem) -> tuple[DvcEntry, ...] | None:
-    """The files of a directory; None when its manifest is not here.
+def entries_of(item: DvcItem, fetch: Fetch | None = None) -> tuple[DvcEntry, ...] | None:
+    """The files of a directory; None when its manifest is not here, nor can be had.
 
     Raises:
         DvcTextError: the manifest makes no sense.
@@ -171,18 +192,14 @@ def entries_of(item: DvcItem) -> tuple[DvcEntry, ...] | None:
     """
     if item.place is None:
         return item.out.files
-    return read_manifest(item.out, item.place)
+    found = read_manifest(item.out, item.place)
+    return fetch.manifest(item) if found is None and fetch is not None else found
 
 
 def entry_item(item: DvcItem, entry: DvcEntry) -> DvcItem:
     """One file of a directory as an item of its own."""
     path = posixpath.join(item.path, entry.relpath) if item.path else ""
     return DvcItem(item.out, path, item.pointer, item.place, entry, item.elsewhere)
-
-
-def is_complete(item: DvcItem) -> bool:
-    """Whether the cache has it."""
-    return item.place is not None and bool(find_object(item.address, item.out.legacy, item.place))
 
 
 def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
@@ -288,45 +305,13 @@ class DvcDirectory(Directory):
         return tuple(sorted(self._files))
 
     def open(self, name: str) -> Source:
-        """One file; UnresolvedError when its object is not here."""
-        label = posixpath.join(self.label, checked_name(self.label, name))
-        entry = self._files.get(name)
+        """One file, in it or below; UnresolvedError when its object is not here."""
+        label = posixpath.join(self.label, checked_place(self.label, name))
+        relpath = posixpath.normpath(posixpath.join(self.folder, name))
+        entry = next((entry for entry in self.entries if entry.relpath == relpath), None)
         if entry is None:
             raise SourceError(f"{label}: no such file")
         return _expected(open_item(entry_item(self.item, entry), label=label, fetch=self._fetch).opened, label)
-
-
-class ItemFolder(Directory):
-    """Some files of one folder, each with a pointer of its own or out of a directory that DVC tracks.
-
-    Args:
-        items: the files.
-        fetch: as in :func:`open_item`.
-
-    """
-
-    path = ""
-
-    def __init__(self, items: Sequence[DvcItem], fetch: Fetch | None = None) -> None:
-        self.label = posixpath.dirname(items[0].label)
-        self._fetch = fetch
-        self._first = items[0]
-        self._items = {posixpath.basename(item.label): item for item in items}
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the files, sorted."""
-        return tuple(sorted(self._items))
-
-    def open(self, name: str) -> Source:
-        """One of them, or, where an index names another file, the one beside the first."""
-        label = posixpath.join(self.label, checked_name(self.label, name))
-        item = self._items.get(name)
-        if item is None:
-            opener = beside(self._first, self._fetch)
-            if opener is None:
-                raise SourceError(f"{label}: no such file")
-            return opener(name)
-        return _expected(open_item(item, label=label, fetch=self._fetch).opened, label)
 
 
 def _expected(found: Source | Directory | State, label: str) -> Source:
@@ -337,7 +322,7 @@ def _expected(found: Source | Directory | State, label: str) -> Source:
 
 
 def _open_directory(item: DvcItem, label: str, fetch: Fetch | None) -> Found:
-    entries = entries_of(item)
+    entries = entries_of(item, fetch)
     if entries is not None:
         return Found(DvcDirectory(item, entries, label=label, fetch=fetch), "cache")
     if not item.address:
@@ -354,7 +339,7 @@ def beside(item: DvcItem, fetch: Fetch | None = None) -> Callable[[str], Source]
 
     def opened(name: str) -> Source:
         whole = DvcItem(item.out, _parent(item), item.pointer, item.place, elsewhere=item.elsewhere)
-        entries = entries_of(whole) or getattr(fetch, "manifest", lambda _item: None)(whole) or ()
+        entries = entries_of(whole, fetch) or ()
         label = posixpath.dirname(item.label)
         return DvcDirectory(whole, entries, folder, label=label, fetch=fetch).open(name)
 
@@ -368,6 +353,6 @@ def _parent(item: DvcItem) -> str:
 
 
 __all__ = [
-    "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "ItemFolder", "Where", "beside", "entries_of",
-    "entry_item", "is_complete", "items_of", "open_item",
+    "HERE", "DvcDirectory", "DvcItem", "DvcTextError", "Fetch", "Found", "Reach", "Where", "beside", "entries_of",
+    "entry_item", "items_of", "open_item",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from diffai.errors import SourceError
 from diffai.model import NotPulled, State, TooLarge, Unreadable
 from diffai.sources.base import Source
 from diffai.stores.dvc.cache import DvcPlace, md5_of
-from diffai.stores.dvc.items import DvcItem, beside
+from diffai.stores.dvc.items import HERE, DvcItem, Reach, beside
 from diffai.stores.dvc.pointers import MAX_MANIFEST_BYTES, DvcEntry, parse_manifest
 from diffai.stores.store import StoredObject
 
@@ -282,9 +282,9 @@ class _Remote:
         return named
 
 
-def remote_fetch(mode: str, max_spool: int) -> RemoteFetch:
-    """A fetcher for the mode ``header`` or ``full``."""
-    return RemoteFetch(mode, max_spool)
+def reach_of(mode: str, max_spool: int) -> Reach:
+    """What ``diffai.remote`` allows: ``never``, ``header`` or ``full``."""
+    return HERE if mode == "never" else Reach(RemoteFetch(mode, max_spool), mode == "header")
 
 
 def _local_dir(place: DvcPlace, dvc_dir: str) -> str:
