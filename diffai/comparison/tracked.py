@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from diffai.comparison.directories import compare_files
 from diffai.comparison.result import CompareOptions, DirectoryDiff, FileChange, ModelDiff
+from diffai.errors import SourceError
 from diffai.formats.base import Limits
 from diffai.frozen import frozen, replace
 from diffai.model import Absent, NotAModel, NotPulled, State, Unreadable
-from diffai.models.inputs import Input
 from diffai.models.names import is_model_name, model_key, owners
-from diffai.models.pairs import listed, pair_files
-from diffai.models.reference import File, ModelRef, group, open_ref
-from diffai.models.rule import EVERY, Head
+from diffai.models.rule import EVERY, HEAD_BYTES
 from diffai.repository.runner import Repository
+from diffai.sources.directory import Directory
 from diffai.stores.dvc.items import HERE, DvcItem, Reach, Where, entries_of, entry_item, open_item
 from diffai.stores.dvc.pointers import DvcImport, DvcTextError
 
-_NO_MODEL = "is not called like a model, and is not here"
-_MODEL_HEAD = b"\x80\x02}q\x00." + bytes(1024)
-"""The beginning of some model."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what opens models is not loaded where there is none
+    from diffai.models.inputs import Input
+    from diffai.models.reference import File, ModelRef
+
+_NO_MODEL = "is not called like a model"
 
 
 @frozen
@@ -131,39 +132,67 @@ def compare_outs(
         options: how.
         every: all outputs of both sides, among them the shards of a model that did not change.
     """
-    models, told = [models_among({item.label: item for item in side}) for side in every], set[str]()
+    several = any(model_key(item.label) != item.label for side in every for item in side)
+    models = [models_among({item.label: item for item in side}) if several else {} for side in every]
+    told = set[str]()
     for old, new in pairs.changed:
-        if any(item is not None and item.is_directory for item in (old, new)):
+        item = new or old
+        if any(side is not None and side.is_directory for side in (old, new)):
             yield _compare_directories(old, new, options)
             continue
-        item = new or old
         key = model_key(item.label) if item is not None else ""
         if item is not None and key != item.label and (key in models[0] or key in models[1]):
             if key not in told:
                 told.add(key)
                 yield compare_refs(models[0].get(key), models[1].get(key), options)
             continue
-        yield compare_refs(model_of(old), model_of(new), options)
+        yield compare_items(old, new, options)
 
 
 def models_among(items: Mapping[str, DvcItem]) -> dict[str, ModelRef]:
     """Some files as models, by the name that each is paired by."""
+    from diffai.models.pairs import listed
+    from diffai.models.reference import File, group
+
     files = (File(path, None, item) for path, item in items.items() if not item.is_directory)
     return group(listed(Repository()), files)
 
 
-def model_of(item: DvcItem | None) -> ModelRef | None:
-    """A file as a model by itself."""
-    return ModelRef(listed(Repository()), item.label, (File(item.label, None, item),)) if item is not None else None
+def compare_items(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:
+    """The change of one file. What opens models is not loaded for one that is none, as most of a pipeline's are."""
+    there = [item for item in (old, new) if item is not None]
+    heads = [_head(item) for item in there]
+    if not any(
+        item.out.model or EVERY.is_model(item.label, lambda head=head: head)  # type: ignore[misc]
+        for item, head in zip(there, heads, strict=True)
+    ):
+        return OutChange(old, new, kind=_NO_MODEL if any(heads) else f"{_NO_MODEL}, and is not here")
+    from diffai.models.pairs import listed
+    from diffai.models.reference import File, ModelRef
+
+    def alone(item: DvcItem | None) -> ModelRef | None:
+        return ModelRef(listed(Repository()), item.label, (File(item.label, None, item),)) if item else None
+
+    return compare_refs(alone(old), alone(new), options)
+
+
+def _head(item: DvcItem) -> tuple[bytes, int] | None:
+    """The first bytes of a file and its size; None when it is not here."""
+    try:
+        found = open_item(item).opened
+    except SourceError:
+        return None
+    if isinstance(found, (State, Directory)):
+        return None
+    try:
+        return found.read(0, HEAD_BYTES), found.size
+    finally:
+        found.close()
 
 
 def compare_refs(old: ModelRef | None, new: ModelRef | None, options: TrackedOptions) -> OutChange:
-    """The change of one model, or of a file that is none."""
+    """The change of one model."""
     before, now = (ref.files[0].item if ref is not None else None for ref in (old, new))
-    there = [ref for ref in (old, new) if ref is not None]
-    if not any(EVERY.is_model(ref.files[0].path, _head(ref)) for ref in there):
-        here = any(_head(ref)() is not None for ref in there)
-        return OutChange(before, now, kind="is not called like a model" if here else _NO_MODEL)
     change, where, far = _compared("", old, new, options)
     if isinstance(change, str):
         return OutChange(before, now, kind=change, where=where)
@@ -173,20 +202,15 @@ def compare_refs(old: ModelRef | None, new: ModelRef | None, options: TrackedOpt
     return OutChange(before, now, change.diff, where=where, header_only=far)
 
 
-def _head(model: ModelRef) -> Head:
-    """The first bytes of a model; those of one that is said to be a model need not be looked at."""
-    file = model.files[0]
-    if file.item is not None and file.item.out.model:
-        return lambda: (_MODEL_HEAD, len(_MODEL_HEAD))
-    return lambda: file.head(model.snapshot)
-
-
 def _compared(
     name: str, old: ModelRef | None, new: ModelRef | None, options: TrackedOptions
 ) -> tuple[FileChange | str, tuple[Where, Where], bool]:
     """The change of a model, or what its sides look like when it is one on neither; where it was found; whether only
     headers were compared, because a side is far away.
     """
+    from diffai.comparison.directories import compare_files
+    from diffai.models.reference import open_ref
+
     left, right = sides = open_ref(old, options.limits, options.reach), open_ref(new, options.limits, options.reach)
     where, far = (sides[0].where, sides[1].where), any(side.header_only for side in sides)
     try:
@@ -211,6 +235,8 @@ def _unnamed(side: Input) -> Input:
 
 def _list(item: DvcItem | None, options: TrackedOptions) -> tuple[list[File], State | None]:
     """The files of a directory by their paths in it; or why they are not known."""
+    from diffai.models.reference import File
+
     if item is None:
         return [], None
     if not item.is_directory:  # it was a file
@@ -226,6 +252,8 @@ def _list(item: DvcItem | None, options: TrackedOptions) -> tuple[list[File], St
 
 
 def _compare_directories(old: DvcItem | None, new: DvcItem | None, options: TrackedOptions) -> OutChange:
+    from diffai.models.pairs import pair_files
+
     (left, missing_left), (right, missing_right) = _list(old, options), _list(new, options)
     if missing_left is not None or missing_right is not None:
         return OutChange(old, new, state=(missing_left, missing_right))
@@ -255,6 +283,6 @@ def _same(old: Sequence[File], new: Sequence[File]) -> set[str]:
 
 
 __all__ = [
-    "DvcImport", "DvcItem", "OutChange", "Outs", "TrackedOptions", "Where", "compare_outs", "compare_refs", "model_of",
-    "models_among", "pair_outs",
+    "DvcImport", "DvcItem", "OutChange", "Outs", "TrackedOptions", "Where", "compare_items", "compare_outs",
+    "compare_refs", "models_among", "pair_outs",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from diffai.comparison.tracked import OutChange, TrackedOptions, compare_refs, model_of
+from diffai.comparison.tracked import OutChange, TrackedOptions, compare_items, compare_refs
 from diffai.dvc.changes import STATES, Changes, Entry
 from diffai.frozen import frozen, replace
 from diffai.model import Absent
@@ -93,7 +93,7 @@ class _Models:
         if not self._changes.hashed or name in self._told or not entry.comparable(state):
             return None
         if not name:
-            return compare_refs(model_of(entry.old), model_of(entry.new), self._options)
+            return compare_items(entry.old, entry.new, self._options)
         self._told.add(name)
         old, new = self._changes.models
         return compare_refs(old.refs.get(name), new.refs.get(name), self._options)
