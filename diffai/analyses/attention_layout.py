@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from diffai.analyses.beside import CONFIGURATION, object_beside
 from diffai.frozen import frozen
 
 TYPE_CHECKING = False
@@ -284,16 +285,5 @@ def _number(values: Json, names: Sequence[str]) -> int:
 
 def recorded(context: Context, checkpoint: Checkpoint) -> Recorded:
     """What the files of the new side say of heads; of the old one where those are silent."""
-    from diffai.formats.strict_json import MalformedError, load
-
-    configuration: dict[str, object] = {}
-    for which in ("new", "old"):
-        data = context.sibling(which, "config.json")
-        try:
-            found = load(data.decode("utf-8")) if data is not None else None
-        except (MalformedError, UnicodeDecodeError):
-            continue
-        if isinstance(found, dict):
-            configuration = found
-            break
+    configuration = object_beside(context, "new", CONFIGURATION) or object_beside(context, "old", CONFIGURATION)
     return Recorded(configuration, {**checkpoint.metadata, **checkpoint.training})

@@ -5,17 +5,21 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from diffai.analyses.context import Context, Which
 
 CONFIGURATION = "config.json"
 
 
-def object_beside(context: Context, which: Which, name: str) -> Mapping[str, object]:
+def object_beside(context: Context, which: Which, name: str) -> Mapping[str, Any]:
     """A JSON object beside a model; an empty one where there is none, or where the file is no such object."""
     data = context.sibling(which, name)
-    if data is None:
-        return {}
+    return json_object(data) if data is not None else {}
+
+
+def json_object(data: bytes) -> Mapping[str, Any]:
+    """A JSON object; an empty one where the bytes are none."""
     from diffai.formats.strict_json import MalformedError, load
 
     try:

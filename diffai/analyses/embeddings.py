@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from diffai.analyses.beside import json_object
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.tensors.dtypes import Array
@@ -12,7 +13,6 @@ from diffai.tensors.reading import has_numbers, is_matrix
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from diffai.analyses.context import Context, Which
 
@@ -165,17 +165,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             break
         shift += 7
     return value, at
-
-
-def json_object(data: bytes) -> Mapping[str, Any]:
-    """A JSON object; an empty one where the bytes are none."""
-    from diffai.formats.strict_json import MalformedError, load
-
-    try:
-        told = load(data.decode("utf-8"))
-    except (UnicodeDecodeError, MalformedError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _in_order(found: Mapping[int, str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from diffai.analyses.beside import CONFIGURATION, object_beside
 from diffai.analyses.finding import Finding, not_computed, nothing
 from diffai.analyses.second_pass import counted
 from diffai.comparison.result import ModelDiff
@@ -113,8 +114,5 @@ def _equal(checkpoint: Checkpoint, specs: list[TensorSpec]) -> list[list[str]]:
 
 def _said(context: Context, which: Which) -> bool | None:
     """What the configuration beside a model says of tying word embeddings; None where it says nothing."""
-    from diffai.analyses.embeddings import json_object
-
-    data = context.sibling(which, "config.json")
-    told = json_object(data).get("tie_word_embeddings") if data is not None else None
+    told = object_beside(context, which, CONFIGURATION).get("tie_word_embeddings")
     return told if isinstance(told, bool) else None
