@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from statistics import median_low
 
+import numpy as np
+
 from diffai.analyses.finding import Finding, not_computed, nothing
 from diffai.analyses.second_pass import counted, moved_matrices, rounded, say_wide, sides_of, within
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
+from diffai.model import Checkpoint
 from diffai.tensors.pairs import unit_roundoff
-from diffai.tensors.reading import differences, exponent, matrix_shape, rows_of
-from diffai.tensors.spectrum import GRAM_SIDE, SIDE, Spectrum, gram, intruders, spectrum_of
+from diffai.tensors.reading import BLOCK, differences, exponent, matrix_shape, rows_of, some_rows, spread
+from diffai.tensors.spectrum import GRAM_SIDE, SIDE, Rounding, Spectrum, gram, intruders, spectrum_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ _ROUNDING = 0.5
 """Root mean square of a rounding error over the unit roundoff, of values whose leading digits are spread evenly."""
 
 _MOST_GRAM = 1 << 24
+_ROWS = 64
 
 
 @frozen
@@ -69,11 +73,7 @@ def _judged(change: TensorChange, context: Context) -> Judged | None:
     pair = sides_of(change)
     power = max(exponent(old, pair[0]), exponent(new, pair[1]))
     rows, columns = matrix_shape(pair[0])
-    delta = change.figures.delta if change.figures is not None else None
-    assert delta is not None
-    length = math.ldexp(max(delta.old_l2, delta.new_l2), -power) if math.isfinite(delta.old_l2 + delta.new_l2) else 0.0
-    rounding = _ROUNDING * unit_roundoff(pair) * length / math.sqrt(rows * columns)
-    found = spectrum_of(rows, columns, differences(old, new, pair, power), rounding)
+    found = spectrum_of(rows, columns, differences(old, new, pair, power), _rounding(change, new, power))
     if found is None:
         return None
     number = None
@@ -86,6 +86,24 @@ def _judged(change: TensorChange, context: Context) -> Judged | None:
     elif found.low_rank:
         context.cap(f"intruder dimensions were not looked at in matrices of more than {GRAM_SIDE:,} rows and columns")
     return Judged(change, found, number)
+
+
+def _rounding(change: TensorChange, new: Checkpoint, power: int) -> Rounding:
+    """The errors of rounding to the coarser dtype, over 2**power; typical ones by the median of a few rows.
+
+    Of normal values the root mean square is 1.4826 times the median of the magnitudes.
+    """
+    pair = sides_of(change)
+    unit = _ROUNDING * unit_roundoff(pair)
+    delta = change.figures.delta if change.figures is not None else None
+    if not unit or delta is None:
+        return Rounding()
+    length = max(delta.old_l2, delta.new_l2)
+    whole = math.ldexp(length, -power) / math.sqrt(pair[1].elements) if math.isfinite(length) else 0.0
+    rows, columns = matrix_shape(pair[1])
+    some = np.abs(some_rows(new, pair[1], spread(rows, min(_ROWS, max(1, BLOCK // columns)))))
+    typical = 1.4826 * math.ldexp(float(np.median(some)), -power)
+    return Rounding(unit * whole, unit * min(typical, whole))
 
 
 def _finding(found: list[Judged], left: int, moved: int) -> Finding:

@@ -121,13 +121,31 @@ class Spectrum:
     folded: bool
 
 
-def spectrum_of(rows: int, columns: int, blocks: Iterable[tuple[int, Array]], rounding: float = 0.0) -> Spectrum | None:
+@frozen
+class Rounding:
+    """How large errors of rounding are in a matrix: what is no more than that needs no explanation.
+
+    Attributes:
+        whole: their root mean square.
+        typical: the same of all but the largest elements: a few columns of large ones decide over ``whole``.
+    """
+
+    whole: float = 0.0
+    typical: float = 0.0
+
+
+NO_ROUNDING = Rounding()
+
+
+def spectrum_of(
+    rows: int, columns: int, blocks: Iterable[tuple[int, Array]], rounding: Rounding = NO_ROUNDING
+) -> Spectrum | None:
     """The spectrum of a matrix given in blocks of rows; None where it is all zero or not all finite.
 
     Args:
         rows, columns: of the matrix.
         blocks: (number of the first row, float64 rows), each row once.
-        rounding: root mean square that errors of rounding would have; what is no more than that needs no explanation.
+        rounding: of what the matrix is the difference.
     """
     fold = Fold(rows, columns)
     for first, block in blocks:
@@ -139,7 +157,7 @@ def spectrum_of(rows: int, columns: int, blocks: Iterable[tuple[int, Array]], ro
     return _judged(fold, rows, columns, rounding)
 
 
-def _judged(fold: Fold, rows: int, columns: int, rounding: float) -> Spectrum:
+def _judged(fold: Fold, rows: int, columns: int, rounding: Rounding) -> Spectrum:
     there = fold.matrix != 0
     kept = fold.matrix[there.any(axis=1)][:, there.any(axis=0)]
     kept /= np.abs(kept).max()
@@ -148,21 +166,22 @@ def _judged(fold: Fold, rows: int, columns: int, rounding: float) -> Spectrum:
     moved = (kept.shape[0], kept.shape[1])
     rank, energy, low = min(moved), 1.0, False
     if rank >= FEWEST:
-        rank = _abovenoise_values(values, moved)
-        few = 1 <= rank <= MOST_SHARE * min(fold.shape)
+        rank = _above_noise(values, moved)
+        most = MOST_SHARE * min(fold.shape)
+        few = 1 <= rank <= 1.5 * most  # some of them may be no structure
         rests = np.sqrt(np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum())  # after so many directions
-        rounded = rounding * math.sqrt(rows * columns / fold.squares)
+        scale = math.sqrt(rows * columns / fold.squares)
         if few:
-            rank = min(_above_flipped(kept, rank), max(1, int(np.count_nonzero(rests > rounded))))
+            rank = min(_above_flipped(kept, rank), max(1, int(np.count_nonzero(rests > rounding.typical * scale))))
         energy = float(1.0 - rests[rank] ** 2) if rank else 0.0
-        low = bool(few and rank >= 1 and (energy >= ENERGY or rests[rank] <= 2 * rounded))
+        low = bool(few and 1 <= rank <= most and (energy >= ENERGY or rests[rank] <= 2 * rounding.whole * scale))
     return Spectrum(
         min(rows, columns), rank, energy, low, effective_rank(values), effective_rank(noise_values(*fold.shape)),
         float(squares.sum() / squares[0]), moved, fold.folded,
     )  # fmt: skip
 
 
-def _abovenoise_values(values: Array, shape: tuple[int, int]) -> int:
+def _above_noise(values: Array, shape: tuple[int, int]) -> int:
     """How many singular values lie above the edge of noise, whose power their median tells."""
     m, n = shape
     sigma = float(np.median(values)) / float(np.median(noise_values(m, n)))

@@ -74,6 +74,17 @@ def test_the_kind_of_change_says_so_where_every_matrix_that_moved_is_one() -> No
     assert "low-rank update" not in change_kind(diffai.compare(transformer(), both, analyses=["low_rank"])).kinds
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_few_columns_of_large_values_hide_no_rank(dtype: str) -> None:
+    rng = np.random.default_rng(12)
+    weight = layer(rng, (256, 200))
+    weight[:, [3, 70, 150]] *= 10
+    weight = weight.astype(DTYPES[dtype])
+    merged = (weight.astype("f8") + product(rng, 8, 0.001, (256, 200))).astype(DTYPES[dtype])
+    finding = found({"l.weight": weight}, {"l.weight": merged})
+    assert (finding.fields["low_rank"], finding.fields["rank"]) == (1, 8)
+
+
 def test_an_adapter_merged_after_training_is_no_low_rank() -> None:
     rng = np.random.default_rng(3)
     weight = layer(rng)

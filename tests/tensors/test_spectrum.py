@@ -11,6 +11,7 @@ import pytest
 
 from diffai.tensors import spectrum as spectrum_module
 from diffai.tensors.spectrum import (
+    Rounding,
     Spectrum,
     effective_rank,
     gram,
@@ -36,7 +37,7 @@ def blocks(matrix: np.ndarray, step: int = 50) -> Iterator[tuple[int, np.ndarray
 
 
 def spectrum(matrix: np.ndarray, rounding: float = 0.0) -> Spectrum:
-    found = spectrum_of(*matrix.shape, blocks(matrix), rounding)
+    found = spectrum_of(*matrix.shape, blocks(matrix), Rounding(rounding, rounding))
     assert found is not None
     return found
 
