@@ -31,6 +31,10 @@ _EXPERT = re.compile(r"(?<=experts[./])\d+(?=[./])")
 _STACKED = re.compile(r"(^|[._/])experts?[._/]|_exps([._/]|$)")
 
 
+_SPEAKING = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration")
+"""Ends of the names of classes that give words: whose head is not in the file, has that of the embedding."""
+
+
 @frozen
 class Cost:
     """What one position costs.
@@ -62,7 +66,7 @@ def cost_of(specs: Iterable[TensorSpec], told: Mapping[str, object], checkpoint:
             continue
         kind = kind_of(spec)
         if kind == "embedding" and len(spec.shape) == 2:
-            embedding = embedding or spec
+            embedding = spec if embedding is None or spec.elements > embedding.elements else embedding
             continue
         if kind == "convolution":
             convolutions += 1
@@ -79,7 +83,7 @@ def cost_of(specs: Iterable[TensorSpec], told: Mapping[str, object], checkpoint:
             elements += spec.elements
             stored = None if stored is None or size is None else stored + size
     missing = []
-    if embedding is not None and headless and told.get("tie_word_embeddings") is True:
+    if embedding is not None and headless and _is_tied(told):
         elements += embedding.elements  # the table is the head, too
         size = stored_bytes(embedding, checkpoint)
         stored = None if stored is None or size is None else stored + size
@@ -98,6 +102,15 @@ def cost_of(specs: Iterable[TensorSpec], told: Mapping[str, object], checkpoint:
     if missing:
         return Cost(missing=tuple(missing))
     return Cost(elements, 2 * elements, stored)
+
+
+def _is_tied(told: Mapping[str, object]) -> bool:
+    """Whether the word embedding of a model without a head of its own is its head, by its configuration."""
+    tied = told.get("tie_word_embeddings")
+    if isinstance(tied, bool):
+        return tied
+    named = told.get("architectures")
+    return any(str(name).endswith(_SPEAKING) for name in named) if isinstance(named, list) else False
 
 
 def _experts_of(spec: TensorSpec) -> tuple[int, str]:

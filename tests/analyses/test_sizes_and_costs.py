@@ -91,6 +91,15 @@ def test_a_tied_table_is_the_head_too() -> None:
     without, tied = cost_of(specs, {}), cost_of(specs, {"tie_word_embeddings": True})
     assert tied.matrix_parameters is not None and without.matrix_parameters is not None
     assert tied.matrix_parameters - without.matrix_parameters == 80 * 32
+    assert cost_of(specs, {"architectures": ["GPT2LMHeadModel"]}) == tied
+    assert cost_of(specs, {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}) == without
+    assert cost_of(specs, {"architectures": ["BertModel"]}) == cost_of(specs, {"architectures": "x"}) == without
+
+
+def test_the_table_of_positions_is_no_head() -> None:
+    arrays = {"wpe.weight": np.ones((8, 4), "f4"), "wte.weight": np.ones((99, 4), "f4"), "h.0.mlp.c_fc.weight": np.ones((4, 16), "f4")}
+    cost = cost_of(ArrayCheckpoint(arrays).tensors.values(), {"tie_word_embeddings": True})
+    assert cost.matrix_parameters == 4 * 16 + 99 * 4
 
 
 def test_of_experts_the_active_ones_count() -> None:
