@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from diffai.analyses.nonfinite import worse
+from diffai.analyses.nonfinite import worse as became_worse
+from diffai.analyses.table import find
 from diffai.analyses.update import matched, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.errors import SourceError
@@ -81,7 +82,7 @@ def metrics(diff: ModelDiff) -> dict[str, Json]:
             "renamed": totals.renamed,
             "reshaped": totals.reshaped,
             "cast": totals.cast,
-            "not_finite": sum(1 for event in worse(diff) if event.change.role == "weight"),
+            "not_finite": sum(1 for event in became_worse(diff) if event.change.role == "weight"),
             "from_zero": sum(1 for change in moved if _is_zero(change, "old") and not _is_zero(change, "new")),
             "to_zero": sum(1 for change in moved if _is_zero(change, "new") and not _is_zero(change, "old")),
         },
@@ -97,7 +98,30 @@ def metrics(diff: ModelDiff) -> dict[str, Json]:
         "min_cosine": min(cosines, default=1.0 if known and not moved else None),
         "max_abs": finite(max((delta.max_abs for c in moved if (delta := _delta(c)) is not None),
                               default=0.0 if known else None)),
+        "findings": _findings(diff),
     }  # fmt: skip
+
+
+_RISKS = {"low": 0, "medium": 1, "high": 2}
+
+
+def _findings(diff: ModelDiff) -> dict[str, Json]:
+    """What the analyses say, in numbers: of what the two models themselves hold, since these are all that DVC watches.
+
+    ``anomalies`` counts them; ``risk`` is 0 (low), 1 (medium) or 2 (high), null where it could not be judged;
+    ``metrics_worse`` counts recorded metrics that became worse, null where none is recorded on both sides.
+    """
+    names = ("anomaly_detection", "risk_assessment", "metric_comparison")
+    found = {each.name: each for each in find(diff, names) if each.status == "found"}
+    anomalies, metrics_ = found.get("anomaly_detection"), found.get("metric_comparison")
+    listed = anomalies.fields["anomalies"] if anomalies is not None else ()
+    risk = found["risk_assessment"].fields["level"] if "risk_assessment" in found else None if diff.unread else "low"
+    worse = metrics_.fields["worse"] if metrics_ is not None else None
+    return {
+        "anomalies": len(listed) if isinstance(listed, tuple) and not diff.unread else None,
+        "risk": _RISKS[str(risk)] if risk is not None else None,
+        "metrics_worse": worse if isinstance(worse, int) else None,
+    }
 
 
 def tensor_rows(diff: ModelDiff) -> list[Json]:

@@ -104,6 +104,20 @@ def test_a_healed_value_became_nothing_worse(tmp_path: Path) -> None:
     assert metrics["tensors"]["not_finite"] == 0
 
 
+def test_findings_are_counted(tmp_path: Path) -> None:
+    """Of what the models hold: a file of metrics beside them is no dependency of the stage."""
+    (tmp_path / "metrics.json").write_text('{"loss": 1.0}')
+    calm = run(tmp_path, model(1.0), model(1.0))["metrics.json"]["findings"]
+    assert calm == {"anomalies": 0, "risk": 0, "metrics_worse": None}
+    grown = run(tmp_path, model(1.0), model(30.0))["metrics.json"]["findings"]
+    assert grown["anomalies"] > 0 and grown["risk"] == 1
+    broken = run(tmp_path, model(1.0), model(1.0, special=math.nan))["metrics.json"]["findings"]
+    assert broken["anomalies"] == 2 and broken["risk"] == 2
+    weights = {"w": ("F32", (4,), struct.pack("<4f", 1, 2, 3, 4))}
+    sides = [writer.build(weights, {"val_loss": loss, "val_acc": "0.5"}) for loss in ("0.5", "0.7")]
+    assert run(tmp_path, *sides)["metrics.json"]["findings"]["metrics_worse"] == 1
+
+
 def test_metrics_say_how_much_of_the_model_they_cover(tmp_path: Path) -> None:
     old = of({"a": [1.0] * 4, "body": [1.0] * 100, "z": [1.0]})
     files = run(tmp_path, old, of({"a": [1.0] * 4, "body": [1.0] * 195, "z": [2.0]}))
