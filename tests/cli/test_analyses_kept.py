@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dvcrepo import DvcRepo
 from gitrepo import Repo
@@ -100,3 +102,31 @@ def test_a_pointer_whose_object_is_not_here_is_said(repo: Repo, tmp_path: Path) 
     clone = repo.clone_without_lfs_objects(tmp_path / "clone")
     done = diffai("HEAD~1", "HEAD", "--low-rank", "--fail-on", "low_rank", "--", "m.safetensors", cwd=clone.top)
     assert done.returncode == 2 and "+ low_rank: not computed: a side could not be read" in done.stdout
+
+
+HOSTILE = (
+    "model.layers.0.\x1b[31mevil\n+ fake: line.q_proj.weight", "<script>alert(1)</script>.weight", "", ".", "..weight",
+    "@someone `x` | y.weight", "model.embed_tokens\u202e.weight", "layers.99999999999999999999.w", "experts.0.w1.weight",
+    "x" * 3000 + ".weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.00.self_attn.q_proj.weight",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("output", ["text -v", "table -v", "markdown", "html", "json"])
+def test_hostile_names_are_inert_in_every_finding(tmp_path: Path, output: str) -> None:
+    rng = np.random.default_rng(0)
+    old = {name: rng.normal(size=(8, 8)).astype("f4") for name in HOSTILE}
+    (tmp_path / "a.safetensors").write_bytes(save(old))
+    (tmp_path / "b.safetensors").write_bytes(save({name: array * np.float32(1.01) for name, array in old.items()}))
+    done = diffai("a.safetensors", "b.safetensors", *FLAGS, "--format", *output.split(), cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    text = done.stdout
+    assert "\x1b" not in text and not re.search(r"^\s*\+ fake", text, re.MULTILINE)
+    if output == "json":
+        json.loads(text)
+        return
+    assert "\u202e" not in text
+    if output == "html":
+        assert "<script>alert" not in text
+    if output == "markdown":
+        outside = re.sub(r"(`+).*?\1", "", text)
+        assert not re.search(r"(?<!\\)<script|@someone", outside)
