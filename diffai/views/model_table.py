@@ -146,7 +146,7 @@ def _problems(diff: ModelDiff) -> Iterable[Block]:
 
 def _structure(diff: ModelDiff, options: TableOptions) -> Iterable[Block]:
     totals = diff.totals
-    weights = [change for change in diff.tensors if change.role == "weight" and change.differs]
+    weights = [change for change in diff.tensors if change.role != "training" and change.differs]
     alone = isinstance(diff.old.state, Absent) or isinstance(diff.new.state, Absent)
     moved = [] if alone else [c for c in weights if not {"added", "removed", "reshaped"}.isdisjoint(c.status)]
     if moved:
@@ -199,7 +199,7 @@ def _shapes(change: TensorChange, different: int) -> str:
 
 def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     """One aligned table of all parts of the model in which values can have changed, the greatest share first."""
-    rows = [c for c in diff.tensors if c.role == "weight" and c.old and c.new and "reshaped" not in c.status]
+    rows = [c for c in diff.tensors if c.role != "training" and c.old and c.new and "reshaped" not in c.status]
     moved = [change for change in rows if "changed" in change.status or "cast" in change.status]
     if not moved:
         return None
@@ -239,17 +239,24 @@ def _row(
     changes = [by_name[name] for name in group.names]
     changed = sum(1 for change in changes if "changed" in change.status or "cast" in change.status)
     parameters = sum(element_count(c.spec.shape) for c in changes if c.is_parameter)
-    relative = relative_of(changes)
+    places = all(change.role == "index" for change in changes)  # where values stand: no size to be told of
+    relative = None if places else relative_of(changes)
     share = sum(share_of.get(name, 0.0) for name in group.names)
     name = group.title if len(changes) > 1 else _one_name(changes[0])
     cells: list[Cell] = [
         Word(name, "changed" if changed else "faint"), Word(f"{changed:,}/{len(changes):,}"), Word(f"{parameters:,}"),
-        Word(short(relative) if relative is not None else ("=" if not changed else "n/a")), Bar(relative),
+        Word(_size_text(relative, changed, places)), Bar(relative),
         _small_multiples(group, by_name), Word(share_text(share)),
     ]  # fmt: skip
     if options.verbose or options.details:
         cells += _more(changes)
     return tuple(cells)
+
+
+def _size_text(relative: float | None, changed: int, places: bool) -> str:
+    if relative is not None:
+        return short(relative)
+    return "=" if not changed else "changed" if places else "n/a"
 
 
 def _one_name(change: TensorChange) -> str:

@@ -93,6 +93,15 @@ def cut(text: str, width: int, screen: Screen) -> str:
     return shown if width_of(shown) <= width else mark
 
 
+def cut_path(path: str, width: int, screen: Screen) -> str:
+    """A path in at most ``width`` columns: without its first folders, as long as its last name fits."""
+    parts, rest = path.split("/"), path
+    while width_of(rest) > width and len(parts) > 1:
+        del parts[0]
+        rest = ("…/" if screen.unicode else "~/") + "/".join(parts)
+    return rest if width_of(rest) <= width else cut(path, width, screen)
+
+
 def cut_end(text: str, width: int, screen: Screen) -> str:
     """A sentence in at most ``width`` columns, cut at its end."""
     if width_of(text) <= width:

@@ -19,7 +19,7 @@ from diffai.views.blocks import (
     Word,
     left_out,
 )
-from diffai.views.screen import Screen, cut, known, paint, width_of, wrapped
+from diffai.views.screen import Screen, cut, cut_path, known, paint, width_of, wrapped
 from diffai.views.style import escape
 
 _NARROWEST_FIRST = 24
@@ -102,7 +102,8 @@ def _line(block: Line, screen: Screen) -> list[str]:
     texts = [known(word.text, screen) for word in block.words]
     if texts:
         rest = sum(map(width_of, texts[1:]))
-        texts[0] = cut(texts[0], max(_NARROWEST_FIRST, left - rest), screen)
+        fitting = cut_path if block.words[0].tone == "name" else cut
+        texts[0] = fitting(texts[0], max(_NARROWEST_FIRST, left - rest), screen)
     parts: list[str] = []
     for word, text in zip(block.words, texts, strict=True):
         if parts and width_of(text) > left and width_of(text) < _SHORTEST:  # a stump says nothing

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import diffai
+from diffai.formats.arrays import ArrayCheckpoint
+from diffai.frozen import replace
 from diffai.views.blocks import Bar, Column, Labelled, Spark, Table, Word, line
 from diffai.views.grouping import grouped
 from diffai.views.model_table import TableOptions, cosine, model_view, short
-from diffai.views.screen import Screen, cut, width_of
+from diffai.views.screen import Screen, cut, cut_path, width_of
 from diffai.views.terminal import present
 from diffai.views.terminal_table import bar, spark
 
@@ -37,7 +39,7 @@ def trained(arrays: Arrays) -> Arrays:
     return made
 
 
-def shown(old: Arrays, new: Arrays, screen: Screen | None = None) -> list[str]:
+def shown(old: Arrays | ArrayCheckpoint, new: Arrays | ArrayCheckpoint, screen: Screen | None = None) -> list[str]:
     return present(model_view(diffai.compare(old, new), TableOptions()), screen or Screen())
 
 
@@ -133,3 +135,25 @@ def test_columns_go_by_rank_where_there_is_little_room() -> None:
     table = Table(columns, ((Word("n" * 30), Word("x" * 20), Word("y" * 20)),), "1 more", indent=0)
     lines = present((table, line("done"), Labelled("L", ((Word("a"), Word("b")),))), Screen(50))
     assert "first" not in lines[0] and "last" in lines[0] and lines[2] == "1 more" and lines[4].strip() == "L  a  b"
+
+
+def test_what_says_where_values_stand_is_a_row_too_and_has_no_size() -> None:
+    """Indices of a sparse tensor, children of a tree: counted in the structure, so that they must be seen there."""
+
+    def opened(nodes: int, first: int, more: tuple[str, ...] = ()) -> ArrayCheckpoint:
+        names = ("tree.children", *more)
+        checkpoint = ArrayCheckpoint({"w": np.ones(3, "f4")} | {n: np.arange(first, first + nodes) for n in names})
+        for name in names:
+            checkpoint.tensors[name] = replace(checkpoint.tensors[name], role="index")  # type: ignore[index]
+        return checkpoint
+
+    added = shown(opened(4, 0), opened(4, 0, ("other.children",)))
+    assert "  STRUCTURE  +1" in added and "    +  other.children    [4]" in added
+    assert any(line.split() == ["tree.children", "0", "changed"] for line in shown(opened(4, 0), opened(4, 1)))
+    assert "    ~  tree.children    [4] -> [6]" in shown(opened(4, 0), opened(6, 0))
+
+
+def test_a_long_path_loses_its_first_folders() -> None:
+    screen = Screen(40)
+    assert cut_path("a/" * 30 + "models/m.pt", 20, screen) == "…/a/a/a/models/m.pt"
+    assert cut_path("x" * 30, 20, screen) == cut("x" * 30, 20, screen)
