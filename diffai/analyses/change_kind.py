@@ -7,7 +7,7 @@ what a kind needs (statistics are left out where very many tensors differ under 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from diffai.analyses import nonfinite
@@ -290,15 +290,21 @@ def _other_weights(
 ) -> ChangeKind | None:
     """The median cosine of mean-centred matrices says that these are not the same weights any more."""
     means = judged(diff)
-    found = (_centred_cosine(change, means=means) for change in moved if _is_matrix(change))
-    cosines = [cosine for cosine in found if cosine is not None]
-    if len(cosines) * 2 <= sum(map(_is_matrix, moved)) or not cosines:
+
+    def cosines() -> Iterator[float]:
+        found = (_centred_cosine(change, means=means) for change in moved if _is_matrix(change))
+        return (cosine for cosine in found if cosine is not None)
+
+    count = sum(1 for _ in cosines())
+    if count * 2 <= sum(map(_is_matrix, moved)) or not count:
         return None
-    middle = median(cosines)
+    if 2 * sum(cosine < OTHER_WEIGHTS_COSINE for cosine in cosines()) < count:
+        return None  # so is the median; of 100,000 no list is kept
+    middle = median(cosines())
     if middle >= OTHER_WEIGHTS_COSINE:
         return None
-    count = "1 matrix" if len(cosines) == 1 else f"{len(cosines):,} matrices"
-    return ChangeKind(("other weights",), f"other weights (median cosine of {count} {middle:.2f})")
+    which = "1 matrix" if count == 1 else f"{count:,} matrices"
+    return ChangeKind(("other weights",), f"other weights (median cosine of {which} {middle:.2f})")
 
 
 def _centred_cosine(change: TensorChange, *, means: bool) -> float | None:

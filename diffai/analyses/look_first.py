@@ -144,27 +144,58 @@ def _extreme(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 def _untouched(changes: Sequence[TensorChange]) -> Iterable[Look]:
     """One layer of a stack that stayed while nearly all moved, or the only one that moved."""
-    stacks: dict[str, dict[str, list[TensorChange]]] = {}
+    stacks: dict[str, _Stack] = {}
     for change in changes:
         if not matched(change) or change.figures is None:
             continue
         parts = change.name.split(".")
         place = next((n for n, part in enumerate(parts) if part.isdigit()), -1)
         if place > 0:
-            stack = stacks.setdefault(".".join(parts[:place]), {})
-            stack.setdefault(".".join(parts[: place + 1]), []).append(change)
-    for layers in stacks.values():
-        if len(layers) < 3:
+            stacks.setdefault(".".join(parts[:place]), _Stack()).add(parts[place], moved=is_moved(change))
+    for name, stack in stacks.items():
+        stack.end()
+        if stack.layers < 3:
             continue
-        still = [layer for layer, rows in layers.items() if not any(map(is_moved, rows))]
-        if still and len(still) < FEW_UNTOUCHED * len(layers):
-            for layer in still:
-                count = len(layers[layer])
+        if stack.still and len(stack.still) < FEW_UNTOUCHED * stack.layers:
+            for layer, count in stack.still:
                 rows = f"{count:,} tensor{'' if count == 1 else 's'}"
-                yield Look(layer, f"{rows} untouched while their neighbours moved", "notice", 1)
-        elif len(still) == len(layers) - 1:
-            layer = next(layer for layer in layers if layer not in still)
-            yield Look(layer, f"the only one of {len(layers):,} layers that moved", "notice", 1)
+                yield Look(f"{name}.{layer}", f"{rows} untouched while their neighbours moved", "notice", 1)
+        elif len(stack.still) == stack.layers - 1:
+            yield Look(f"{name}.{stack.moved}", f"the only one of {stack.layers:,} layers that moved", "notice", 1)
+
+
+class _Stack:
+    """The layers of a stack, whose tensors come one layer after another: of 100,000 only those that stayed are kept.
+
+    Attributes:
+        layers: how many there are.
+        still: those that did not move, with their number of tensors.
+        moved: the last that moved.
+
+    """
+
+    def __init__(self) -> None:
+        self.layers, self.moved = 0, ""
+        self.still: list[tuple[str, int]] = []
+        self._layer, self._count, self._moved = "", 0, False
+
+    def add(self, layer: str, *, moved: bool) -> None:
+        """Take in a tensor of a layer."""
+        if layer != self._layer:
+            self.end()
+            self._layer, self._count, self._moved = layer, 0, False
+        self._count += 1
+        self._moved |= moved
+
+    def end(self) -> None:
+        """The layer is through."""
+        if not self._count:
+            return
+        self.layers += 1
+        if self._moved:
+            self.moved = self._layer
+        else:
+            self.still.append((self._layer, self._count))
 
 
 _SCALES = re.compile(r"(.*?)(?:[._](?:weight_|input_|output_)?(?:scales?|scale_inv|zero_points?|zeros?|qzeros|absmax))")

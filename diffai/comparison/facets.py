@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from diffai.comparison.result import LeftOut, PartsChange, TensorChange, ValueChange
 from diffai.frozen import frozen
-from diffai.model import Checkpoint, Scalar, natural_key
+from diffai.model import Checkpoint, Scalar, TensorSpec, natural_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FacetChanges:
     left_out: tuple[LeftOut, ...]
 
 
-def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Iterable[TensorChange], select: Select) -> FacetChanges:
+def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Sequence[TensorChange], select: Select) -> FacetChanges:
     """All facets of two checkpoints.
 
     Args:
@@ -44,13 +44,11 @@ def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Iterable[TensorCha
         select: which keys are compared.
 
     """
-    facets = _Facets(old, new, select)
-    pairs = [(change.old.name, change.new.name, change) for change in tensors if change.old and change.new]
-    ties = facets.ties([change for _, _, change in pairs])
-    marks = facets.requires_grad([(before, now) for before, now, _ in pairs])
+    facets = _Facets(old, new, tensors, select)
+    ties, marks = facets.ties(), facets.requires_grad()
     metadata, classes = facets.changes("metadata"), facets.changes("classes")
     more = (*facets.beside(), *marks)
-    graph = (*facets.changes("graph"), *facets.uses([(before, now) for before, now, _ in pairs]))
+    graph = (*facets.changes("graph"), *facets.uses())
     return FacetChanges(
         _sorted((*metadata, *more)) if more else metadata, facets.changes("training"), (*classes, *ties),
         graph, facets.changes("facts"), facets.parts(), tuple(facets.not_expressible),
@@ -61,8 +59,8 @@ def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Iterable[TensorCha
 class _Facets:
     """One comparison; collects what a side cannot express."""
 
-    def __init__(self, old: Checkpoint, new: Checkpoint, select: Select) -> None:
-        self._old, self._new, self._select = old, new, select
+    def __init__(self, old: Checkpoint, new: Checkpoint, tensors: Sequence[TensorChange], select: Select) -> None:
+        self._old, self._new, self._tensors, self._select = old, new, tensors, select
         self._inexpressible = old.not_expressible | new.not_expressible
         self.not_expressible: list[str] = []
 
@@ -81,42 +79,44 @@ class _Facets:
         old, new = self._select(old), self._select(new)
         return _value_changes(old, _under_root_of(old, new) if facet == "classes" else new)
 
-    def ties(self, pairs: list[TensorChange]) -> tuple[ValueChange, ...]:
+    def _pairs(self) -> Iterator[tuple[TensorSpec, TensorSpec]]:
+        """The tensors of both sides; made anew each time, because there may be 100,000."""
+        return ((change.old, change.new) for change in self._tensors if change.old and change.new)
+
+    def ties(self) -> tuple[ValueChange, ...]:
         """Tensors of both sides that share their storage with another on one side only."""
-        if not any(spec.alias_of for change in pairs for spec in (change.old, change.new) if spec):
+        if not any(before.alias_of or after.alias_of for before, after in self._pairs()):
             return ()
         if not self._is_expressible("ties"):
             return ()
         old: dict[str, str] = {}
         new: dict[str, str] = {}
         changes = []
-        for change in pairs:
-            before, after = change.old, change.new
-            assert before is not None and after is not None
+        for before, after in self._pairs():
             then = old.setdefault(before.alias_of or before.name, after.name)
             now = new.setdefault(after.alias_of or after.name, after.name)
             if then != now:
                 changes.append(ValueChange(after.name, "changed", _tied(then, after.name), _tied(now, after.name)))
         return _sorted(changes)
 
-    def requires_grad(self, pairs: list[tuple[str, str]]) -> tuple[ValueChange, ...]:
+    def requires_grad(self) -> tuple[ValueChange, ...]:
         """Tensors of both sides of which one side says that they require a gradient, and the other does not."""
         old, new = self._old.requires_grad, self._new.requires_grad
         if not (old or new) or not self._is_expressible("requires_grad"):
             return ()
-        changed = [(before, now) for before, now in pairs if (before in old) != (now in new)]
-        marks = {f"{now}.requires_grad": before in old for before, now in changed}
+        pairs = ((before.name, now.name) for before, now in self._pairs())
+        marks = {f"{now}.requires_grad": before in old for before, now in pairs if (before in old) != (now in new)}
         return tuple(ValueChange(key, "changed", mark, not mark) for key, mark in self._select(marks).items())
 
-    def uses(self, pairs: list[tuple[str, str]]) -> tuple[ValueChange, ...]:
+    def uses(self) -> tuple[ValueChange, ...]:
         """Constants of numbered names that do another work, in graphs that are alike but for such names."""
         if not (self._old.uses and self._new.uses) or self._old.graph.get("wiring") != self._new.graph.get("wiring"):
             return ()
         changes = []
-        for before, now in pairs:
-            old, new = self._old.uses.get(before), self._new.uses.get(now)
+        for before, now in self._pairs():
+            old, new = self._old.uses.get(before.name), self._new.uses.get(now.name)
             if old and new and old[0] != new[0]:
-                changes.append(ValueChange(f"use {now}", "changed", old[0][:16], new[0][:16]))
+                changes.append(ValueChange(f"use {now.name}", "changed", old[0][:16], new[0][:16]))
         return _sorted(changes)
 
     def beside(self) -> tuple[ValueChange, ...]:

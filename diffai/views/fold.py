@@ -25,13 +25,17 @@ _USUAL_KINDS: dict[tuple[str, ...], tuple[str, ...]] = {
 }  # fmt: skip
 
 
+Runs = tuple[tuple[int, int], ...]
+"""Numbers as runs (first, last) in order: those of 100,000 layers in a row take no memory."""
+
+
 @slotted
 class Fold:
     """Changes of one kind whose names share one pattern; ``segments`` are dotted parts with ``\\0`` for a number."""
 
     kind: tuple[str, ...]
     segments: tuple[tuple[str, ...], ...]
-    numbers: list[set[int]]
+    numbers: list[Runs]
     changes: list[TensorChange]
 
 
@@ -54,7 +58,7 @@ def _group(changes: Sequence[TensorChange], groups: dict[tuple[tuple[str, ...], 
             segments = key[1].split(".")
             group = groups.get(key)
             if group is None:
-                slots: list[set[int]] = [set() for segment in segments for _ in range(segment.count("\0"))]
+                slots: list[Runs] = [() for segment in segments for _ in range(segment.count("\0"))]
                 group = groups[key] = Fold(kind, tuple((segment,) for segment in segments), slots, [])
             numbered = [(place, set[str]()) for place, segment in enumerate(segments) if "\0" in segment]
             known = met[key] = group, numbered
@@ -64,7 +68,7 @@ def _group(changes: Sequence[TensorChange], groups: dict[tuple[tuple[str, ...], 
     for group, numbered in met.values():
         first = 0
         for _, seen in numbered:
-            first += _take_numbers(seen, group.numbers[first:])
+            first += _take_numbers(seen, group.numbers, first)
 
 
 def _kind(change: TensorChange) -> tuple[str, ...]:
@@ -88,15 +92,19 @@ def _pattern(part: str) -> str:
     return _NUMBER.sub("\0", part.replace("\0", "\u2400"))  # the mark must not come out of a name
 
 
-def _take_numbers(parts: set[str], slots: Sequence[set[int]]) -> int:
-    """Add the numbers in parts of one pattern to the slots, by their place in it; returns how many places there are."""
-    count = 0
-    for part in parts:
-        found = _NUMBER.findall(part)
-        count = len(found)
-        for slot, digits in zip(slots, found, strict=False):
-            slot.add(int(digits[:4000]))  # Python refuses to convert longer ones
-    return count
+def _take_numbers(parts: set[str], slots: list[Runs], first: int) -> int:
+    """Add the numbers in parts of one pattern to the slots from ``first`` on; returns how many places there are."""
+    found = [_NUMBER.findall(part) for part in parts]
+    for place, column in enumerate(zip(*found, strict=False)):
+        numbers = {int(digits[:4000]) for digits in column}  # Python refuses to convert longer ones
+        joined: list[tuple[int, int]] = []
+        for start, stop in sorted([*slots[first + place], *((number, number) for number in numbers)]):
+            if joined and start <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+            else:
+                joined.append((start, stop))
+        slots[first + place] = tuple(joined)
+    return len(found[0])
 
 
 def _merge_alternatives(folds: list[Fold]) -> list[Fold]:
@@ -116,7 +124,7 @@ def _merge_alternatives(folds: list[Fold]) -> list[Fold]:
                 f.kind,
                 f.segments[:position],
                 f.segments[position + 1 :],
-                tuple(map(frozenset, f.numbers)),
+                tuple(f.numbers),
                 tuple(s.count("\0") for s in f.segments[position][:1]),
             )
             other = index.get(key)
@@ -168,17 +176,10 @@ def _braces(alternatives: tuple[str, ...]) -> str:
     return f"{before}{{{','.join(middles)}}}{after}"
 
 
-def _ranges(values: set[int]) -> str:
+def _ranges(runs: Runs) -> str:
     """``[0-31]``, ``[0,2,5-7]``, a single number bare; long lists are cut and say so."""
-    ordered = sorted(values)
-    if len(ordered) == 1:
-        return str(ordered[0])
-    runs: list[tuple[int, int]] = []
-    for value in ordered:
-        if runs and value == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], value)
-        else:
-            runs.append((value, value))
+    if len(runs) == 1 and runs[0][0] == runs[0][1]:
+        return str(runs[0][0])
     words = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
     if len(words) > 6:
         words = [*words[:5], "…", words[-1]]
