@@ -114,6 +114,12 @@ def _comparable(change: TensorChange) -> bool:
     return (old.values_dtype in INTEGERS) == (new.values_dtype in INTEGERS)
 
 
+def _is_code_alone(change: TensorChange) -> bool:
+    """Whether it is not comparable for the reason that one side is whole numbers without a scale."""
+    old, new = sides_of(change)
+    return (old.values_dtype in INTEGERS) != (new.values_dtype in INTEGERS)
+
+
 def _sqnr(change: TensorChange) -> float | None:
     """20 log10(L2(old) / L2(new - old)) in dB; infinite without noise, None without a signal or where not compared."""
     figures = change.figures
@@ -206,7 +212,7 @@ def _finding(
         "not_paired_old": tuple(alone["removed"]), "not_paired_new": tuple(alone["added"]),
         "not_decoded": tuple(spec.name for spec in codes),
     }  # fmt: skip
-    undecoded = sum(not _comparable(each.change) for each in found)
+    undecoded = sum(_is_code_alone(each.change) for each in found)
     evidence = _evidence(alone, codes, worst, undecoded, None in sides)
     bad = worst is not None and _noise(worst) < low
     text = _text(kinds, fields, worst, undecoded, len(alone["removed"]) + len(alone["added"]))

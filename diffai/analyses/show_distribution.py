@@ -43,7 +43,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if context.unread:
         return not_computed(NAME, context.unread)
     pairs = [change for change in diff.tensors if _both(change)]
-    moved = sorted((change for change in pairs if change.differs), key=lambda change: -_update(change))
+    moved = sorted((change for change in pairs if _has_other_values(change)), key=lambda change: -_update(change))
     if not moved:
         return nothing(NAME, "no tensor that both sides have differs in its values")
     looked = within(context, moved, context.count("tensors"), "tensors")
@@ -73,6 +73,14 @@ def _both(change: TensorChange) -> bool:
     if old is None or new is None or change.role != "weight" or not old.elements or not new.elements or new.alias_of:
         return False
     return has_numbers(old) and has_numbers(new)
+
+
+def _has_other_values(change: TensorChange) -> bool:
+    """Whether values or shapes differ: another name, or a dtype that holds the values, is no other distribution."""
+    figures = change.figures
+    if figures is None:
+        return change.differs
+    return not figures.identical and not (figures.cast is not None and figures.cast.exact)
 
 
 def _update(change: TensorChange) -> float:

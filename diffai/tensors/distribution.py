@@ -278,9 +278,10 @@ def _cumulative(side: Distribution, points: Array) -> Array:
 def stability(old: Distribution, new: Distribution) -> float:
     """Population stability index: sum of (q - p) ln(q / p) over classes between the deciles of the old side.
 
-    Deciles that coincide are one. Shares below :data:`FEWEST_SHARE` count as that.
+    A value at which deciles coincide is a class of its own. Shares below :data:`FEWEST_SHARE` count as that.
     """
-    cuts = np.unique([old.quantile(place / DECILES) for place in range(1, DECILES)])
+    deciles, times = np.unique([old.quantile(place / DECILES) for place in range(1, DECILES)], return_counts=True)
+    cuts = np.union1d(deciles, np.nextafter(deciles[times > 1], -np.inf))
     shares = []
     for side in (old, new):
         upto = np.concatenate((np.zeros(1), _cumulative(side, cuts), np.ones(1)))

@@ -35,6 +35,7 @@ MOST_SHARE = 0.25
 ENERGY = 0.9
 """Share of the squares that few directions must hold where the rest is more than rounding."""
 
+_NOTHING = 1e-3
 _SEED = 20250
 _FLIPS = 2
 _POINTS = 4096
@@ -171,10 +172,15 @@ def _judged(fold: Fold, rows: int, columns: int, rounding: Rounding) -> Spectrum
         few = 1 <= rank <= 1.5 * most  # some of them may be no structure
         rests = np.sqrt(np.append(np.cumsum(squares[::-1])[::-1], 0.0) / squares.sum())  # after so many directions
         scale = math.sqrt(rows * columns / fold.squares)
+        rounded = 2 * rounding.whole * scale
         if few:
-            rank = min(_above_flipped(kept, rank), max(1, int(np.count_nonzero(rests > rounding.typical * scale))))
+            # No noise leaves next to nothing after a few directions: where rounding is that little, that decides.
+            proven = rests[rank] <= rounded <= _NOTHING and rank <= MOST_SHARE * min(moved)
+            least = rounded if proven else rounding.typical * scale
+            structure = rank if proven else _above_flipped(kept, rank)
+            rank = min(structure, max(1, int(np.count_nonzero(rests > least))))
         energy = float(1.0 - rests[rank] ** 2) if rank else 0.0
-        low = bool(few and 1 <= rank <= most and (energy >= ENERGY or rests[rank] <= 2 * rounding.whole * scale))
+        low = bool(few and 1 <= rank <= most and (energy >= ENERGY or rests[rank] <= rounded))
     return Spectrum(
         min(rows, columns), rank, energy, low, effective_rank(values), effective_rank(noise_values(*fold.shape)),
         float(squares.sum() / squares[0]), moved, fold.folded,

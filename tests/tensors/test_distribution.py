@@ -66,13 +66,22 @@ def test_kolmogorov_smirnov_and_jensen_shannon_are_those_of_scipy(dtype: str, mo
 def test_the_stability_index_is_that_of_deciles(values: np.ndarray) -> None:
     other = values * 1.4 + 0.2
     found = shift(of(values)[0], of(other)[0])
-    cuts = np.unique(np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf"))
+    deciles = np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf").tolist()
+    below = [np.nextafter(value, -np.inf) for value in deciles if deciles.count(value) > 1]
+    cuts = np.unique([*deciles, *below])
     p, q = (
         np.maximum(np.bincount(np.searchsorted(cuts, side, "left"), minlength=len(cuts) + 1) / len(side), 1e-4)
         for side in (values, other)
     )
     assert found is not None
     assert found.psi == pytest.approx(float(((q - p) * np.log(q / p)).sum()), rel=1e-9)
+
+
+def test_a_constant_that_became_another_is_no_stable_population() -> None:
+    found = shift(of(np.ones(50))[0], of(np.full(50, 0.7))[0])
+    assert found is not None
+    assert (found.ks, found.js) == (1.0, 1.0)
+    assert found.psi > 5
 
 
 def test_equal_sides_lie_nowhere_apart() -> None:
