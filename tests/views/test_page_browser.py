@@ -288,6 +288,24 @@ def test_the_page_of_a_history_needs_no_script_and_leads_from_rows_to_commits(br
     assert data["schema"] == "diffai.log/1" and len(data["entries"]) == 5
 
 
+def test_the_map_of_several_models_names_each_whole_and_cuts_no_head(browser: Browser, tmp_path: Path) -> None:
+    old = {f"layers.{n}.weight": np.full((4, 4), 1 + n, "f4") for n in range(6)}
+    for side, factor in (("a", 1), ("b", 2)):
+        (tmp_path / side).mkdir()
+        for name in ("net.v1", "net.v2"):
+            save_file({k: w * np.float32(factor) for k, w in old.items()}, tmp_path / side / f"{name}.safetensors")
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "diffai", "a", "b", "--report-file", str(page)]
+    assert subprocess.run(command, check=False, capture_output=True, cwd=tmp_path).returncode == 0
+    browser.open(page)
+    assert browser.console() == []
+    heads = browser.run("return [...document.querySelectorAll('#map text')].map((text) => text.textContent)")
+    assert {"net.v1.safetensors: layers [0-5]", "net.v2.safetensors: layers [0-5]", "weight"} <= set(heads)
+    tops = browser.run("""const frame = document.querySelector('#map svg').getBoundingClientRect().top;
+      return [...document.querySelectorAll('#map text')].map((text) => text.getBoundingClientRect().top - frame)""")
+    assert min(tops) >= -1
+
+
 def test_ten_thousand_tensors_scroll_without_a_stall(browser: Browser, tmp_path: Path) -> None:
     old = network(64, 49)
     assert 9_900 <= len(old) <= 10_100

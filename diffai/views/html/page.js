@@ -406,7 +406,7 @@
     const fold = new Set(tensors.map((t) => split(t.name, false)[1])).size > MOST_ROLES;
     for (const t of tensors) {
       if (t.role === "training" || (several && data.models[t.place].one_sided)) continue;
-      const [column, role] = split(full(t), fold), key = column + "\u0000" + role;
+      const [layer, role] = split(t.name, fold), column = several ? `${data.models[t.place].path}: ${layer}` : layer, key = column + "\u0000" + role;
       if (!columns.has(column)) columns.set(column, columns.size);
       if (!roles.has(role)) roles.set(role, []);
       roles.get(role).push(t);
@@ -445,14 +445,18 @@
       if (parts && before && before.stack === stack && before.numbered) before.end = place;
       else heads.push({ stack, start: place, end: place, numbered: Boolean(parts) });
     }
-    const slanted = heads.filter((head) => size > 9 && head.end === head.start).map((head) => Math.min(32, head.stack.length + 3));
+    const last = (at) => places[at].split(".").pop();
+    for (const head of heads) {
+      head.text = cut(head.stack, 28) + (head.end > head.start ? ` [${last(head.start)}-${last(head.end)}]` : head.numbered ? "." + last(head.start) : "");
+      head.fits = (head.end - head.start + 1) * size >= head.text.length * 6.4;
+    }
+    const slanted = heads.filter((head) => !head.fits && (head.end > head.start || size > 9)).map((head) => head.text.length);
     const high = Math.max(24, 16 + 5 * Math.max(0, ...slanted));
     const svg = drawn("svg", { width: wide + columns.size * size + 90, height: high + rows.length * size + 6, role: "img", "aria-label": "Map of the network" });
     for (const head of heads) {
-      const from = wide + head.start * size, long = (head.end - head.start + 1) * size, last = (at) => places[at].split(".").pop();
-      const text = cut(head.stack, 28) + (head.end > head.start ? ` [${last(head.start)}-${last(head.end)}]` : head.numbered ? "." + last(head.start) : "");
-      if (long >= text.length * 6.4) svg.append(drawn("text", { x: from + 3, y: high - 5 }, text));
-      else if (head.end > head.start || size > 9) svg.append(drawn("text", { transform: `translate(${from + long / 2 + 4} ${high - 5}) rotate(-50)` }, text));
+      const from = wide + head.start * size, long = (head.end - head.start + 1) * size;
+      if (head.fits) svg.append(drawn("text", { x: from + 3, y: high - 5 }, head.text));
+      else if (head.end > head.start || size > 9) svg.append(drawn("text", { transform: `translate(${from + long / 2 + 4} ${high - 5}) rotate(-50)` }, head.text));
       if (head.start > 0 && head.end > head.start) svg.append(drawn("line", { x1: from - 0.5, x2: from - 0.5, y1: high - 14, y2: high + rows.length * size, stroke: "var(--soft)" }));
     }
     rows.forEach((role, place) => {
