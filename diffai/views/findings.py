@@ -158,8 +158,8 @@ def _heat_map(found: Finding) -> list[Drawing]:
         for name, row in zip(olds, table, strict=True) if isinstance(row, tuple)
     )  # fmt: skip
     names = tuple(str(name) for name in news)
-    title = "How alike layers are: old ones in rows, new ones in columns (CKA)"
-    return [Chart(title, ("",) * len(names), names, (), rows, "linear CKA, 0 to 1", shares=True)]
+    title = "How alike layers are: old ones in rows, new ones in columns (linear CKA, 0 to 1)"
+    return [Chart(title, ("",) * len(names), names, (), rows, shares=True)]
 
 
 def _numbers(value: Value) -> tuple[float, ...]:
