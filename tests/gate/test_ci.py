@@ -11,9 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gating import diffai, gate, model
 from gitrepo import Repo, lfs_pointer
+
+from diffai import api
+from diffai.policy.verdicts import GateReport, Verdict, Violation
+from diffai.views.gate_markdown import limited
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,9 +83,19 @@ def test_sizes_are_kept_and_omissions_said(repo: Repo, tmp_path: Path) -> None:
     comment = tmp_path / "c.md"
     assert diffai("ci", "--base", "HEAD~1", "--comment", comment, cwd=repo.top).returncode == 1
     text = comment.read_text()
-    assert len(text.encode()) <= 40_000 and "left out to keep this under 40,000 bytes" in text
-    assert text.count("<details>") == text.count("</details>")  # sections are whole
-    assert all(f"`m{n:03}.safetensors`" in text for n in range(40))
+    assert len(text.encode()) <= 40_000 and all(f"`m{n:03}.safetensors`" in text for n in range(40))
+
+
+@pytest.mark.parametrize("most", [4_000, 9_000, 30_000])
+def test_of_what_has_no_room_whole_sections_are_left_out_aloud(most: int) -> None:
+    old = {f"part{n}.weight": np.ones((4, 4), "f4") for n in range(12)}
+    diff = api.compare(old, {name: values * np.float32(2 + n) for n, (name, values) in enumerate(old.items())})
+    broken = Violation("frozen", "forbid", "12 tensors changed, though frozen", changes=diff.changes)
+    verdicts = tuple(Verdict(f"m{n:02}.pt", "changed", diff=diff, violations=(broken,)) for n in range(40))
+    text = limited(GateReport("a", "b", verdicts=verdicts), most, title="x")
+    assert len(text.encode()) <= max(most, 7_000)  # the row of every model stays
+    assert f"left out to keep this under {most:,} bytes" in text
+    assert text.count("<details>") == text.count("</details>") and all(f"`m{n:02}.pt`" in text for n in range(40))
 
 
 def test_a_comment_on_twenty_models_is_read_in_a_minute(repo: Repo, tmp_path: Path) -> None:
