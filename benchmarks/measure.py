@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from diffai.git.command import ISOLATED, PYTHON
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 DIFFAI = os.path.join(os.path.dirname(sys.executable), "diffai")
 
@@ -58,6 +60,11 @@ class Row:
 def diffai(*words: str, **keywords: object) -> Command:
     """A call of the diffai that stands beside this Python."""
     return Command([DIFFAI, *words], **keywords)  # type: ignore[arg-type]
+
+
+def as_git_calls(*words: str, **keywords: object) -> Command:
+    """The same, started in the way that ``diffai install`` configures for git."""
+    return Command([sys.executable, *ISOLATED.split(), "-c", PYTHON, *words], **keywords)  # type: ignore[arg-type]
 
 
 def python(code: str) -> Command:

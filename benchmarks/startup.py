@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from statistics import median
 
-from measure import DIFFAI, Command, Row, diffai, interleaved, make, python, remove, wall
+from measure import DIFFAI, Command, Row, as_git_calls, diffai, interleaved, make, python, remove, wall
 
 SMALL = 1_000_000
 ZEROS = "0" * 40
@@ -76,8 +76,8 @@ def remembered(directory: str, size: int, runs: int, keep: bool) -> Iterator[Row
     driver = ("git-driver", "model.safetensors", old, "1" * 40, "100644", new, "2" * 40, "100644")
     calls = {
         "pass": python("pass"),
-        "driver": diffai(*driver, expect="Weight updates", cwd=repository),
-        "textconv": diffai("textconv", new, expect="xxh3:", cwd=repository),
+        "driver": as_git_calls(*driver, expect="Weight updates", cwd=repository),
+        "textconv": as_git_calls("textconv", new, expect="xxh3:", cwd=repository),
     }
     interleaved(calls, 1)
     samples = interleaved(calls, runs * 5)

@@ -6,7 +6,6 @@ header-only questions are answered from these classes alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
@@ -15,6 +14,7 @@ from diffai.frozen import frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from typing import Literal
 
     Role = Literal["weight", "training", "index"]
@@ -528,9 +528,6 @@ State = Absent | LfsPointer | DvcPointer | NotPulled | Unreadable | NotRead | No
 
 # ---------------------------------------------------------------- order of names
 
-_NUMBER = re.compile(r"(\d+)")
-
-
 def natural_key(name: str) -> str:
     """A sort key that puts ``layer.2`` before ``layer.10``.
 
@@ -542,7 +539,9 @@ def natural_key(name: str) -> str:
 @lru_cache(2048)
 def _part_key(part: str) -> str:
     """Of one dotted part: 10,000 names are made of a few hundred."""
-    return _NUMBER.sub(_by_length_first, part)
+    import re  # is slow to load, and what git calls a second time orders nothing
+
+    return re.sub(r"\d+", _by_length_first, part)
 
 
 def _by_length_first(match: re.Match[str]) -> str:

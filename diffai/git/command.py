@@ -25,6 +25,14 @@ TEXTCONV_FUNCTION = "diffai_textconv"
 ISOLATED = "-E -P"
 """Options of Python: no variables, and no folder of the script before its own. (-I would lose user installations.)"""
 
+_ENTRY = b"from diffai.__main__ import main"
+"""What pip's console script says, after it has loaded regular expressions to look at its own name."""
+
+PYTHON = "from diffai.__main__ import main; main()"
+"""What a console script does, without the rest of it: half as much again as bare Python's start. Modules of the clone's
+folder stay out, because of -P.
+"""
+
 _EXEC = "'" * 3 + "exec'"
 _START_LIMIT = 30.0  # seconds
 
@@ -72,8 +80,8 @@ def driver_command(program: str, *, interpreter: str = "", scope_flag: str = "")
 
     Args:
         program: absolute path of the ``diffai`` console script; any character but NUL and newline.
-        interpreter: absolute path of the Python to start it with, shut off from ``PYTHONPATH`` and the like, which may
-            lead into a clone; "" = as the script itself says.
+        interpreter: absolute path of the Python whose diffai it is, which is started itself, shut off from
+            ``PYTHONPATH`` and the like, which may lead into a clone; "" = the script is run as it is.
         scope_flag: ``--global `` or the like, named in the advice on how to unregister without diffai.
 
     """
@@ -88,21 +96,24 @@ def textconv_command(program: str, *, interpreter: str = "", scope_flag: str = "
 def _function(name: str, program: tuple[str, str], verb: str, scope_flag: str, fallback: str) -> str:
     forget = f"git config {scope_flag} --remove-section diff.diffai".replace("  ", " ")
     script, interpreter = program
-    start = f'{quote(interpreter)} {ISOLATED} "$p"' if interpreter else '"$p"'
+    start = f"{quote(interpreter)} {ISOLATED} -c {quote(PYTHON)}" if interpreter else '"$p"'
     run = _RUN % {"start": start, "verb": verb, "forget": forget}
     return f"{name}() {{ p={quote(script)}; {run}{fallback}}}; {name}"
 
 
 def find_interpreter(program: str) -> str:
-    """The Python of a console script, if the program works when it is started without ``PYTHONPATH`` and the like.
+    """The Python of pip's console script, if diffai works when it is started without ``PYTHONPATH`` and the like.
 
-    "" where the script is none of Python's, or is found only by way of such a variable.
+    "" where the script is none of Python's or does more, or is found only by way of such a variable.
     """
     try:
         with open(program, "rb") as file:
-            first, second = (os.fsdecode(file.readline(4096)).strip() for _ in range(2))
+            head = file.read(4096)
     except OSError:
         return ""
+    if _ENTRY not in head:
+        return ""
+    first, second = (os.fsdecode(line).strip() for line in head.split(b"\n", 2)[:2])
     interpreter = first.removeprefix("#!").strip() if first.startswith("#!") else ""
     if interpreter == "/bin/sh" and second.startswith(_EXEC):  # a path that is too long, or has blanks
         try:
@@ -112,16 +123,16 @@ def find_interpreter(program: str) -> str:
     named = os.path.isabs(interpreter) and os.path.basename(interpreter).startswith("python")
     if not named or any(ord(character) < 32 or character == "\x7f" for character in interpreter):
         return ""
-    return interpreter if _starts(interpreter, program, os.stat(program).st_mtime_ns) else ""
+    return interpreter if _starts(interpreter, os.stat(program).st_mtime_ns) else ""
 
 
 @lru_cache
-def _starts(interpreter: str, program: str, _changed: int) -> bool:
-    """Whether the program says its version when it is started like that."""
+def _starts(interpreter: str, _changed: int) -> bool:
+    """Whether diffai says its version when it is started like that."""
     try:
         done = subprocess.run(
-            [interpreter, *ISOLATED.split(), program, "--version"], stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=_START_LIMIT, check=False,
+            [interpreter, *ISOLATED.split(), "-c", PYTHON, "--version"], stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=_START_LIMIT, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -147,6 +158,15 @@ def program_of(value: str) -> str:
     except ValueError:
         return ""
     return next((word[2:].removesuffix(";") for word in words[:4] if word.startswith("p=/")), "")
+
+
+def is_current(value: str) -> bool:
+    """Whether a value written by diffai is what this version would write for its program."""
+    program = program_of(value)
+    interpreter = find_interpreter(program) if program else ""
+    make = driver_command if value.startswith(DRIVER_FUNCTION) else textconv_command
+    flags = ("", *(f"--{scope}" for scope in ("worktree", "global", "system")))
+    return value in [make(program, interpreter=interpreter, scope_flag=flag) for flag in flags]
 
 
 def find_program() -> str:

@@ -16,7 +16,7 @@ from diffai.frozen import frozen
 from diffai.git import attributes, edits
 from diffai.git.attributes import DRIVER
 from diffai.git.call import ask, demand
-from diffai.git.command import find_program, is_ours, program_of
+from diffai.git.command import find_program, is_current, is_ours, program_of
 from diffai.git.leftovers import leftovers
 from diffai.git.lfs_state import LfsFile, LfsSetup, read_files, read_setup
 from diffai.git.not_applied import not_applied
@@ -155,20 +155,23 @@ def _registration(settings: Sequence[Setting], repository: Repository | None) ->
         setting = effective.get(key)
         if setting is None:
             yield Finding("todo", f"diff.diffai.{key} is not configured: git does not know diffai", install)
-        elif is_ours(setting.value):
-            yield Finding("ok", f"diff.diffai.{key} from {setting.file} ({setting.scope})")
+            continue
+        what = f"diff.diffai.{key} from {setting.file} ({setting.scope})"
+        if not is_ours(setting.value):
+            yield Finding("note", f"{what} was written by hand: {setting.value}")
+        elif program_of(setting.value) and not is_current(setting.value):
+            yield Finding("todo", f"{what} was written by another version of diffai", _again(setting.scope, install))
         else:
-            yield Finding(
-                "note", f"diff.diffai.{key} from {setting.file} ({setting.scope}) was written by hand: {setting.value}"
-            )
-    programs = dict.fromkeys(
-        program_of(effective[key].value) for key in ("command", "textconv")
-        if key in effective and is_ours(effective[key].value)
-    )  # fmt: skip
+            yield Finding("ok", what)
+    ours = [setting.value for key, setting in effective.items() if key != "xfuncname" and is_ours(setting.value)]
     scope = next((setting.scope for setting in reversed(settings) if setting.key == "command"), "local")
-    again = install if scope in ("local", "worktree", "command") else f"diffai install --{scope}"
-    for program in programs:
-        yield _program(program, again)
+    for program in dict.fromkeys(map(program_of, ours)):
+        yield _program(program, _again(scope, install))
+
+
+def _again(scope: str, install: str) -> str:
+    """What registers diffai once more where it was registered."""
+    return install if scope in ("local", "worktree", "command") else f"diffai install --{scope}"
 
 
 def _program(program: str, again: str) -> Finding:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 
 from diffai.errors import SourceError
@@ -14,7 +13,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-_ADDRESS = re.compile(r"[0-9a-f]{30,64}")
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+def _is_address(name: str) -> bool:
+    """Whether a file is called like the content address of a store."""
+    return 30 <= len(name) <= 64 and _HEXADECIMAL.issuperset(name)
 
 
 def checked_place(label: str, place: str) -> str:
@@ -106,7 +110,7 @@ class LocalFile:
         folder = os.path.dirname(self.path)
         path = os.path.join(folder, checked_place(self.label, name))
         real = os.path.realpath(path)
-        if real == os.path.join(os.path.realpath(folder), name) or _ADDRESS.fullmatch(os.path.basename(real)):
+        if real == os.path.join(os.path.realpath(folder), name) or _is_address(os.path.basename(real)):
             return path
         roots = [os.path.realpath(folder), os.path.dirname(os.path.realpath(self.path)), *self._roots()]
         if not any(real.startswith(os.path.join(root, "")) for root in roots if root):

@@ -9,7 +9,6 @@ met in both.
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from diffai.frozen import frozen
@@ -45,6 +44,8 @@ def parse_annex(data: bytes) -> AnnexText | None:
     if not found or (before and not before.endswith(".git") and "/.git/" not in before):
         return None
     key = rest.rpartition("/")[2]
+    import re
+
     if not re.fullmatch(_KEY, key):
         return None
     size = re.search(r"-s(\d+)", key.partition("--")[0])
@@ -122,5 +123,7 @@ def sha256_of(key: str, path: str) -> str:
 
     ``annex.thin`` makes the object and the work-tree file one writable file; only a read-only one is what it was.
     """
+    import re
+
     match = re.fullmatch(_SHA256, key)
     return match[1] if match and not os.stat(path).st_mode & 0o222 else ""

@@ -8,7 +8,6 @@ accepts) and ``fs/fs.go``. The store is ``lfs.storage``, else ``lfs`` in the com
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -25,6 +24,7 @@ _VERSIONS = frozenset(
 )
 # Patterns are kept as text: this module is loaded for every file, and hardly any file is a pointer.
 _EXTENSION = r"ext-\d-\w+"
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _OID = r"[0-9a-f]{64}"
 
 
@@ -58,6 +58,8 @@ def parse_lfs(data: bytes) -> LfsText | None:
     pairs = [line.split(" ", 1) for line in lines]
     if any(len(pair) != 2 for pair in pairs):
         return None
+    import re
+
     keys = [key for key, _ in pairs if not re.fullmatch(_EXTENSION, key)]
     if keys != ["version", "oid", "size"] or pairs[0][0] != "version":
         return None
@@ -84,7 +86,7 @@ def find_object(oid: str, size: int, place: GitPlace | None) -> str:
         ValueError: ``oid`` is not 64 lower-case hexadecimal digits.
 
     """
-    if not re.fullmatch(_OID, oid):
+    if len(oid) != 64 or not _HEXADECIMAL.issuperset(oid):
         raise ValueError(f"no sha256: {oid!r}")
     below = os.path.join("objects", oid[:2], oid[2:4], oid)
     for store in _stores(place):
@@ -149,12 +151,12 @@ def fetch_commands(at: PointerAt) -> tuple[FetchCommand, ...]:
 
 def _short(revision: str) -> str:
     """An object name as people have it; any other name as it is."""
-    return revision[:12] if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", revision) else revision
+    return revision[:12] if len(revision) in (40, 64) and _HEXADECIMAL.issuperset(revision) else revision
 
 
 def _pattern(path: str) -> str:
     """Exactly this path, from the top, for git-lfs: a comma would end it, and ``?`` stands for any character."""
-    return "/" + re.sub(r"[\\*?\[\],!]", "?", path)
+    return "/" + "".join("?" if character in "\\*?[],!" else character for character in path)
 
 
 @lru_cache(maxsize=16)

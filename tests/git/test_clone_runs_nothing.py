@@ -54,7 +54,7 @@ def test_a_program_that_needs_its_variables_is_started_with_them(tmp_path: Path)
         script.write_text(text)
         script.chmod(0o755)
         assert find_interpreter(str(script)) == ""
-    script.write_text("#!/bin/sh\n" + "'" * 3 + f"exec' '{sys.executable}' \"$0\" \"$@\"\n' ''' \nprint('diffai 1')\n")
+    script.write_text("#!/bin/sh\n" + "'" * 3 + f"exec' '{sys.executable}' \"$0\" \"$@\"\n' ''' \nfrom diffai.__main__ import main\n")
     assert find_interpreter(str(script)) == sys.executable
     assert find_interpreter(str(tmp_path / "gone")) == ""
 

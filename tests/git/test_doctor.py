@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,21 @@ def test_another_installation_is_named(repo: Repo, tmp_path: Path) -> None:
         f"git runs {program} (diffai 0.0.9), and you are running another one: {os.path.realpath(PROGRAM)}" in note.text
     )
     assert note.command == "diffai install --global"
+
+
+@pytest.mark.parametrize("start", ['"$p"', f"'{sys.executable}' -E -P \"$p\""])
+def test_a_command_of_an_older_version_is_named_and_install_renews_it(repo: Repo, start: str) -> None:
+    """Before, the script was run as it is, and later it was shut off from PYTHONPATH; now Python is started itself."""
+    repo.commit({"m.safetensors": SAFETENSORS})
+    install(cwd=str(repo.top))
+    current = repo.git("config", "diff.diffai.command").strip()
+    begin, end = current.index("then ") + len("then "), current.index(' git-driver "$@"')
+    repo.config("diff.diffai.command", current[:begin] + start + current[end:])
+    (said,) = [finding for finding in doctor(repo).registration if finding.level == "todo"]
+    assert "diff.diffai.command" in said.text and "another version" in said.text and said.command == "diffai install"
+    install(cwd=str(repo.top))
+    assert repo.git("config", "diff.diffai.command").strip() == current
+    assert not texts(doctor(repo).registration, "todo")
 
 
 def test_a_command_written_by_hand_is_reported_and_not_run(repo: Repo, tmp_path: Path) -> None:

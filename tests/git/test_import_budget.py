@@ -95,6 +95,17 @@ def test_a_call_seen_before_is_looked_up_by_its_bytes_alone(files: Repo, verb: s
     assert own(modules) <= (22 if verb == "textconv" else 28)
 
 
+@pytest.mark.parametrize("verb", ["driver", "textconv"])
+def test_a_call_seen_before_loads_no_regular_expressions(files: Repo, verb: str) -> None:
+    """They are a quarter of the start that is left, and pip's console script, which loads them, is not run either."""
+    arguments = sides("p", "q", "model.safetensors") if verb == "driver" else ("q",)
+    for name, step in (("p", 0), ("q", 1)):
+        (files.top / name).write_bytes(save({"a.weight": np.arange(20_000, dtype="f4") + step}))
+    loaded(files, verb, *arguments)
+    _, modules = loaded(files, verb, *arguments)
+    assert modules.isdisjoint({"re", "enum", "numpy"})
+
+
 @pytest.mark.parametrize("pulled", [True, False])
 def test_a_pointer_to_no_model_needs_neither_pyyaml_nor_numpy(files: Repo, pulled: bool) -> None:
     dvc, pointers = DvcRepo(files), []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from diffai.frozen import frozen
 
 MAX_POINTER_BYTES = 16 << 20
@@ -27,6 +25,8 @@ def recognise(head: bytes, size: int, name: str) -> DvcText | None:
 
 def parse_dvc(data: bytes) -> DvcText | None:
     """Whether a text is a DVC pointer: outputs with a hash, or the stages of a lock file."""
+    import re
+
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     if (re.search(_OUTS, text) and re.search(_HASH, text)) or re.search(_LOCK, text):
         return DvcText()
