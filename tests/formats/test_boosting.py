@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import random
 import re
 import struct
@@ -330,3 +331,56 @@ def test_trees_are_taken_as_they_come() -> None:
     found = Json(text, Budget(Limits()), lambda number, tree: seen.append((number, tree))).parse()
     assert seen == [(0, {"x": 1}), (1, {"x": 2})]
     assert isinstance(found, dict) and found["a"] == {"trees": 2} and found["trees"] == "none"
+
+
+# ---------------------------------------------------------------- in pickles
+
+
+X = np.random.default_rng(0).normal(size=(120, 4))
+Y = (X[:, 0] + X[:, 1] ** 2 > 0.5).astype(int)
+PICKLED = {
+    "xgboost": (lambda n: xgboost.XGBClassifier(n_estimators=n, max_depth=2).fit(X, Y), "ubj"),
+    "lightgbm": (lambda n: lightgbm.LGBMClassifier(n_estimators=n, verbose=-1).fit(X, Y).booster_, "txt"),
+}
+
+
+def pickled(model: object) -> Checkpoint:
+    return registry.open_checkpoint(MemoryBytes(pickle.dumps(model), label="m.pkl"), Limits(allow_torch=False))
+
+
+@pytest.mark.parametrize("library", PICKLED)
+def test_a_pickled_booster_is_its_trees(library: str, tmp_path: Path) -> None:
+    """What people keep in git is the estimator that they trained, not the file that the library would write of it."""
+    make, suffix = PICKLED[library]
+    model = make(3)
+    path = tmp_path / f"m.{suffix}"
+    model.save_model(path)
+    saved = registry.open_checkpoint(MemoryBytes(path.read_bytes(), label=path.name), Limits())
+    held = pickled(model)
+    before = "_Booster." if library == "xgboost" else ""
+    trees = {name: spec for name, spec in held.tensors.items() if name.startswith(f"{before}trees.")}
+    assert len(trees) == len(saved.tensors)
+    for name, spec in trees.items():
+        other = saved.tensors[name.removeprefix(before)]
+        assert (spec.dtype, spec.shape, spec.role) == (other.dtype, other.shape, other.role)
+        np.testing.assert_array_equal(values(held, name), values(saved, other.name))
+    assert held.facts[f"{before}trees"] == saved.facts["trees"] == 3
+    assert held.safety == "builds classes"
+
+
+@pytest.mark.parametrize("library", PICKLED)
+def test_a_booster_trained_longer_keeps_its_first_trees_in_a_pickle_too(library: str) -> None:
+    make, _ = PICKLED[library]
+    diff = compare_models(Input("a", pickled(make(3))), Input("b", pickled(make(5))))
+    assert [(p.old, p.new, p.identical) for p in diff.parts if p.kind.endswith("trees")] == [(3, 5, 3)]
+
+
+def test_a_document_that_is_none_stays_bytes_and_its_change_shows() -> None:
+    data = pickle.dumps(PICKLED["xgboost"][0](1).get_booster())
+    assert data.count(b"Config") == 1
+
+    def broken(key: bytes) -> Checkpoint:
+        return registry.open_checkpoint(MemoryBytes(data.replace(b"Config", key), label="m.pkl"), Limits())
+
+    diff = compare_models(Input("a", broken(b"\x00onfig")), Input("b", broken(b"\x01onfig")))
+    assert diff.equal is False and not diff.tensors

@@ -47,7 +47,13 @@ def _wrong(reason: str, code: str, where: str = "") -> FormatError:
     return FormatError(reason, code=code, tensor=where, format=NAME)
 
 
-def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
+def fill(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
+    """Fill a checkpoint from its source.
+
+    Raises:
+        FormatError: see the table of the module.
+
+    """
     source = checkpoint.source
     if source.size > limits.max_header:
         reason = f"is {source.size:,} bytes long (diffai.maxHeader lifts the limit of {limits.max_header:,})"
@@ -184,4 +190,4 @@ def _rest(checkpoint: BoostingCheckpoint, lines: Iterator[str]) -> None:
             checkpoint.note("pandas_categorical", line.partition(":")[2])
 
 
-open_checkpoint, check = reader(partial(BoostingCheckpoint, NAME), _read, "LG02")
+open_checkpoint, check = reader(partial(BoostingCheckpoint, NAME), fill, "LG02")

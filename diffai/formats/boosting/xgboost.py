@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Numbers = np.ndarray[Any, np.dtype[Any]]
 
 NAME = "xgboost"
+_IN_UBJSON = re.compile(rb"\{[iUIlL]\0*[\x01-\x7f][A-Za-z_]")
 _UBJSON = re.compile(rb"\{[iUIlL]\0*\x07(learner|version)")
 _JSON = re.compile(
     rb'\s*\{\s*("version"\s*:\s*\[[\d\s,]*\]\s*,\s*)?"learner"\s*:\s*\{\s*'
@@ -51,7 +52,13 @@ def _wrong(reason: str, code: str = "XB02", where: str = "") -> FormatError:
     return FormatError(reason, code=code, tensor=where, format=NAME)
 
 
-def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
+def fill(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
+    """Fill a checkpoint from its source: a file, or what a pickle of the library keeps, with its settings beside.
+
+    Raises:
+        FormatError: see the table of the module.
+
+    """
     source = checkpoint.source
     if source.size > limits.max_header:
         reason = f"is {source.size:,} bytes long (diffai.maxHeader lifts the limit of {limits.max_header:,})"
@@ -65,13 +72,16 @@ def _read(checkpoint: BoostingCheckpoint, limits: Limits) -> None:
         except (ValueError, OverflowError, TypeError) as error:
             raise _wrong(f"has a value of another kind ({str(error)[:100]})", where=f"trees.{number}") from error
 
-    parser = (Ubjson if _UBJSON.match(data) else Json)(data, checkpoint.budget, each)
+    parser = (Ubjson if _IN_UBJSON.match(data) else Json)(data, checkpoint.budget, each)
     try:
         document = parser.parse()
     except UnicodeDecodeError as error:
         raise FormatError("is no UTF-8", code="XB01", format=NAME) from error
     try:
-        _fill(checkpoint, _part(document, "", dict), forest)
+        whole = _part(document, "", dict)
+        _fill(checkpoint, whole["Model"] if isinstance(whole.get("Model"), dict) else whole, forest)
+        if "Config" in whole:
+            checkpoint.note("config", _plain(whole["Config"]))
     except (ValueError, OverflowError, TypeError) as error:
         raise _wrong(f"has a value of another kind ({str(error)[:100]})") from error
 
@@ -184,4 +194,4 @@ def _tree(forest: Forest, number: int, tree: dict[str, Any], where: str) -> None
     forest.use(features[inner].tolist(), gains[inner].tolist() if len(gains) == count else [0.0] * int(inner.sum()))
 
 
-open_checkpoint, check = reader(partial(BoostingCheckpoint, NAME), _read, "XB02")
+open_checkpoint, check = reader(partial(BoostingCheckpoint, NAME), fill, "XB02")

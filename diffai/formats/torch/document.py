@@ -35,7 +35,7 @@ class Document:
         self.dict_attributes += machine.dict_attributes
         for (module, name), use in machine.uses.items():
             full = f"{module}.{name}"
-            self.has_estimators |= module.startswith("sklearn.")
+            self.has_estimators |= module.startswith(("sklearn.", "xgboost.", "lightgbm."))
             if use.verdict == "class":
                 self._classes.setdefault(full, use)
             elif use.verdict == "unsafe" and (full, use.use) not in self._unsafe:

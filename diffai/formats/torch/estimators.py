@@ -10,6 +10,7 @@ from __future__ import annotations
 from diffai.formats.base import Budget
 from diffai.formats.records import Joined
 from diffai.formats.regions import read
+from diffai.formats.torch import boosters
 from diffai.formats.torch.forests import OF_SAMPLES, TREES, Forest, Tree, feature_names, predictors_of, tree_of
 from diffai.formats.torch.numpy_pickles import columns_of, region_of
 from diffai.formats.torch.objects import Array, LongBytes, NumpyDType, Stub
@@ -55,6 +56,7 @@ class _Walker:
         self._budget = budget
         self._version: object = None
         self._random: Digest | None = None
+        self._boosted = 0  # bytes of documents that were read
         self._said: set[int] = set()
 
     def walk(self, value: object) -> None:
@@ -68,6 +70,8 @@ class _Walker:
             self._budget.value()
             if isinstance(item, Stub) and isinstance(item.state, dict) and item.of.module.startswith("sklearn."):
                 item.state = self._estimator(path, item, dict(item.state))
+            elif isinstance(item, Stub) and item.of.module.startswith(boosters.LIBRARIES):
+                self._booster(path, item)
             pending += reversed(list(_inside(path, item)))
         if self._random is not None:
             self.found.asides[RANDOM] = str(self._random)
@@ -113,6 +117,19 @@ class _Walker:
         if tree is not None and id(tree) not in self._said:
             self._trees(path, stub, [tree])
         return state
+
+    def _booster(self, path: str, stub: Stub) -> None:
+        """What a booster of another library holds, as trees."""
+        limits = self._budget.limits
+        data = boosters.document_of(stub, min(limits.max_header, limits.max_made // 2 - self._boosted))
+        self._boosted += len(data)
+        checkpoint = boosters.opened(stub, data, limits) if data else None
+        if checkpoint is None:
+            return
+        prefix = f"{path}." if path else ""
+        self.found.facts.update((prefix + key, value) for key, value in checkpoint.figures.items())
+        self.found.parts.update((prefix + kind, digests) for kind, digests in checkpoint.parts.items())
+        stub.state = boosters.state_of(stub, checkpoint)
 
     def _set_aside(self, path: str, value: object) -> None:
         from diffai.formats.torch.flatten import Trees
