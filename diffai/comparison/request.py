@@ -11,7 +11,6 @@ from diffai.comparison.directories import (
     compare_directories,
     compare_files,
     compare_pairs,
-    with_beside,
 )
 from diffai.comparison.models import Progress, compare_models
 from diffai.comparison.result import CompareOptions, DirectoryDiff, LeftOut, ModelDiff
@@ -55,8 +54,8 @@ def compare_words(
         SourceError: a word names nothing that can be read.
 
     """
-    folders_of_one = _one_model(old, new) if os.path.isdir(old) and os.path.isdir(new) else None
-    if os.path.isdir(old) and os.path.isdir(new) and (folders_of_one is None or include):
+    on_disk = os.path.isdir(old) and os.path.isdir(new)
+    if on_disk and (include or not (_is_one_model(old) and _is_one_model(new))):
         return compare_directories(
             old, new, options, limits=limits, include=include, exclude=exclude, progress=progress, documents=documents
         )
@@ -68,28 +67,31 @@ def compare_words(
     try:
         right = open_input(new, limits, input_format)
         try:
-            diff = compare_models(left, right, options, progress)
+            return _with_folders(compare_models(left, right, options, progress), left, right, limits, exclude)
         finally:
             _close(right)
     finally:
         _close(left)
-    if folders_of_one is None:
+
+
+def _is_one_model(folder: str) -> bool:
+    """Whether a folder holds the shards of one model and no other model, or one adapter with its configuration."""
+    models, _ = models_in(folder_snapshot(folder))
+    adapter = os.path.isfile(os.path.join(folder, "adapter_config.json"))
+    return len(models) == 1 and (models[0].sharded or adapter)
+
+
+def _with_folders(diff: ModelDiff, left: Input, right: Input, limits: Limits, exclude: Sequence[str]) -> ModelDiff:
+    """The comparison of two folders that are one model each, with what differs in the other files of theirs."""
+    if not (isinstance(left.found, Directory) and isinstance(right.found, Directory) and diff.comparable):
         return diff
-    return with_beside(diff, folders_of_one, limits, ModelRule((), exclude), set())
+    if not diff.differs:
+        return diff
+    from diffai.comparison.documents.beside import beside_in
 
-
-def _one_model(old: str, new: str) -> ModelPair | None:
-    """The one model of two folders that each hold the shards of one and no other, or one adapter with its
-    configuration; None where they do not.
-    """
-    found = []
-    for folder in (old, new):
-        models, _ = models_in(folder_snapshot(folder))
-        adapter = os.path.isfile(os.path.join(folder, "adapter_config.json"))
-        if len(models) != 1 or not (models[0].sharded or adapter):
-            return None
-        found.append(models[0])
-    return ModelPair(found[0], found[1])
+    rule = ModelRule((), exclude)
+    found = beside_in(left.found, right.found, limits)
+    return replace(diff, beside=tuple(one for one in found if rule.wants(one.name)))
 
 
 def compare_revisions(

@@ -9,8 +9,11 @@ from typing import Any
 
 from diffai.comparison.tracked import OutChange, TrackedOptions, compare_items, compare_refs
 from diffai.dvc.changes import STATES, Changes, Entry
+from diffai.errors import DiffaiError
 from diffai.frozen import frozen, replace
 from diffai.model import Absent
+from diffai.stores.dvc.items import open_item
+from diffai.views.lines import beside_text
 from diffai.views.records import change_list
 from diffai.views.state import describe_side, describe_state
 from diffai.views.style import escape, paint
@@ -106,10 +109,24 @@ class _Models:
         """The summary of one model; nothing for files that are none."""
         change = self.compare(state, entry)
         if change is None or change.kind:
-            return []
+            return _beside(state, entry, self._options)
         name = self._name(entry)
         heading = [f"{escape(posixpath.basename(name))}, all of its files:"] if name else []
         return [*heading, *_summary(change, look)]
+
+
+def _beside(state: str, entry: Entry, options: TrackedOptions) -> list[str]:
+    """What changed in a configuration or a record that lies beside a model; nothing of any other file."""
+    from diffai.comparison.documents import beside
+
+    name = posixpath.basename(entry.path)
+    if state != "modified" or entry.old is None or entry.new is None or name not in beside.NAMES:
+        return []
+    try:
+        found = beside.between(name, open_item(entry.old).opened, open_item(entry.new).opened, options.limits)
+    except DiffaiError:  # what is wrong with a model is said; that of another file is not asked for here
+        return []
+    return [beside_text(found)] if found is not None else []
 
 
 def _summary(change: OutChange, look: TextOptions) -> list[str]:

@@ -40,10 +40,28 @@ def beside(pair: ModelPair, limits: Limits) -> tuple[BesideChange, ...]:
     names = _names(pair.old) | _names(pair.new)
     found = []
     for name in sorted(names):
-        change = _compared(name, _open(pair.old, name), _open(pair.new, name), limits)
+        change = between(name, _open(pair.old, name), _open(pair.new, name), limits)
         if change is not None:
             found.append(change)
     return tuple(found)
+
+
+def beside_in(old: Directory, new: Directory, limits: Limits) -> tuple[BesideChange, ...]:
+    """The same of two folders that are one model each."""
+    found = []
+    for name in sorted(NAMES.intersection((*old.names(), *new.names()))):
+        sides = [_in_folder(folder, name) for folder in (old, new)]
+        change = between(name, sides[0], sides[1], limits)
+        if change is not None:
+            found.append(change)
+    return tuple(found)
+
+
+def _in_folder(folder: Directory, name: str) -> Opened:
+    try:
+        return folder.open(name)
+    except DiffaiError:
+        return Absent()
 
 
 def _names(model: ModelRef) -> set[str]:
@@ -63,7 +81,8 @@ def _open(model: ModelRef, name: str) -> Opened:
         return Absent()
 
 
-def _compared(name: str, old: Opened, new: Opened, limits: Limits) -> BesideChange | None:
+def between(name: str, old: Opened, new: Opened, limits: Limits) -> BesideChange | None:
+    """What differs between two opened files, which are closed; None where nothing does, or nothing is known."""
     if isinstance(old, State | Directory) or isinstance(new, State | Directory):
         sides = [not isinstance(side, Absent | Directory) for side in (old, new)]
         for side in (old, new):
