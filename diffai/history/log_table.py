@@ -26,7 +26,7 @@ _MARKS = ("~", "+", "-", ">")
 _COLUMNS = (
     Column("commit"), Column("date", rank=2), Column("author", rank=4), Column("~", "right"), Column("+", "right"),
     Column("-", "right"), Column(">", "right"), Column("params", "right"), Column("update", "right"), Column(""),
-    Column("drift", "right", rank=3), Column("metric", "right", rank=3), Column("lr", "right", rank=4),
+    Column("drift", "right", rank=3), Column("metric", "right", rank=1), Column("lr", "right", rank=3),
     Column("kind, most moved", shrinks=True, least=34, sentence=True),
     Column("subject", rank=5, sentence=True),
 )  # fmt: skip

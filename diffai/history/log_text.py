@@ -16,6 +16,7 @@ from diffai.views.text import TextOptions, comparison_view
 
 _MOST = 0.9  # of the parameters: figures over fewer say so
 _ALIKE = "by the names and shapes of its tensors"
+_MOST_METRICS = 3
 
 
 def entries_view(log: ModelLog, options: TextOptions, *, detail: bool = False) -> View:
@@ -72,7 +73,7 @@ def _body(entry: LogEntry, verbose: bool) -> list[str]:
         word = "oldest version here (shallow clone)" if entry.cut else "added"
         word = "oldest version that can be read" if entry.compared_with else word
         lines.append(f"+ {word}: {_what_it_is(figures, version)}")
-        return lines + _strange(figures)
+        return lines + _recorded(figures) + _strange(figures)
     if entry.compared_with:
         lines.append(f"compared with {escape(entry.compared_with)}")
     described = verbose or figures.structural or figures.parameters != figures.parameters_before
@@ -86,7 +87,7 @@ def _body(entry: LogEntry, verbose: bool) -> list[str]:
         lines.append("same names, shapes and dtypes" if figures.level == "header" else same)
     if figures.movement is not None and figures.differs:
         lines += _movement(figures, figures.movement)
-    lines += _strange(figures)
+    lines += _recorded(figures) + _strange(figures)
     if described:
         lines.append(_what_it_is(figures, version))
     return lines
@@ -165,6 +166,14 @@ def _movement(figures: CommitFigures, moved: Movement) -> list[str]:
     if turn:
         second.append(f"against the update before: cosine {turn}")
     return lines + (["  ".join(second)] if second else [])
+
+
+def _recorded(figures: CommitFigures) -> list[str]:
+    """What a version records of its training: the first metrics, learning rate and epoch."""
+    parts = [f"{escape(name)} {value:.4g}" for name, value in figures.metrics[:_MOST_METRICS]]
+    parts += [f"lr {figures.learning_rate:.3g}"] if figures.learning_rate is not None else []
+    parts += [f"epoch {figures.epoch:g}"] if figures.epoch is not None else []
+    return [f"recorded: {'  '.join(parts)}"] if parts else []
 
 
 def _strange(figures: CommitFigures) -> list[str]:

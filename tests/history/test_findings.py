@@ -103,6 +103,9 @@ def test_metric_and_learning_rate_are_columns_where_they_are_recorded(recorded: 
     assert "val_loss" in heading and " lr" in heading
     assert next(row for row in rows if "epoch 3" in row).split().count("0.9") == 1
     assert "0.0125" in text
+    entries = diffai(recorded.top, "log", "--", PATH)
+    assert entries.count("    recorded: ") == 5
+    assert "    recorded: val_loss 0.9  best_val_loss 0.1  lr 0.0125  epoch 3\n" in entries
     record = json.loads(diffai(recorded.top, "log", "--format", "json", "--", PATH))
     jsonschema.validate(record, SCHEMA)
     figures = record["entries"][1]["figures"]
