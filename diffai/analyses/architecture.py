@@ -155,7 +155,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
 
 def _said(found: Architecture) -> str:
     depth = max(found.stacks.values(), default=0)
-    words = [f"{depth:,} layers"] if depth else []
+    words = [f"{depth:,} {'trees' if found.type == 'tree ensemble' else 'layers'}"] if depth else []
     words += [f"{found.experts:,} experts"] if found.experts else []
     return (found.type or NOT_RECORDED) + (f" ({', '.join(words)})" if words and found.type else "")
 

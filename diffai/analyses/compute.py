@@ -52,56 +52,78 @@ class Cost:
     missing: tuple[str, ...] = ()
 
 
+class _Matrices:
+    """What a position goes through, as it is counted."""
+
+    def __init__(self, checkpoint: Checkpoint | None) -> None:
+        self._checkpoint = checkpoint
+        self._elements = self._experts = self._convolutions = 0
+        self._bytes: int | None = 0
+        self._expert_bytes: int | None = 0
+        self._numbers = set[str]()  # of experts
+        self._embedding: TensorSpec | None = None
+        self._found = self._head = False
+
+    def add(self, spec: TensorSpec) -> None:
+        """Count one tensor."""
+        if spec.role != "weight" or not spec.is_parameter or len(spec.shape) < 2 or not spec.elements:
+            self._head = self._head or bool(spec.alias_of and kind_of(spec) == "head")
+            return
+        kind = kind_of(spec)
+        if kind == "embedding":
+            if len(spec.shape) == 2 and (self._embedding is None or spec.elements > self._embedding.elements):
+                self._embedding = spec
+        elif kind == "convolution":
+            self._convolutions += 1
+        elif kind != "trees" and not (len(spec.shape) == 3 and spec.shape[0] == 1):  # a token, such as cls_token
+            self._found, self._head = True, self._head or kind == "head"
+            self._add_matrix(spec)
+
+    def _add_matrix(self, spec: TensorSpec) -> None:
+        count, expert = _experts_of(spec)
+        size = stored_bytes(spec, self._checkpoint)
+        if count or expert:
+            self._experts += spec.elements
+            self._expert_bytes = _sum(self._expert_bytes, size)
+            self._numbers |= {expert} if expert else {str(number) for number in range(count)}
+        else:
+            self._elements += spec.elements
+            self._bytes = _sum(self._bytes, size)
+
+    def cost(self, told: Mapping[str, object]) -> Cost:
+        """The cost of all of them; ``told`` is what the configuration beside the model says."""
+        missing = []
+        elements, stored = self._elements, self._bytes
+        if self._embedding is not None and not self._head and _is_tied(told):  # the table is the head, too
+            elements += self._embedding.elements
+            stored = _sum(stored, stored_bytes(self._embedding, self._checkpoint))
+        if self._experts:
+            active = count_of(told, "num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k_experts")
+            if active is None:
+                missing.append("how many experts are active (num_experts_per_tok of config.json)")
+            else:
+                all_bytes = self._expert_bytes
+                elements += self._experts * active // len(self._numbers)
+                stored = _sum(stored, None if all_bytes is None else all_bytes * active // len(self._numbers))
+        if self._convolutions:
+            word = "convolution runs" if self._convolutions == 1 else "convolutions run"
+            missing.append(f"the spatial size that {self._convolutions:,} {word} over")
+        if not self._found:
+            missing.append("a matrix that a position goes through")
+        return Cost(missing=tuple(missing)) if missing else Cost(elements, 2 * elements, stored)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    """Both together; None where one is not known."""
+    return None if one is None or other is None else one + other
+
+
 def cost_of(specs: Iterable[TensorSpec], told: Mapping[str, object], checkpoint: Checkpoint | None = None) -> Cost:
     """What one position costs; ``told`` is what the configuration beside the model says."""
-    elements = experts = expert_bytes = 0
-    stored: int | None = 0
-    numbers = set[str]()
-    convolutions, found = 0, False
-    embedding: TensorSpec | None = None
-    headless = True
+    matrices = _Matrices(checkpoint)
     for spec in specs:
-        if spec.role != "weight" or not spec.is_parameter or len(spec.shape) < 2 or not spec.elements:
-            headless = headless and not (spec.alias_of and kind_of(spec) == "head")
-            continue
-        kind = kind_of(spec)
-        if kind == "embedding" and len(spec.shape) == 2:
-            embedding = spec if embedding is None or spec.elements > embedding.elements else embedding
-            continue
-        if kind == "convolution":
-            convolutions += 1
-            continue
-        found = True
-        headless = headless and kind != "head"
-        size = stored_bytes(spec, checkpoint)
-        count, expert = _experts_of(spec)
-        if count or expert:
-            experts += spec.elements
-            expert_bytes += size or 0
-            numbers |= {expert} if expert else {str(n) for n in range(count)}
-        else:
-            elements += spec.elements
-            stored = None if stored is None or size is None else stored + size
-    missing = []
-    if embedding is not None and headless and _is_tied(told):
-        elements += embedding.elements  # the table is the head, too
-        size = stored_bytes(embedding, checkpoint)
-        stored = None if stored is None or size is None else stored + size
-    if experts:
-        active = count_of(told, "num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k_experts")
-        if active is None:
-            missing.append("how many experts are active (num_experts_per_tok of config.json)")
-        else:
-            elements += experts * active // len(numbers)
-            stored = None if stored is None else stored + expert_bytes * active // len(numbers)
-    if convolutions:
-        word = "convolution runs" if convolutions == 1 else "convolutions run"
-        missing.append(f"the spatial size that {convolutions:,} {word} over")
-    if not found:
-        missing.append("a matrix that a position goes through")
-    if missing:
-        return Cost(missing=tuple(missing))
-    return Cost(elements, 2 * elements, stored)
+        matrices.add(spec)
+    return matrices.cost(told)
 
 
 def _is_tied(told: Mapping[str, object]) -> bool:

@@ -27,6 +27,7 @@ _KINDS: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = tuple(
     (kind, frozenset(pieces.split()), tuple(parts.split()))
     for kind, pieces, parts in (
         ("adapter", "ia3", "lora_"),
+        ("trees", "trees tree", ""),
         ("norm", "ln gamma beta running_mean running_var", "norm ln_ bn"),
         ("experts", "expert experts", "block_sparse_moe _exps"),
         ("attention", "q k v qkv query key value q_proj k_proj v_proj o_proj out_proj q_lin k_lin v_lin out_lin",
@@ -56,10 +57,13 @@ def _kind_of_pattern(name: str) -> str:
 
 
 def kind_of(spec: TensorSpec) -> str:
-    """The kind of layer of a tensor; a kernel of three dimensions or more is a convolution whatever it is called."""
+    """The kind of layer of a tensor; a kernel of three dimensions or more is a convolution whatever it is called.
+
+    One row of three dimensions is a token or a table of positions (``cls_token``, ``pos_embed``), nodes are of trees.
+    """
     kind = kind_of_name(spec.name)
-    many = len(spec.shape) >= 3 and kind in ("other", "mlp", "embedding", "head")
-    return "convolution" if many else kind
+    kernel = len(spec.shape) >= 4 or (len(spec.shape) == 3 and spec.shape[0] > 1)
+    return "convolution" if kernel and kind in ("other", "mlp", "embedding", "head") else kind
 
 
 def module_of(name: str) -> str:

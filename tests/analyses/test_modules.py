@@ -43,6 +43,10 @@ def test_a_name_says_what_kind_of_layer_it_is_of(kind: str, names: str) -> None:
         ("features.0.weight", (64, 3), "other"),
         ("experts.gate_up_proj", (8, 16, 32), "experts"),
         ("blocks.0.attn.proj.weight", (4, 2, 2), "attention"),
+        ("cls_token", (1, 1, 192), "other"),
+        ("pos_embed", (1, 197, 192), "embedding"),
+        ("trees.values", (27, 1, 2), "trees"),
+        ("trees.3.leaf_values", (4,), "trees"),
     ],
 )
 def test_a_kernel_is_known_by_its_shape(name: str, shape: tuple[int, ...], kind: str) -> None:

@@ -120,6 +120,19 @@ def test_convolutions_are_not_recorded() -> None:
     assert any("spatial size" in line for line in found.evidence)
 
 
+def test_a_vision_transformer_costs_its_matrices() -> None:
+    arrays = {
+        "cls_token": np.ones((1, 1, 8), "f4"), "pos_embed": np.ones((1, 5, 8), "f4"),
+        "blocks.0.attn.qkv.weight": np.ones((24, 8), "f4"), "head.weight": np.ones((3, 8), "f4"),
+    }  # fmt: skip
+    assert cost_of(ArrayCheckpoint(arrays).tensors.values(), {}).matrix_parameters == 24 * 8 + 3 * 8
+
+
+def test_trees_have_no_matrix() -> None:
+    arrays = {"trees.values": np.ones((9, 1, 2)), "trees.threshold": np.ones(9), "trees.0.split": np.ones((2, 3))}
+    assert cost_of(ArrayCheckpoint(arrays).tensors.values(), {}).missing == ("a matrix that a position goes through",)
+
+
 def test_times_are_those_of_the_roofline() -> None:
     found = asked("inference_speed_estimate", *PAIRS["cast"], tflops=1e-6, gb_per_s=1e-3)
     old, new = found.fields["old"], found.fields["new"]
