@@ -11,6 +11,7 @@ import click
 from diffai.analyses.run import with_analyses
 from diffai.cli.analyses import (
     GroupedCommand,
+    Request,
     analysis_flags,
     asked_for,
     exit_code,
@@ -109,8 +110,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     sizes = bool(file_kind or given["stat"]) or kind not in ("text", "changes")
     machine = bool(file_kind) or kind not in ("text", "table")
     compare_options = _compare_options(settings, given, machine=machine, sizes=sizes)
-    structure_only = given["show_structure"] and given["quiet"]
-    if structure_only:
+    if given["show_structure"] and given["quiet"]:  # of structure alone
         compare_options = replace(compare_options, shape_only=True, statistics="none")
     request = request_of(given)
     documents = _documents(words, split, given, input_format)
@@ -140,13 +140,19 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
     if not given["quiet"]:
         _write(diff, kind, encoding, settings, given)
         return exit_code(_exit_code(diff, asked=given["exit_code"]), request, diff)
+    return _quietly(diff, request, given)
+
+
+def _quietly(diff: ModelDiff | DirectoryDiff, request: Request, given: dict[str, Any]) -> int:
+    """The exit code, and nothing printed but what committed settings and caps did."""
     if diff.hidden:  # said even then: what a clone hides is never silent
         from diffai.views.text import hidden_text
 
         click.echo(hidden_text(diff.hidden), err=True)
-    for note in {f"! {found.name}: {note}" for found in findings_of(diff) if found.asked for note in found.notes}:
+    notes = [f"! {found.name}: {note}" for found in findings_of(diff) if found.asked for note in found.notes]
+    for note in dict.fromkeys(notes):
         click.echo(note, err=True)
-    if structure_only:
+    if given["show_structure"]:
         return exit_code(_exit_code_of_structure(diff), request, diff)
     return exit_code(_exit_code(diff, asked=given["exit_code"] or not request.fail_on), request, diff)
 
