@@ -96,6 +96,10 @@ def _interpolated(t: float) -> ChangeKind:
 
 def _beside_weights(diff: ModelDiff) -> ChangeKind:
     """No weight differs, and nothing of the structure."""
+    rescaled = [product.name for product in diff.products if product.scales[0] != product.scales[1]]
+    if rescaled:  # the factors are the same, what they add is not
+        count = f"{len(rescaled)} product{'s' if len(rescaled) > 1 else ''}"
+        return ChangeKind(("adapter",), f"adapter rescaled ({count})", tuple(rescaled))
     training = bool(diff.training) or any(change.differs for change in diff.tensors)
     parts = [word for word, holds in (("metadata", bool(diff.metadata)), ("training state", training)) if holds]
     if parts:

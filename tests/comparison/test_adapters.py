@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from diffai import compare
+from diffai.analyses.change_kind import change_kind
 from diffai.comparison.adapters import scale_of
 from diffai.comparison.result import ModelDiff, ProductChange
 from diffai.views.lines import product_line
@@ -96,6 +97,8 @@ def test_another_alpha_is_another_adapter_though_no_factor_changed(tmp_path: Pat
     assert diff.differs and diff.equal is False
     assert only(diff).relative_l2 == pytest.approx(1.0) and only(diff).scales == (2, 4)
     assert [change.key for change in diff.metadata] == ["lora_alpha"]
+    kind = change_kind(diff)
+    assert kind is not None and kind.phrase == "adapter rescaled (1 product)"
 
 
 def test_base_model_and_revision_are_shown_and_the_order_of_modules_means_nothing(tmp_path: Path) -> None:
