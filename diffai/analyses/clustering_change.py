@@ -9,7 +9,7 @@ from diffai.analyses.finding import Finding, not_computed, nothing
 from diffai.analyses.second_pass import counted, rounded, sides_of
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
-from diffai.tensors.clusters import adjusted_rand, cluster_number, k_means
+from diffai.tensors.clusters import adjusted_rand, cluster_number, followed, k_means
 from diffai.tensors.dtypes import Array
 from diffai.tensors.reading import some_rows, spread
 
@@ -92,7 +92,7 @@ def _clusters(embedding: Embedding, context: Context) -> Clusters | None:
     k, silhouette = cluster_number(chosen, context.count("most_clusters"))
     labels = k_means(before, k)
     return Clusters(
-        embedding, k, silhouette, adjusted_rand(labels, k_means(after, k)),
+        embedding, k, silhouette, adjusted_rand(labels, followed(after, labels)),
         adjusted_rand(labels, k_means(before, k, start=1)), len(places),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, pairwise_distances, silhouette_score
 
-from diffai.tensors.clusters import adjusted_rand, cluster_number, k_means, silhouette
+from diffai.tensors.clusters import adjusted_rand, cluster_number, followed, k_means, silhouette
 
 RNG = np.random.default_rng(8)
 
@@ -59,6 +59,18 @@ def test_equal_rows_are_one_cluster() -> None:
     assert silhouette(np.zeros((5, 5)), labels) == 0.0
     assert cluster_number(np.ones((5, 3)))[1] == 0.0
     assert cluster_number(np.ones((1, 3))) == (1, 0.0)
+
+
+def test_rows_that_hardly_moved_stay_in_clusters_that_are_not_clear() -> None:
+    rows = RNG.normal(size=(300, 20))
+    labels = k_means(rows, 3)
+    assert adjusted_rand(labels, followed(rows + 1e-6 * RNG.normal(size=rows.shape), labels)) == 1.0
+    assert adjusted_rand(labels, followed(RNG.normal(size=rows.shape), labels)) < 0.2
+
+
+def test_clusters_that_are_clear_are_found_from_others() -> None:
+    rows, truth = blobs(3)
+    assert adjusted_rand(truth, followed(rows, np.roll(truth, 15))) == 1.0
 
 
 def test_the_same_rows_give_the_same_clusters_again() -> None:
