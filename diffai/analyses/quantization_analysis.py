@@ -82,13 +82,13 @@ def _bits(checkpoint: Checkpoint, specs: Iterable[TensorSpec | None]) -> float |
     """Stored bits a parameter; None where a size is not known, or there are none."""
     stored = parameters = 0
     for spec in specs:
-        if spec is None or spec.alias_of:
+        if spec is None or not spec.is_parameter:
             continue
         size = stored_bytes(spec, checkpoint)
         if size is None:
             return None
         stored += size
-        parameters += spec.elements if spec.is_parameter else 0
+        parameters += spec.elements
     return 8 * stored / parameters if parameters else None
 
 

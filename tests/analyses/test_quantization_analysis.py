@@ -121,6 +121,12 @@ def test_a_lossless_cast_has_no_noise() -> None:
     assert finding.fields["sqnr_db"] is None and finding.evidence
 
 
+def test_buffers_and_training_state_take_no_part_in_bits_a_parameter() -> None:
+    old = {"w": WEIGHT, "bn.running_var": np.ones(500, "f4"), "bn.num_batches_tracked": np.array(7, "i8")}
+    finding = found(old, {**old, "w": WEIGHT.astype("f2")})
+    assert (finding.fields["bits_per_parameter_old"], finding.fields["bits_per_parameter"]) == (32, 16)
+
+
 def test_a_tensor_below_the_limit_is_a_warning() -> None:
     small = {"w": WEIGHT, "v": WEIGHT * 1e-8}
     finding = found(small, {name: array.astype("f2") for name, array in small.items()})
