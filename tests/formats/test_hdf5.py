@@ -303,3 +303,45 @@ def test_another_output_of_the_same_layers_is_another_model(tmp_path: Path) -> N
             file.attrs["model_config"] = json.dumps(config)
     diff = compare(tmp_path / "a.h5", tmp_path / "b.h5")
     assert [change.key for change in diff.metadata] == ["model.output_layers.0"]
+
+
+def _file(path: Path, name: str, value: object, kind: object = None) -> Path:
+    with h5py.File(path, "w") as file:
+        file["w"] = np.ones(3, "f4")
+        if kind is None:
+            file[name] = value
+        else:
+            made = file.create_dataset(name, (2,), kind)
+            for number, item in enumerate(value):  # type: ignore[arg-type]
+                made[number] = item
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ([[1, 2], [3]], [[1, 2], [4]], h5py.vlen_dtype("i4")),
+        ([[1.5], []], [[1.5], [0.0]], h5py.vlen_dtype("f8")),
+        (np.zeros(60_000, [("a", "i4"), ("b", "f8")]), np.ones(60_000, [("a", "i4"), ("b", "f8")]), None),
+        (np.array([b"a" * 40] * 60_000), np.array([b"b" * 40] * 60_000), None),
+    ],
+    ids=["lists of integers", "lists of floats", "many records", "many texts"],
+)
+@pytest.mark.parametrize("most", [1000, 16 << 20], ids=["in pieces", "at once"])
+def test_what_is_no_tensor_is_compared_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: object, new: object, kind: object, most: int
+) -> None:
+    monkeypatch.setattr("diffai.formats.hdf5.reader._MOST_TEXT", most)
+    a, b = _file(tmp_path / "a.h5", "d", old, kind), _file(tmp_path / "b.h5", "d", new, kind)
+    assert compare(a, b).equal is False
+    (tmp_path / "c").mkdir()
+    assert compare(a, _file(tmp_path / "c" / "a.h5", "d", old, kind)).equal is True
+
+
+def test_places_in_the_file_are_said_to_be_left_out(tmp_path: Path) -> None:
+    for name, target in (("a", "w"), ("b", "v")):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["w"], file["v"] = np.ones(3, "f4"), np.ones(3, "f4")
+            file.create_dataset("r", (1,), h5py.ref_dtype)[0] = file[target].ref
+    diff = compare(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert [(left.what, left.reason) for left in diff.left_out] == [("dataset r", "differ and are not compared")]

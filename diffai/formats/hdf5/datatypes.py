@@ -23,6 +23,7 @@ class Datatype:
         swap: big-endian.
         text: ``fixed`` or ``variable`` for strings, else "".
         title: for people.
+        held: bytes of one of the numbers that an element of variable length is a list of; 0 = it is of something else.
 
     """
 
@@ -32,6 +33,7 @@ class Datatype:
     swap: bool = False
     text: str = ""
     title: str = ""
+    held: int = 0
 
 
 def parse_datatype(data: bytes, depth: int = 0) -> Datatype:
@@ -54,7 +56,9 @@ def parse_datatype(data: bytes, depth: int = 0) -> Datatype:
     if kind == _STRING:
         return Datatype(kind, size, text="fixed", title=title)
     if kind == _VLEN:
-        return Datatype(kind, size, text="variable" if bits & 15 == 1 else "", title=title)
+        base = parse_datatype(data[8:], depth + 1)
+        held = base.size if base.dtype and not bits & 15 else 0
+        return Datatype(kind, size, text="variable" if bits & 15 == 1 else "", title=title, held=held)
     if kind == _BITFIELD and size in (1, 2, 4, 8):
         return Datatype(kind, size, f"U{8 * size}", bool(bits & 1), title=title)
     if kind == _ENUM:

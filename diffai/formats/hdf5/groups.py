@@ -188,6 +188,19 @@ def plain_values(file: File, kind: object, payload: bytes, count: int) -> list[P
     return [struct.unpack(order + codes[kind.dtype], piece)[0] for piece in pieces]
 
 
+def lists_of(file: File, size: int, payload: bytes, held: int) -> Iterator[bytes]:
+    """Lists of variable length, each as its length and its bytes: elements of ``size`` bytes, numbers of ``held``."""
+    for at in range(0, len(payload) // size * size, size):
+        piece = payload[at : at + size]
+        length = int.from_bytes(piece[:4], "little")
+        address = file.address(piece, 4)
+        index = int.from_bytes(piece[4 + file.offset_size : 8 + file.offset_size], "little")
+        file.budget.value()
+        file.budget.make(length * held)
+        data = file.global_object(address, index)[: length * held] if length and address > 0 else b""
+        yield length.to_bytes(4, "little") + data
+
+
 def _variable(file: File, piece: bytes) -> str:
     """A string of variable length: its length, the collection's address and the number of the object."""
     length = int.from_bytes(piece[:4], "little")

@@ -10,7 +10,7 @@ from diffai.formats.base import Budget, Limits
 from diffai.formats.hdf5 import keras, matlab
 from diffai.formats.hdf5.datasets import Dataset, dataset_of, region_of
 from diffai.formats.hdf5.file import FORMAT, File
-from diffai.formats.hdf5.groups import Value, attributes, is_group, links, plain_values
+from diffai.formats.hdf5.groups import Value, attributes, is_group, links, lists_of, plain_values
 from diffai.formats.regions import Region, read
 from diffai.formats.stored import StoredCheckpoint
 from diffai.model import Problem, Scalar
@@ -18,6 +18,7 @@ from diffai.sources.base import Source
 
 _LONGEST = 4096
 _FEW = 16
+_BLOCK = 1 << 20
 _MOST_TEXT = 16 << 20
 
 
@@ -57,7 +58,7 @@ def read_datasets(checkpoint: Hdf5Checkpoint, source: Source, budget: Budget, co
         raise FormatError("has damaged metadata", code="HD03", format=FORMAT) from error
     checkpoint.texts.update({**walk.metadata(layout), **layout.values})
     checkpoint.training = layout.training
-    checkpoint.classes, checkpoint.graph = layout.classes, walk.graph
+    checkpoint.classes, checkpoint.graph, checkpoint.asides = layout.classes, walk.graph, walk.asides
     checkpoint.problems = (*walk.problems, *layout.problems)
 
 
@@ -70,6 +71,7 @@ class _Walk:
         self._paths: dict[int, tuple[str, ...]] = {}
         self.attributes: dict[tuple[str, ...], dict[str, Value]] = {}
         self.graph: dict[str, str] = {}
+        self.asides: dict[str, str] = {}
         self.problems: list[Problem] = []
 
     def group(self, address: int, path: tuple[str, ...], above: tuple[int, ...]) -> None:
@@ -112,7 +114,7 @@ class _Walk:
             region = region_of(self._file, dataset, self._checkpoint.spool, name)
             dtype = self._dtype(path, dataset)
             if not dtype:
-                self.graph[f"dataset {name}"] = self._described(dataset, region)
+                self.graph[f"dataset {name}"] = self._described(name, dataset, region)
                 continue
             if name in self._checkpoint.tensors:
                 raise FormatError("stands twice", code="HD09", tensor=name, format=FORMAT)
@@ -142,22 +144,30 @@ class _Walk:
             return "BF16"
         return dataset.kind.dtype
 
-    def _described(self, dataset: Dataset, region: Region | None) -> str:
+    def _described(self, name: str, dataset: Dataset, region: Region | None) -> str:
         """A dataset of texts or records in one line."""
         assert dataset.shape is not None
-        size = 0 if region is None else region.size
-        if region is None or size > _MOST_TEXT:
-            return f"{dataset.kind.title} {list(dataset.shape)}, {size:,} bytes, not compared"
-        payload = read(region, 0, size)
-        if dataset.kind.text:
-            values = plain_values(self._file, dataset.kind, payload, size // dataset.kind.size) or []
+        kind, size = dataset.kind, 0 if region is None else region.size
+        title = f"{kind.title} {list(dataset.shape)}"
+        places = kind.text == "variable" or kind.title in ("variable length", "reference")
+        digest = blake2b(digest_size=8)
+        if region is not None and (size > _MOST_TEXT or (places and not (kind.text or kind.held))):
+            for at in range(0, size, _BLOCK):
+                digest.update(read(region, at, min(_BLOCK, size - at)))
+            if not places:
+                return f"{title}, {size:,} bytes, {digest.hexdigest()}"
+            self.asides[f"dataset {name}"] = digest.hexdigest()  # places in the file, which differ where nothing does
+            return title
+        payload = read(region, 0, size) if region is not None else b""
+        if kind.text:
+            values = plain_values(self._file, kind, payload, size // kind.size) or []
             if len(values) == 1 and len(str(values[0])) <= _LONGEST:
                 return repr(values[0])
             payload = "\0".join(map(str, values)).encode("utf-8", "surrogatepass")
-        elif dataset.kind.title in ("variable length", "reference"):
-            return f"{dataset.kind.title} {list(dataset.shape)}, not compared"
-        digest = blake2b(payload, digest_size=8).hexdigest()
-        return f"{dataset.kind.title} {list(dataset.shape)}, {digest}"
+        elif kind.held:
+            payload = b"".join(lists_of(self._file, kind.size, payload, kind.held))
+        digest.update(payload)
+        return f"{title}, {digest.hexdigest()}"
 
     def metadata(self, layout: keras.Layout) -> dict[str, Scalar]:
         """Attributes of groups and datasets by path, long ones by digest; what names the layers is no metadata."""
