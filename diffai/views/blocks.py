@@ -210,6 +210,23 @@ def line(*parts: str | Word, indent: int = 0, wraps: bool = False) -> Line:
     return Line(tuple(part if isinstance(part, Word) else Word(part) for part in parts), indent, wraps)
 
 
+def said_columns(block: Table) -> Table:
+    """The table without columns of which no row says anything; names stay, even if all are blank."""
+    used = [n for n, column in enumerate(block.columns) if column.literal or any(_says(row[n]) for row in block.rows)]
+    if len(used) == len(block.columns) or not block.rows:
+        return block
+    columns = tuple(block.columns[n] for n in used)
+    return replace(block, columns=columns, rows=tuple(tuple(row[n] for n in used) for row in block.rows))
+
+
+def _says(cell: Cell) -> bool:
+    if isinstance(cell, Word):
+        return bool(cell.text.strip())
+    if isinstance(cell, Bar):
+        return cell.value is not None
+    return any(value is not None for value in cell.values)
+
+
 def left_out(block: Table | Labelled) -> str:
     """What a block hides, for who can say options: ``7 more below: -v shows them``."""
     return f"{block.hidden}: {block.how}" if block.hidden and block.how else block.hidden

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff
 from diffai.frozen import replace
-from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, View, Word
+from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, View, Word, said_columns
 from diffai.views.findings import asked, details
 from diffai.views.lines import left_text
 from diffai.views.model_table import TableOptions, model_view
@@ -110,6 +110,7 @@ def _row(row: tuple[Word, ...]) -> str:
 
 def _table(block: Table) -> list[str]:
     """A table without its bars: their figures stand beside them."""
+    block = said_columns(block)
     drawn = [n for n in range(len(block.columns)) if any(_is_drawn(row[n]) for row in block.rows)]
     used = [n for n in range(len(block.columns)) if n not in drawn]
     columns = [block.columns[n] for n in used]

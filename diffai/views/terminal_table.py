@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.views.blocks import Bar, Cell, Column, Spark, Table, Word, left_out, placed
+from diffai.views.blocks import Bar, Cell, Column, Spark, Table, Word, left_out, placed, said_columns
 from diffai.views.scale import ASCII_LEVELS, LEVELS
 from diffai.views.screen import cut, cut_end, known, paint, width_of, wrapped
 
@@ -21,6 +21,7 @@ _NARROWEST = 12
 
 def table_lines(block: Table, screen: Screen) -> list[str]:
     """The lines of a table."""
+    block = said_columns(block)
     lead = "  " * block.indent
     room = screen.width - len(lead)
     kept = _fitting(block, room, screen)

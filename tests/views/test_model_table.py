@@ -148,9 +148,9 @@ def test_what_says_where_values_stand_is_a_row_too_and_has_no_size() -> None:
         return checkpoint
 
     added = shown(opened(4, 0), opened(4, 0, ("other.children",)))
-    assert "  STRUCTURE  +1" in added and "    +  other.children    [4]" in added
+    assert "  STRUCTURE  +1" in added and "    +  other.children  [4]" in added
     assert any(line.split() == ["tree.children", "0", "changed"] for line in shown(opened(4, 0), opened(4, 1)))
-    assert "    ~  tree.children    [4] -> [6]" in shown(opened(4, 0), opened(6, 0))
+    assert "    ~  tree.children  [4] -> [6]" in shown(opened(4, 0), opened(6, 0))
 
 
 def test_a_long_path_loses_its_first_folders() -> None:

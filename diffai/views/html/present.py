@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape as escape_html
 
-from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, View, Word, placed
+from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, View, Word, placed, said_columns
 from diffai.views.style import escape
 from diffai.views.svg import drawing
 
@@ -59,6 +59,7 @@ def _labelled(block: Labelled, links: Links) -> str:
 
 def table(block: Table, links: Links) -> str:
     """A table with its heads; what it hides is said below."""
+    block = said_columns(block)
     heads = "".join(f'<th scope="col"{_class(column, head=True)}>{inert(column.title)}' for column in block.columns)
     head = f"<thead><tr>{heads}</thead>" if any(column.title for column in block.columns) else ""
     rows = []
