@@ -41,9 +41,12 @@ def recorded(checkpoint: Checkpoint, *, values: bool) -> Recorded:
 def numbers(checkpoint: Checkpoint) -> dict[str, Scalar]:
     """The numbers of training state that are tensors of one element: a loss, a best score, how many steps were done.
 
-    An optimizer keeps its count of steps once for each parameter; that of the first is enough.
+    An optimizer keeps its count of steps once for each parameter; that of the first is enough. Of a stream, which would
+    have to be kept in a file to be read out of its order, none are.
     """
     found: dict[str, Scalar] = {}
+    if not checkpoint.random_access:
+        return found
     for name, spec in checkpoint.tensors.items():
         if spec.role != "training" or spec.elements != 1 or spec.values_dtype not in (*_CODES, "BF16"):
             continue
