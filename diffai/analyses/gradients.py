@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from diffai.analyses.finding import Basis, Fields, Finding
 
 NAME = "gradient_analysis"
+
+MOST_LISTED = 100
+"""Tensors that are listed where nobody asked; all are where the flag is given."""
 _GRADIENT = re.compile(r"(?:(.*)\.)?(?:grad|gradient)s?(?:\.(.+))?")
 _SHOWN = 3
 
@@ -129,9 +132,10 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     was = {layer.name: layer.norm for layer in before.layers} if before is not None else {}
     rows: tuple[Fields, ...] = tuple(
         {"name": layer.name, "norm": layer.norm, "norm_old": was.get(layer.name), "zero_share": layer.zeros}
-        for layer in found.layers
+        for layer in (found.layers if asked else found.layers[:MOST_LISTED])
     )
-    fields: Fields = {"source": found.source, "first_to_last": found.first_to_last, "layers": rows}
+    fields: Fields = {"source": found.source, "first_to_last": found.first_to_last, "tensors": len(found.layers),
+                      "layers": rows}  # fmt: skip
     largest = sorted(found.layers, key=lambda layer: -layer.norm)[:_SHOWN]
     text = f"{found.source} of {len(found.layers):,} tensor{'' if len(found.layers) == 1 else 's'}; largest "
     text += ", ".join(f"{layer.name} {layer.norm:.3g}" for layer in largest)

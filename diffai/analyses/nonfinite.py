@@ -94,7 +94,14 @@ def event(change: TensorChange) -> Event | None:
 
 def events(diff: ModelDiff) -> tuple[Event, ...]:
     """All events of a comparison, in the order of its tensors."""
-    return tuple(found for change in diff.tensors if change.differs and (found := event(change)) is not None)
+    return tuple(
+        found
+        for change in diff.tensors
+        # Of most pairs the pass over the values says at once that both sides are finite.
+        if (change.figures is None or change.figures.nonfinite is not None)
+        and change.differs
+        and (found := event(change)) is not None
+    )
 
 
 def worse(diff: ModelDiff) -> tuple[Event, ...]:

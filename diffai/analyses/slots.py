@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from diffai.comparison.result import ModelDiff, TensorChange
-from diffai.frozen import frozen, replace
+from diffai.frozen import frozen
 from diffai.model import Statistics, TensorSpec
 
 TYPE_CHECKING = False
@@ -118,10 +118,8 @@ def _mapped(found: Sequence[Slot], parameters: list[TensorSpec], sizes: list[int
     else:
         for candidate in _candidates(parameters, sizes, shapes):
             if all(n < len(candidate) and candidate[n].shape == shape for n, shape in shapes.items()):
-                return Slots(tuple(
-                    replace(slot, parameter=candidate[slot.number].name if slot.number in shapes else "")
-                    for slot in found
-                ))  # fmt: skip
+                names = {number: candidate[number].name for number in shapes}
+                return Slots(tuple(Slot(s.change, s.kind, s.number, names.get(s.number, "")) for s in found))
         reason = "slots and parameters do not fit by order and shape"
     return Slots(tuple(found), reason)
 
