@@ -192,6 +192,7 @@ class _Walk:
         self._progress = progress
         self._comparisons = Comparisons(self._versions, self.options, self._store, growing=until is not None)
         self._chain, self._first, entries = Chain(), None, []
+        self._versions.expect(side for step in self._steps[begin:] for side in (step.old, step.new))
         for step in self._steps[:begin]:
             self._pass(step)
         for at, step in enumerate(self._steps[begin:], begin):

@@ -21,6 +21,7 @@ from diffai.models.at import Watched, names_files
 from diffai.models.inputs import as_input, unreadable
 from diffai.models.reference import ModelRef
 from diffai.repository import objects
+from diffai.repository.objects import reader_of
 from diffai.repository.runner import Repository
 from diffai.repository.trees import CommitTree
 from diffai.sources.directory import Directory
@@ -53,6 +54,21 @@ class Versions:
         self._known_deltas: frozenset[str] = frozenset()
         self._rooms: dict[str, float] = {}
         self._snapshots: dict[str, Watched] = {}
+        self._coming: list[Version] = []
+
+    def expect(self, versions: Iterable[Version | None]) -> None:
+        """Say which versions will be opened, and in which order; git is asked for the small ones ahead of time.
+
+        Nothing is asked before the first of them is opened: of what is remembered, none is.
+        """
+        self._coming = [version for version in versions if version is not None]
+
+    def _announce(self) -> None:
+        """Have the versions that come read ahead."""
+        blobs = (oid for version in self._coming if self.is_small(version) for oid in self._in_git(version))
+        sizes = {oid: self.finder.blob(oid).size for oid in blobs}
+        self._coming = []
+        reader_of(self._repository).announce(sizes, sizes)
 
     def named_by(self, versions: Iterable[Version | None]) -> frozenset[str]:
         """The files beside a model that some versions (newest first) name, and by whose names alone nobody would know.
@@ -222,6 +238,8 @@ class Versions:
         return Input(label, opened.checkpoint, opened.state, size, identity)
 
     def _bytes(self, version: Version, label: str, *, whole: bool) -> Opened:
+        if self._coming:
+            self._announce()
         if version.holder == "git" and whole:  # a header is read from the blob before a file of that size is hashed
             snapshot, path = self._snapshot(version.commit), version.files[0].path
             local = self._work_files.same(version.files[0], version.size, lambda name: snapshot.sibling(path, name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from contextlib import suppress
 
 from diffai.errors import SourceError
 from diffai.repository.objects import CatFile, reader_of
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _KEPT = 1 << 16  # the first bytes are kept, because a format looks at them before its header is read
 _SKIP = 1 << 18
-_PIPE = 1 << 20
 _LONG = 1 << 18
 _MAX_SPOOL = 64 << 30
 
@@ -62,11 +60,8 @@ class BlobStream(io.RawIOBase):
         return got
 
     def let_run_ahead(self) -> None:
-        """Let git work on while what it gave is used, as far as a pipe of 1 MB takes it (Linux; else as it is)."""
-        with suppress(ImportError, AttributeError, OSError):
-            import fcntl
-
-            fcntl.fcntl(self._git.out.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+        """Let git work on while what it gave is used."""
+        self._git.let_run_ahead()
 
     def close(self) -> None:
         """End git quietly, wherever it is."""

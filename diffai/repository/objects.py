@@ -16,7 +16,7 @@ from diffai.repository.runner import SAFE_OPTIONS, Repository, start_error, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from io import BufferedReader
     from subprocess import Popen
     from typing import BinaryIO
@@ -29,6 +29,7 @@ _FEW = 8  # blobs that are asked for one by one
 _AHEAD = 8 << 20  # bytes
 _MOST_AHEAD = 256  # questions, which are a quarter of a pipe
 _MOST_READERS = 4
+_PIPE = 1 << 20
 # How versions of git say that an object is only on the server, and that they were kept from fetching it.
 _NOT_HERE = ("fetch", "promisor", "missing", "unable to read", "transport")
 
@@ -106,6 +107,13 @@ class CatFile:
             raise MissingObjectError(f"{label}: object {name} is not in this repository")
         raise SourceError(f"{label}: {reason}")
 
+    def let_run_ahead(self) -> None:
+        """Let git work on while what it gave is used, as far as a pipe of 1 MB takes it (Linux; else as it is)."""
+        with suppress(ImportError, AttributeError, OSError):
+            import fcntl
+
+            fcntl.fcntl(self.out.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+
     def complaint(self) -> str:
         """What git said before it ended; only to be asked after it has."""
         stderr: BinaryIO = self.process.stderr  # type: ignore[assignment]
@@ -132,13 +140,18 @@ class ObjectReader:
 
         self._lock = threading.Lock()
         self._coming: dict[str, int] = {}
+        self._asked: list[str] = []
         self._ready: dict[str, tuple[Facts, bytes]] = {}
 
-    def announce(self, oids: Iterable[str]) -> None:
-        """Say which blobs will be taken soon, and in which order: small ones are then read many at a time.
+    def announce(self, oids: Iterable[str], sizes: Mapping[str, int] | None = None) -> None:
+        """Say which blobs will be taken soon, and in which order: git is then asked for many small ones at a time.
 
         A question and its answer for each of thousands of small blobs cost more in switching between two processes
-        than the blobs themselves.
+        than the blobs themselves; and while one is used, git works on those that come.
+
+        Args:
+            oids: full object names.
+            sizes: bytes of each, where they are known.
 
         Raises:
             SourceError: git failed.
@@ -147,10 +160,13 @@ class ObjectReader:
         names = list(dict.fromkeys(oids))
         if len(names) < _FEW:
             return
+        if sizes is not None:
+            with self._lock:
+                self._coming = {name: sizes[name] for name in names if 0 <= sizes[name] <= SMALL}
+            return
         asked = "".join(f"{name}\n" for name in names).encode("ascii")
         answer = self._repository.ask("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", data=asked)
         with self._lock:
-            self._ready.clear()
             self._coming = {
                 words[0]: int(words[2])
                 for line in answer.decode("ascii", "replace").splitlines()
@@ -215,7 +231,7 @@ class ObjectReader:
 
         """
         with self._lock:
-            if oid in self._coming:
+            if oid in self._coming or oid in self._asked:
                 self._read_ahead(oid, label)
             known = self._ready.pop(oid, None)
             if known is not None:
@@ -234,28 +250,54 @@ class ObjectReader:
         return facts, git
 
     def _read_ahead(self, oid: str, label: str) -> None:
-        """Ask for a blob and the next ones that were announced, all before the first answer is read."""
-        batch, total = [oid], self._coming.pop(oid)
-        for name, size in self._coming.items():
-            total += size
-            if total > _AHEAD or len(batch) == _MOST_AHEAD:
-                break
-            batch.append(name)
-        for name in batch[1:]:
-            del self._coming[name]
+        """Read the answers up to a blob that was announced, and ask for those that follow it."""
+        if oid in self._coming:
+            self._settle(label)
+            self._ask_for_more(oid)
+        while self._asked and oid not in self._ready:
+            self._read_next(label)
+        if len(self._asked) < _FEW:
+            self._ask_for_more()
+
+    def _ask_for_more(self, first: str = "") -> None:
+        """Ask for announced blobs, ``first`` before all others, and read no answer yet."""
         if sum(len(data) for _, data in self._ready.values()) > _AHEAD:  # announced, and not taken after all
             self._ready.clear()
-        self._git = self._git or CatFile(self._repository)
-        self._git.tell(batch)
+        total = self._coming.pop(first, 0)
+        batch = [first] if first else []
+        for name, size in self._coming.items():
+            total += size
+            if total > _AHEAD or len(batch) + len(self._asked) >= _MOST_AHEAD:
+                break
+            batch.append(name)
+        for name in batch:
+            self._coming.pop(name, None)
+        if batch:
+            if self._git is None:
+                self._git = CatFile(self._repository)
+                self._git.let_run_ahead()
+            self._git.tell(batch)
+            self._asked += batch
+
+    def _read_next(self, label: str) -> None:
+        """Read the answer to the oldest question."""
+        git = self._git
+        assert git is not None
         try:
-            for name in batch:
-                facts = self._git.answer(name, label)
-                if facts is not None:
-                    self._ready[name] = facts, self._content(facts, label)
+            name = self._asked.pop(0)
+            facts = git.answer(name, label)
+            if facts is not None:
+                self._ready[name] = facts, self._content(facts, label)
         except SourceError:  # whoever takes the object that git ended over hears of it
             self._drop()
 
+    def _settle(self, label: str) -> None:
+        """Read all answers that are outstanding, before another question."""
+        while self._asked:
+            self._read_next(label)
+
     def _ask(self, name: str, label: str) -> Facts:
+        self._settle(label)
         self._git = self._git or CatFile(self._repository)
         try:
             facts = self._git.ask(name, label)
@@ -277,6 +319,7 @@ class ObjectReader:
         return data[:-1]
 
     def _drop(self) -> None:
+        self._asked.clear()
         git, self._git = self._git, None
         if git is not None:
             git.close()
