@@ -10,7 +10,50 @@ from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 
+from diffai.figures import Cast, Delta, NonFinite, PairFigures, Statistics, TensorSummary
 from diffai.frozen import frozen
+from diffai.states import (
+    Absent,
+    DvcPointer,
+    FetchCommand,
+    LfsPointer,
+    NotAModel,
+    NotPulled,
+    NotRead,
+    State,
+    TooLarge,
+    Unreadable,
+)
+
+__all__ = [
+    "DTYPE_BITS",
+    "Absent",
+    "Cast",
+    "Checkpoint",
+    "Codes",
+    "Decoding",
+    "Delta",
+    "DvcPointer",
+    "FetchCommand",
+    "LfsPointer",
+    "NonFinite",
+    "NotAModel",
+    "NotPulled",
+    "NotRead",
+    "PairFigures",
+    "Problem",
+    "Role",
+    "Scalar",
+    "State",
+    "Statistics",
+    "TensorSpec",
+    "TensorSummary",
+    "TooLarge",
+    "Unreadable",
+    "byte_count",
+    "element_count",
+    "natural_key",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -279,251 +322,6 @@ class Checkpoint:
 
     def close(self) -> None:
         """Release files and temporary copies; may be called twice."""
-
-
-# ---------------------------------------------------------------- values of one tensor
-
-
-@frozen
-class Statistics:
-    """Figures of one tensor. mean, std (population), min, max are over the finite values.
-
-    They are None where there is no finite value (empty tensor, all NaN) or where the dtype has no numbers.
-    Complex tensors: figures of the moduli.
-    """
-
-    mean: float | None
-    std: float | None
-    min: float | int | None
-    max: float | int | None
-    element_count: int
-    zero_count: int
-    nan_count: int
-    pos_inf_count: int
-    neg_inf_count: int
-
-
-@frozen
-class NonFinite:
-    """How many elements of a tensor are no finite numbers, by kind."""
-
-    nan: int = 0
-    pos_inf: int = 0
-    neg_inf: int = 0
-
-
-@frozen
-class Delta:
-    """Element-wise figures of d = new - old over the jointly finite elements.
-
-    Attributes:
-        changed_count: elements whose values differ by more than the tolerance (exactly: differ at all);
-            non-finite values that are not of the same kind on both sides count as changed.
-        tolerated_count: elements that differ, but within epsilon + rtol * abs(old).
-        nonfinite_count: changed elements of which at least one side is NaN or infinite.
-        max_abs, mean_abs, rms, l2: over all jointly finite elements, tolerated ones included.
-        relative_l2: l2 / L2(old); None when old is all zero.
-        cosine: of old and new as vectors; None when either is all zero.
-        old_l2, new_l2: of each side's jointly finite elements.
-    """
-
-    element_count: int
-    changed_count: int
-    tolerated_count: int
-    nonfinite_count: int
-    max_abs: float
-    mean_abs: float
-    rms: float
-    l2: float
-    relative_l2: float | None
-    cosine: float | None
-    old_l2: float = 0.0
-    new_l2: float = 0.0
-
-
-@frozen
-class Cast:
-    """What a change of dtype did to the values.
-
-    Attributes:
-        exact: every value survived (a lossless cast).
-        rounded: new is exactly old rounded to the new dtype (to nearest, ties to even); True when exact.
-        relative_l2: rounding error, L2(new - old) / L2(old); None when old is all zero.
-        sqnr_db: signal to quantisation noise, 20 log10(L2(old) / L2(new - old)); None without noise or signal.
-        overflow_count: finite values beyond the new dtype's range that became infinite, NaN, or the largest value.
-        underflow_count: non-zero values that became zero.
-        beyond_ulp_count: values more than one ulp of the new dtype from the old ones (all that changed, where it has
-            no ulp); 0 where ``rounded``.
-    """
-
-    exact: bool
-    rounded: bool
-    relative_l2: float | None
-    sqnr_db: float | None
-    overflow_count: int
-    underflow_count: int
-    beyond_ulp_count: int = 0
-
-
-@frozen
-class PairFigures:
-    """What comparing the values of one pair of equal shape gave.
-
-    Attributes:
-        identical: same dtype and bytes; then nothing else was computed.
-        delta: figures, None when identical.
-        cast: set where the dtypes differ.
-        old_statistics, new_statistics: set where asked for and not identical.
-        as_bytes: the dtype defines no values, so ``changed_count`` counts bytes and the other figures are 0.
-        nonfinite: of the old and the new side; None where neither holds any, and of identical pairs.
-        norm: L2 of the finite elements of an identical pair, where it was asked for.
-    """
-
-    identical: bool
-    delta: Delta | None = None
-    cast: Cast | None = None
-    old_statistics: Statistics | None = None
-    new_statistics: Statistics | None = None
-    as_bytes: bool = False
-    nonfinite: tuple[NonFinite, NonFinite] | None = None
-    norm: float | None = None
-
-
-@frozen
-class TensorSummary:
-    """Statistics and digest of one tensor; each is None / "" where it was not asked for.
-
-    ``digest`` is the xxh3-128 of the logical bytes, 32 hexadecimal digits. ``constant``: all elements have
-    the same bytes (so an equal digest proves nothing about identity).
-    """
-
-    statistics: Statistics | None = None
-    digest: str = ""
-    constant: bool = False
-
-
-# ---------------------------------------------------------------- why a side has no checkpoint
-
-
-@frozen
-class Absent:
-    """There is nothing at this path on this side (added or deleted file)."""
-
-
-@frozen
-class FetchCommand:
-    """A program that would bring objects, as data; nothing here runs it.
-
-    Attributes:
-        store: what keeps the objects and has to be installed: ``git``, ``git-lfs``, ``git-annex``, ``dvc``.
-        arguments: the program and its first arguments, to be run at the top of the work tree.
-        targets: what is brought; commands that differ in nothing else can be one.
-        revisions: of which commits, behind ``arguments``; empty where the store does not ask.
-        option: what stands before the targets; "" where nothing does.
-        joined: ``,`` where the targets are one argument, ``each`` where each takes a run of its own.
-        environment: variables that are set for it.
-    """
-
-    store: Literal["git", "git-lfs", "git-annex", "dvc"]
-    arguments: tuple[str, ...]
-    targets: tuple[str, ...] = ()
-    revisions: tuple[str, ...] = ()
-    option: str = ""
-    joined: Literal["", ",", "each"] = ""
-    environment: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def runs(self) -> tuple[tuple[str, ...], ...]:
-        """The words of each process that it takes."""
-        before = (*self.arguments, *self.revisions, *((self.option,) if self.option else ()))
-        if self.joined == "each":
-            return tuple((*before, target) for target in self.targets)
-        return ((*before, *((",".join(self.targets),) if self.joined else self.targets)),)
-
-
-@frozen
-class LfsPointer:
-    """A git-LFS pointer whose object is not in the local store. ``size`` in bytes; ``path`` from the top."""
-
-    oid: str
-    size: int
-    path: str = ""
-    fetch: tuple[FetchCommand, ...] = ()
-
-
-@frozen
-class DvcPointer:
-    """A DVC pointer file (``*.dvc``, ``dvc.lock``) given where a model was expected; ``outs`` are what it tracks."""
-
-    path: str = ""
-    outs: tuple[str, ...] = ()
-
-
-@frozen
-class NotPulled:
-    """Objects are known but not here (annex, DVC, partial clone, shards); ``fetch`` brings them, as far as known."""
-
-    what: str
-    size: int = -1
-    fetch: tuple[FetchCommand, ...] = ()
-
-
-@frozen
-class Unreadable:
-    """Bytes are there, of a format that is read, but no checkpoint could be made of them."""
-
-    reason: str
-    format: str = ""
-    code: str = ""
-    tensor: str = ""
-    offset: int = -1
-
-
-@frozen
-class NotRead:
-    """Content of a format that is recognised and not read, or of none that is known. Its bytes decide what is equal.
-
-    Attributes:
-        reason: a clause: ``is TensorRT, which diffai does not read``.
-        size: bytes of the file; -1 where not known.
-        digest: xxh3-128 of all bytes, 32 hexadecimal digits; "" where they were not read for it.
-        code: stable number of the reason, "" when it has none.
-    """
-
-    reason: str
-    size: int = -1
-    digest: str = ""
-    code: str = ""
-
-    @property
-    def fingerprint(self) -> str:
-        """What the bytes tell: ``3,004 bytes, xxh3:86628b16ac8759af``."""
-        known = [f"{self.size:,} bytes"] if self.size >= 0 else []
-        known += [f"xxh3:{self.digest[:16]}"] if self.digest else []
-        return ", ".join(known) or "size not known"
-
-    @property
-    def said(self) -> str:
-        """The reason with the fingerprint: ``is TensorRT, which diffai does not read (3,004 bytes, xxh3:...)``."""
-        return f"{self.reason} ({self.fingerprint})"
-
-
-@frozen
-class NotAModel:
-    """Content of no model format; ``kind`` says so: ``is an HTML page, not a model``."""
-
-    kind: str
-
-
-@frozen
-class TooLarge:
-    """A limit was reached; ``key`` is the option or git config key that lifts it."""
-
-    limit: str
-    key: str
-
-
-State = Absent | LfsPointer | DvcPointer | NotPulled | Unreadable | NotRead | NotAModel | TooLarge
 
 
 # ---------------------------------------------------------------- order of names

@@ -138,7 +138,7 @@ def _check_end(source: Source, limits: Limits) -> None:
     start = max(0, source.size - 65557)  # a zip's end record and the longest comment
     if b"PK\x05\x06" not in source.read(start, source.size - start):
         return
-    from diffai.formats.zip import ambiguous, ends_as_zip
+    from diffai.formats.zip_ends import ambiguous, ends_as_zip
 
     if ends_as_zip(source):
         raise ambiguous("a safetensors file that ends as a zip", start, NAME)

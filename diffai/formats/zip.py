@@ -30,15 +30,14 @@ from collections.abc import Iterator
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget
 from diffai.formats.regions import COPY_BLOCK, BytesRegion, FileRegion, LazyRegion, Region, Spool, read
-from diffai.frozen import frozen
+from diffai.formats.zip_ends import END, END_RECORD, LOCATOR_SIGN, LONGEST_TAIL, ambiguous, end_record
+from diffai.formats.zip_members import Codes, Member, inflated
 from diffai.sources.base import Source
 
 LOCAL = b"PK\x03\x04"
-END = b"PK\x05\x06"
-_END64_SIGN, _LOCATOR_SIGN, _DESCRIPTOR_SIGN = b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08"
+_END64_SIGN, _DESCRIPTOR_SIGN = b"PK\x06\x06", b"PK\x07\x08"
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
-_END = struct.Struct("<4s4H2IH")
 _END64_LOCATOR = struct.Struct("<4sIQI")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _DESCRIPTORS = {12: "<III", 16: "<4xIII", 20: "<IQQ", 24: "<4xIQQ"}  # by their length
@@ -46,7 +45,6 @@ _MAX_INFLATION = 1032  # deflate cannot expand more than this (zlib technical de
 _IN_MEMORY = 1 << 20
 _ALL_IN_MEMORY = 32 << 20
 _WINDOW = 16384
-_LONGEST_TAIL = 65535 + _END.size  # a comment can stand behind the end record; torch writes none
 _ALL_ONES = 0xFFFFFFFF
 _LEVEL_BITS = 0x0006  # how well it was compressed: a remark
 _HAS_DESCRIPTOR = 0x0008
@@ -54,30 +52,7 @@ _FOLDER_BIT = 0x10  # of the attributes that MS-DOS gave a file
 STORED, DEFLATED = 0, 8
 
 
-@frozen
-class Codes:
-    """The numbers under which a format lists what is wrong with its archives."""
-
-    directory: str = "ZIP01"
-    member: str = "ZIP02"
-    method: str = "ZIP03"
-    data: str = "ZIP04"
-
-
 _CODES = Codes()
-AMBIGUOUS = "AMB01"  # the same in every format: two readers could read the file differently
-
-
-class Member:
-    """One file of the archive as the directory states it; ``start`` is the data's offset once looked up."""
-
-    __slots__ = ("compressed", "crc", "flags", "header", "method", "name", "raw_name", "size", "start")
-
-    def __init__(self, name: str, raw_name: bytes, fields: tuple[int, int, int, int, int, int]) -> None:
-        self.name = name
-        self.raw_name = raw_name
-        self.flags, self.method, self.crc, self.compressed, self.size, self.header = fields
-        self.start = -1
 
 
 class Archive:
@@ -130,10 +105,10 @@ class Archive:
         """Offset and size of the directory, and its number of entries."""
         size = self._source.size
         tail, at = b"", -1
-        for longest in (_WINDOW, _LONGEST_TAIL):
+        for longest in (_WINDOW, LONGEST_TAIL):
             tail_start = max(0, size - longest)
             tail = self._source.read(tail_start, size - tail_start)
-            at = _end_record(tail)
+            at = end_record(tail)
             if at >= 0:
                 break
         else:
@@ -141,13 +116,13 @@ class Archive:
         if tail.find(END, at + 4) >= 0:
             raise self._ambiguous("two records at its end", tail_start + at)
         end = tail_start + at
-        _, disk, first_disk, here, count, length, start, _ = _END.unpack_from(tail, at)
+        _, disk, first_disk, here, count, length, start, _ = END_RECORD.unpack_from(tail, at)
         stated = (count, length, start)
         if disk not in (0, 0xFFFF) or first_disk not in (0, 0xFFFF) or here != count:
             raise self._error("zip file is a part of several", self._codes.directory, end)
         locator_at = end - _END64_LOCATOR.size
         locator = self._source.read(locator_at, _END64_LOCATOR.size) if locator_at >= 0 else b""
-        if locator[:4] == _LOCATOR_SIGN:
+        if locator[:4] == LOCATOR_SIGN:
             return self._end64(locator, locator_at, stated)
         if start + length != end:
             raise self._error("zip directory is not where it is said to be", self._codes.directory, end)
@@ -369,32 +344,7 @@ class Archive:
         return BytesRegion(b"".join(chunks))
 
     def _inflate(self, member: Member) -> Iterator[bytes]:
-        """Decompressed pieces, never more than the declared size."""
-        import zlib
-
-        code = self._codes.data
-        unpacker, done, at = zlib.decompressobj(-15), 0, member.start
-        end, crc = member.start + member.compressed, 0
-        pending = b""
-        while not unpacker.eof:
-            if not pending:
-                pending = self._source.read(at, min(COPY_BLOCK, end - at))
-                at += len(pending)
-                if not pending:
-                    raise self._bad(member, "has compressed data that ends early", code)
-            try:
-                piece = unpacker.decompress(pending, COPY_BLOCK)
-            except zlib.error as error:
-                raise self._bad(member, "has damaged compressed data", code) from error
-            pending = unpacker.unconsumed_tail
-            done += len(piece)
-            crc = zlib.crc32(piece, crc)
-            if done > member.size:
-                raise self._bad(member, f"unpacks to more than the {member.size:,} bytes it claims", code)
-            yield piece
-        if done != member.size or crc != member.crc:
-            what = f"{done:,} bytes, not the {member.size:,} it claims" if done != member.size else "other bytes"
-            raise self._bad(member, f"unpacks to {what}", code)
+        return inflated(self._source, member, lambda what: self._bad(member, what, self._codes.data))
 
     # -------------------------------------------------------------- complaints
 
@@ -430,34 +380,3 @@ class Archive:
 
     def _bad(self, member: Member, what: str, code: str) -> FormatError:
         return self._error(f"zip member {member.name[:200]!r} {what}", code, member.header)
-
-
-def ambiguous(what: str, offset: int, format: str) -> FormatError:  # noqa: A002
-    """The error of a container that two readers could read differently."""
-    reason = f"ambiguous container, which readers would read differently: {what}"
-    return FormatError(reason, code=AMBIGUOUS, offset=offset, format=format)
-
-
-def ends_as_zip(source: Source) -> bool:
-    """Whether a reader that looks for a zip from the end of the file (Python's) would find one."""
-    size = source.size
-    tail_start = max(0, size - _LONGEST_TAIL)
-    tail = source.read(tail_start, size - tail_start)
-    at = _end_record(tail)
-    if at < 0:
-        return False
-    _, _, _, _, count, length, _, _ = _END.unpack_from(tail, at)
-    if tail[max(0, at - 20) : max(0, at - 16)] == _LOCATOR_SIGN:
-        return True
-    directory = tail_start + at - length  # such readers allow for bytes before the archive
-    return count == length == 0 or (directory >= 0 and source.read(directory, 4) == b"PK\x01\x02")
-
-
-def _end_record(tail: bytes) -> int:
-    """Where the end record stands in the last bytes of a file; -1 when it does not."""
-    at = tail.rfind(END)
-    while at >= 0:
-        if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[7] == len(tail):
-            return at
-        at = tail.rfind(END, 0, at)
-    return -1

@@ -50,10 +50,10 @@ def test_the_kind_and_what_to_look_at_do_not_depend_on_what_is_shown(control: st
 
 def test_above_the_limit_of_judging_the_kind_rests_on_norms_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from diffai.analyses import growth
-    from diffai.comparison import models
+    from diffai.comparison import values
 
     monkeypatch.setattr(growth, "MOST_JUDGED", 5)
-    monkeypatch.setattr(models, "MOST_JUDGED", 5)
+    monkeypatch.setattr(values, "MOST_JUDGED", 5)
     for new in (pruned(base()), fresh(base()), {n: v * np.float32(0.7) for n, v in base().items()}):
         kinds = {change_kind(diffai.compare(base(), new, CompareOptions(statistics=s))) for s in ("all", "few")}
         assert len(kinds) == 1

@@ -10,12 +10,12 @@ import struct
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.coreml.checkpoint import CoremlCheckpoint, described, hashed
-from diffai.formats.coreml.decoding import NUMBERS, Codes, Cut, decoded, looked_up, scaled, scattered
+from diffai.formats.coreml.compressed import DECODERS, DTYPES, SMALL, Value
+from diffai.formats.coreml.decoding import NUMBERS
 from diffai.formats.coreml.records import Record
 from diffai.formats.onnx.tensors import SmallCoder
-from diffai.formats.regions import BytesRegion, FileRegion, Region, read
+from diffai.formats.regions import BytesRegion, FileRegion, Region
 from diffai.formats.tflite.quantized import Copied
-from diffai.frozen import frozen
 from diffai.model import byte_count, element_count
 
 TYPE_CHECKING = False
@@ -26,61 +26,12 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray[Any, np.dtype[Any]]
 
-_DTYPES = {1: "BOOL", 10: "F16", 11: "F32", 12: "F64", 13: "BF16", 21: "I8", 22: "I16", 23: "I32", 24: "I64",
-           31: "U8", 32: "U16", 33: "U32", 34: "U64", 40: "F8_E4M3", 41: "F8_E5M2"}  # fmt: skip
-_SMALL = {25: ("I4", 4, True), 35: ("U4", 4, False), 36: ("U2", 2, False), 37: ("U1", 1, False), 38: ("U6", 6, False),
-          39: ("U3", 3, False)}  # fmt: skip
 _REAL = frozenset((10, 11, 12, 13, 40, 41))
 _STRING = 2
 _SENTINEL = 0xDEADBEEF
 _HERE = "@model_path/"
 _COMPRESSED = ("_palettized", "_quantized", "_sparsified")
 _FEW = 16
-
-
-@frozen
-class _Value:
-    """A constant: its type by number, its shape, and where its values lie.
-
-    ``lacking``: why they are not here; ``text``: of one that is a setting, not a weight; ``few``: its whole numbers.
-    """
-
-    kind: int
-    shape: tuple[int, ...]
-    region: Region | None
-    lacking: str = ""
-    text: str = ""
-    few: tuple[int, ...] = ()
-
-    @property
-    def dtype(self) -> str:
-        """Diffai's name of the element type."""
-        return _DTYPES.get(self.kind) or _SMALL.get(self.kind, (f"TYPE_{self.kind}",))[0]
-
-    @property
-    def codes(self) -> Codes | None:
-        """As whole numbers that can be decoded; None where they are none, or not here."""
-        if self.region is None:
-            return None
-        if self.kind in _SMALL:
-            _, bits, signed = _SMALL[self.kind]
-            return Codes(self.region, bits, signed)
-        return Codes(self.region, 8, self.kind == 21) if self.kind in (21, 31) else None
-
-    def numbers(self) -> Numbers | None:
-        """All values, where they are numbers and here."""
-        import numpy as np
-
-        if self.few:
-            return np.array(self.few, "f8")
-        count = element_count(self.shape)
-        codes = self.codes
-        if codes is not None:
-            return codes.read(0, count).astype("f8")
-        if self.region is None or self.dtype not in NUMBERS:
-            return None
-        with np.errstate(all="ignore"):  # NaN of the kind that signals, in a damaged file
-            return np.frombuffer(read(self.region, 0, self.region.size), NUMBERS[self.dtype]).astype("f8")
 
 
 def read_program(checkpoint: CoremlCheckpoint, program: Record, path: str) -> None:
@@ -124,7 +75,7 @@ class _Block:
     def _operation(self, operation: Record) -> None:
         kind, outputs = operation.text("type"), list(operation.records("outputs"))
         names = [output.text("name") for output in outputs]
-        attributes: dict[str, _Value] = {}
+        attributes: dict[str, Value] = {}
         for entry in operation.records("attributes"):
             value = entry.record("value")
             if value is not None and entry.text("key") != "name":
@@ -150,7 +101,7 @@ class _Block:
         for place, output in enumerate(names):
             self._made[output] = hashed(self._wired[-1], str(place))
 
-    def _arguments(self, operation: Record, attributes: dict[str, _Value]) -> tuple[list[bytes], list[str]]:
+    def _arguments(self, operation: Record, attributes: dict[str, Value]) -> tuple[list[bytes], list[str]]:
         """What goes into an operation: values that others make as digests, small constants as text."""
         inputs: list[bytes] = []
         said: list[str] = []
@@ -167,7 +118,7 @@ class _Block:
                     inputs.append(hashed(key, made))
         return inputs, sorted(said)
 
-    def _attribute(self, name: str, value: _Value) -> str:
+    def _attribute(self, name: str, value: Value) -> str:
         """An attribute: itself where it is small, else the tensor that it becomes."""
         if value.text:
             return value.text
@@ -176,12 +127,12 @@ class _Block:
 
     # -- constants
 
-    def _value(self, record: Record) -> _Value:
+    def _value(self, record: Record) -> Value:
         """A constant's value; lists, texts and small whole numbers as text."""
         type_ = record.record("type")
         tensor = type_.record("tensorType") if type_ is not None else None
         if tensor is None:
-            return _Value(0, (), None, text=described(record)[:400])
+            return Value(0, (), None, text=described(record)[:400])
         kind, shape = tensor.number("dataType"), _shape(tensor)
         blob = record.record("blobFileValue")
         if blob is not None:
@@ -189,22 +140,22 @@ class _Block:
         immediate = record.record("immediateValue")
         values = immediate.record("tensor") if immediate is not None else None
         if values is None:
-            return _Value(kind, shape, None, text=described(record)[:400])
+            return Value(kind, shape, None, text=described(record)[:400])
         inner = next((part for name in values.types for part in values.records(name)), None)
         if inner is None:
-            return _Value(kind, shape, None, text="[]")
+            return Value(kind, shape, None, text="[]")
         if kind == _STRING:
             said = inner.texts("values")
-            return _Value(kind, shape, None, text=repr(said[0]) if not shape and said else f"{said}"[:400])
+            return Value(kind, shape, None, text=repr(said[0]) if not shape and said else f"{said}"[:400])
         found = self._numbers(kind, inner)
-        whole = _Value(kind, shape, found)
+        whole = Value(kind, shape, found)
         if kind in _REAL or element_count(shape) > _FEW or found is None:
             return whole
         numbers = whole.numbers()
         if numbers is None or len(numbers) != max(1, element_count(shape)):
             return whole
         few = tuple(int(number) for number in numbers)
-        return _Value(kind, shape, found, text=str(few[0]) if not shape else str(list(few)), few=few)
+        return Value(kind, shape, found, text=str(few[0]) if not shape else str(list(few)), few=few)
 
     def _numbers(self, kind: int, values: Record) -> Region | None:
         """The bytes of numbers that stand in the program itself."""
@@ -216,18 +167,18 @@ class _Block:
             return values.raw("values")
         if values.types["values"] in ("f*", "d*"):
             return values.reals("values")
-        dtype = NUMBERS.get(_DTYPES.get(kind, ""), "<i8" if kind in (24, 34) else "u1")
+        dtype = NUMBERS.get(DTYPES.get(kind, ""), "<i8" if kind in (24, 34) else "u1")
         found = np.array(values.integers("values"), "i8")
         self._checkpoint.budget.make(found.nbytes)
         return BytesRegion(found.astype(dtype).tobytes())
 
-    def _stored(self, kind: int, shape: tuple[int, ...], blob: Record) -> _Value:
+    def _stored(self, kind: int, shape: tuple[int, ...], blob: Record) -> Value:
         """A value in a file beside the model."""
         name, at = blob.text("fileName").removeprefix(_HERE), blob.number("offset")
         try:
             file = self._checkpoint.companions.open(name)
         except SourceError as error:
-            return _Value(kind, shape, None, str(error))
+            return Value(kind, shape, None, str(error))
         head = file.read(at, 64) if 0 <= at <= file.size - 64 else b""
         if len(head) < 24 or int.from_bytes(head[:4], "little") != _SENTINEL:
             raise FormatError(f"has no values at offset {at:,} of {name[:100]!r}", code="CM05")
@@ -235,9 +186,9 @@ class _Block:
         if start + size > file.size:
             reason = f"lies at {start:,} to {start + size:,} of {file.size:,} bytes of {name[:100]!r}"
             raise FormatError(reason, code="CM05")
-        return _Value(kind, shape, FileRegion(file, start, size))
+        return Value(kind, shape, FileRegion(file, start, size))
 
-    def _constant(self, name: str, value: _Value) -> None:
+    def _constant(self, name: str, value: Value) -> None:
         if value.text:
             self._texts[name] = value.text
             return
@@ -249,11 +200,11 @@ class _Block:
                 return
         self._place(name, value)
 
-    def _place(self, name: str, value: _Value) -> None:
+    def _place(self, name: str, value: Value) -> None:
         """Add a constant as a tensor."""
         checkpoint, name = self._checkpoint, self._checkpoint.unused(self._prefix + name)
         count = element_count(value.shape)
-        small = _SMALL.get(value.kind)
+        small = SMALL.get(value.kind)
         if value.region is None:
             decodes = "" if small is None else ("I8" if small[2] else "U8")
             checkpoint.place_absent(name, value.dtype, value.shape, value.lacking or "has no values", values=decodes)
@@ -261,7 +212,7 @@ class _Block:
             coder = SmallCoder(small[1], small[2])
             values = "I8" if small[2] else "U8"
             checkpoint.place_coded(name, small[0], value.shape, value.region, coder, values=values)
-        elif value.kind in _DTYPES:
+        elif value.kind in DTYPES:
             if value.region.size != byte_count(value.dtype, count):
                 reason = f"has {value.region.size:,} bytes, its shape needs {byte_count(value.dtype, count):,}"
                 raise FormatError(reason, code="CM03", tensor=name)
@@ -271,14 +222,12 @@ class _Block:
 
     # -- compressed constants
 
-    def _compressed(self, kind: str, output: str, parts: dict[str, _Value]) -> None:
+    def _compressed(self, kind: str, output: str, parts: dict[str, Value]) -> None:
         """A constant that is made of codes and what they mean; its parts where it is not decoded here."""
         name = output
         for suffix in _COMPRESSED:
             name = name.removesuffix(suffix)
-        makers = {"constexpr_affine_dequantize": _affine, "constexpr_lut_to_dense": _table,
-                  "constexpr_sparse_to_dense": _sparse, "constexpr_blockwise_shift_scale": _blockwise}  # fmt: skip
-        make = makers.get(kind)
+        make = DECODERS.get(kind)
         found = make(self._checkpoint, parts) if make is not None else None
         if found is not None:
             label = self._checkpoint.unused(self._prefix + name)
@@ -290,103 +239,6 @@ class _Block:
         for key, value in parts.items():
             if not value.text:
                 self._place(f"{name}.{key}", value)
-
-
-@frozen
-class _Decoded:
-    """A compressed constant, as it is placed."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    values: str
-    region: Region
-    said: str
-
-
-def _whole(value: _Value, codes: Codes) -> bool:
-    """Whether there are as many codes as the shape needs."""
-    return -(-element_count(value.shape) * codes.bits // 8) == codes.region.size
-
-
-def _affine(checkpoint: CoremlCheckpoint, parts: dict[str, _Value]) -> _Decoded | None:
-    """``(code - zero point) * scale``, of the tensor or along an axis."""
-    data, scale, zero = parts.get("quantized_data"), parts.get("scale"), parts.get("zero_point")
-    if data is None or scale is None or zero is None or "axis" not in parts or not parts["axis"].few:
-        return None
-    axis = parts["axis"].few[0]
-    count = element_count(scale.shape)
-    cut = tuple(count if number == axis % max(1, len(data.shape)) else 1 for number in range(len(data.shape)))
-    return _line(checkpoint, data, (scale, zero), Cut(data.shape, cut), f"affine, {count:,} scales")
-
-
-def _blockwise(checkpoint: CoremlCheckpoint, parts: dict[str, _Value]) -> _Decoded | None:
-    """``(code - offset) * scale``, each of a block."""
-    data, scale = parts.get("data"), parts.get("scale")
-    if data is None or scale is None:
-        return None
-    zero = parts.get("offset") or _Value(0, scale.shape, None)
-    return _line(checkpoint, data, (scale, zero), Cut(data.shape, scale.shape), f"blockwise, {scale.shape} scales")
-
-
-def _line(
-    checkpoint: CoremlCheckpoint, data: _Value, line: tuple[_Value, _Value], cut: Cut, said: str
-) -> _Decoded | None:
-    import numpy as np
-
-    codes, scales = data.codes, line[0].numbers()
-    if codes is None or scales is None or not cut.fits or not _whole(data, codes):
-        return None
-    zeros = line[1].numbers() if line[1].region is not None else np.zeros(len(scales))
-    if zeros is None or len(scales) != element_count(cut.parts):
-        return None
-    zeros = np.full(len(scales), zeros[0]) if len(zeros) == 1 else zeros
-    if len(zeros) != len(scales):
-        return None
-    make = scaled(codes, cut, scales, zeros, np.zeros(len(scales)))
-    said = f"{said} ({hashed(scales.tobytes(), zeros.tobytes()).hex()[:12]})"
-    region = decoded(checkpoint.spool, "F32", element_count(data.shape), make)
-    return _Decoded(data.dtype, data.shape, "F32", region, said)
-
-
-def _table(checkpoint: CoremlCheckpoint, parts: dict[str, _Value]) -> _Decoded | None:
-    """The entries of a palette, of the tensor or of each block."""
-    indices, table = parts.get("indices"), parts.get("lut")
-    if indices is None or table is None or table.dtype not in ("F16", "F32"):
-        return None
-    entries = table.numbers()
-    older = parts.get("shape")
-    if entries is None or indices.region is None:
-        return None
-    if older is not None:  # of indices the bytes alone are given, and of how many bits they are the table says
-        bits, count = max(1, (len(entries) - 1).bit_length()), len(entries)
-        shape, codes, cut_parts = older.few, Codes(indices.region, bits, False), (1,) * len(older.few)
-    else:
-        found = indices.codes
-        if found is None or len(table.shape) != len(indices.shape) + 2 or table.shape[-1] != 1:
-            return None
-        shape, codes, cut_parts, count = indices.shape, found, table.shape[:-2], table.shape[-2]
-    cut = Cut(shape, cut_parts)
-    if not shape or not cut.fits or len(entries) != count * element_count(cut_parts) or 1 << codes.bits > 2 * count:
-        return None
-    if -(-element_count(shape) * codes.bits // 8) != codes.region.size:
-        return None
-    palettes = entries.reshape(-1, count)
-    region = decoded(checkpoint.spool, table.dtype, element_count(shape), looked_up(codes, cut, palettes))
-    said = f"palette of {count}" if len(palettes) == 1 else f"{len(palettes):,} palettes of {count}"
-    return _Decoded(f"U{codes.bits}", shape, table.dtype, region, said)
-
-
-def _sparse(checkpoint: CoremlCheckpoint, parts: dict[str, _Value]) -> _Decoded | None:
-    """Zeros, and the values where a mask is set."""
-    mask, values, older = parts.get("mask"), parts.get("nonzero_data"), parts.get("shape")
-    if mask is None or values is None or mask.region is None or values.region is None or values.dtype not in NUMBERS:
-        return None
-    shape = older.few if older is not None else mask.shape
-    if not shape or -(-element_count(shape) // 8) != mask.region.size:
-        return None
-    make = scattered(Codes(mask.region, 1, False), values.region, values.dtype)
-    region = decoded(checkpoint.spool, values.dtype, element_count(shape), make)
-    return _Decoded(values.dtype, shape, values.dtype, region, "sparse")
 
 
 # ---------------------------------------------------------------- parts of types
@@ -405,5 +257,5 @@ def _type_text(type_: Record | None) -> str:
     tensor = type_.record("tensorType") if type_ is not None else None
     if tensor is None:
         return "" if type_ is None else described(type_)[:200]
-    value = _Value(tensor.number("dataType"), _shape(tensor), None)
+    value = Value(tensor.number("dataType"), _shape(tensor), None)
     return f"{value.dtype if value.kind != _STRING else 'STRING'} {list(value.shape)}"

@@ -40,7 +40,7 @@ from diffai.formats.torch import legacy, recognition, tar
 from diffai.formats.torch.archive import open_archive
 from diffai.formats.torch.checkpoint import TorchCheckpoint
 from diffai.formats.torch.document import Document
-from diffai.formats.zip import ambiguous
+from diffai.formats.zip_ends import ambiguous
 from diffai.model import Checkpoint, Problem
 from diffai.sources.base import Source
 from diffai.sources.spool import spool

@@ -13,7 +13,9 @@ from diffai.formats.torch.legacy import ALLOWED, judge_rest
 from diffai.formats.torch.objects import Storage, shown
 from diffai.formats.torch.recognition import HEAD, pickle_start
 from diffai.formats.torch.unpickler import Machine
-from diffai.formats.zip import Archive, Codes, ambiguous
+from diffai.formats.zip import Archive
+from diffai.formats.zip_ends import ambiguous
+from diffai.formats.zip_members import Codes
 from diffai.model import Problem
 from diffai.sources.base import Source
 

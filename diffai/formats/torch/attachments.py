@@ -11,7 +11,8 @@ import re
 from diffai.formats.regions import read
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.plain_values import Digest, digest_of
-from diffai.formats.zip import Archive, Member
+from diffai.formats.zip import Archive
+from diffai.formats.zip_members import Member
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+\.")
 _OWN = frozenset(("data.pkl", "constants.pkl", "version", "byteorder", ".format_version", ".storage_alignment",

@@ -13,14 +13,14 @@ from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget
 from diffai.formats.layout import DType
 from diffai.formats.regions import FileRegion, LazyRegion, PartOf, Region, Spool, read
+from diffai.formats.torch.calls import WRAPPERS
 from diffai.formats.torch.constructors import CONSTRUCTORS, Args, dtype_of
 from diffai.formats.torch.document import Document
 from diffai.formats.torch.joblib_arrays import UNWRAPPED
 from diffai.formats.torch.numpy_pickles import region_of
 from diffai.formats.torch.objects import Storage, shown
-from diffai.formats.torch.opcodes import WRAPPERS
 from diffai.formats.torch.unpickler import WINDOW, GlobalUse, Machine
-from diffai.formats.zip import ambiguous, ends_as_zip
+from diffai.formats.zip_ends import ambiguous, ends_as_zip
 from diffai.model import Problem
 from diffai.sources.base import Source
 

@@ -8,16 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from diffai.errors import FormatError
-from diffai.formats.torch.members import extend, set_items, set_state
+from diffai.formats.torch.calls import CALLS
+from diffai.formats.torch.members import extend, set_items
 from diffai.formats.torch.objects import (
-    Array,
-    Global,
     LongBytes,
     LongText,
-    NumpyDType,
     PickledSet,
-    Stub,
-    Tensor,
 )
 
 if TYPE_CHECKING:
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
 LONG_BYTES = 4096  # longer bytes are left where they lie
 LONG_TEXT = 65536
 MAX_INTEGER_BYTES = 1024
-WRAPPERS = frozenset(("NumpyArrayWrapper", "NDArrayWrapper", "ZNDArrayWrapper"))
-WRAPPER_MODULES = ("joblib.numpy_pickle", "joblib.numpy_pickle_compat")
 # Fixed arguments of the opcodes that occur most; struct.error (too short) counts as damage like IndexError.
 _u16 = struct.Struct("<H").unpack_from
 _u32 = struct.Struct("<I").unpack_from
@@ -317,97 +311,6 @@ def _setitems(m: Machine) -> None:
     set_items(m.stack[-1], items)
 
 
-# -------------------------------------------------------------- opcodes: globals and calls
-
-
-def _global(m: Machine) -> None:
-    module = m.line().decode("utf-8")
-    m.stack.append(m.find(module, m.line().decode("utf-8")))
-
-
-def _stack_global(m: Machine) -> None:
-    module, name = m.stack[-2:]
-    if not (isinstance(module, str) and isinstance(name, str)):
-        raise ValueError
-    m.stack[-2:] = [m.find(module, name)]
-
-
-def _inst(m: Machine) -> None:
-    module = m.line().decode("utf-8")
-    function = m.find(module, m.line().decode("utf-8"))
-    items = m.pop_mark()
-    m.stack.append(m.call(function, tuple(items), "reduce" if items else "new"))
-
-
-def _obj(m: Machine) -> None:
-    items = m.pop_mark()
-    m.stack.append(m.call(items[0], tuple(items[1:]), "reduce" if items[1:] else "new"))
-
-
-def _reduce(m: Machine) -> None:
-    args = m.stack.pop()
-    m.stack[-1] = m.call(m.stack[-1], args)
-
-
-def _newobj(m: Machine) -> None:
-    args = m.stack.pop()
-    m.stack[-1] = m.call(m.stack[-1], args, "new")
-
-
-def _newobj_ex(m: Machine) -> None:
-    function, args, keywords = m.stack[-3:]
-    if type(args) is not tuple:
-        raise ValueError
-    made = m.call(function, args, "new")
-    if type(made) is Stub and keywords:
-        made.args = (*args, keywords)
-    m.stack[-3:] = [made]
-
-
-def _build(m: Machine) -> None:
-    state = m.stack.pop()
-    target = m.stack[-1]
-    if type(target) is Stub:
-        target.state = state
-        m.judge(target.of, "build")
-        if target.of.name in WRAPPERS:
-            _unwrap(m, target)
-    elif type(target) is Tensor:
-        set_state(target, state, m.where())
-    elif type(target) is Global:
-        m.walk(target)  # attributes of a class, function or module are set
-    elif type(target) is Array or type(target) is NumpyDType:
-        setter = m.constructors["state of an array" if type(target) is Array else "state of a dtype"]
-        setter(m, (target, state))
-    elif type(target) is dict:
-        m.dict_attributes.append(state)
-
-
-def _unwrap(m: Machine, wrapper: Stub) -> None:
-    """A stand-in of joblib: the array itself comes next, or lies in a file beside this one."""
-    unwrapped = m.constructors.get(f"what {wrapper.of.name} stands for")
-    if unwrapped is not None and wrapper.of.module.endswith(WRAPPER_MODULES):
-        m.stack[-1] = unwrapped(m, (wrapper,))
-
-
-def _ext(m: Machine) -> None:
-    raise FormatError("pickle uses extension codes, whose meaning is not in the file", code="PT20", offset=m.where())
-
-
-def _persid(m: Machine) -> None:
-    m.stack.append(_load(m, m.line().decode("ascii")))
-
-
-def _binpersid(m: Machine) -> None:
-    m.stack[-1] = _load(m, m.stack[-1])
-
-
-def _load(m: Machine, identifier: object) -> object:
-    if m.persistent is None:
-        raise FormatError("pickle refers to objects outside itself", code="PT20", offset=m.where())
-    return m.persistent(identifier)
-
-
 def _unknown(m: Machine) -> None:
     raise FormatError("pickle has a byte that is no opcode", code="PT05", offset=m.where() - 1)
 
@@ -431,10 +334,7 @@ _OPCODES: dict[bytes, Callable[[Machine], None]] = {
     b"\x85": _tuple1, b"\x86": _tuple2, b"\x87": _tuple3,
     b"d": _dict, b"\x91": _frozenset, b"a": _append, b"e": _appends,
     b"\x90": _appends, b"s": _setitem, b"u": _setitems,
-    b"c": _global, b"\x93": _stack_global, b"i": _inst, b"o": _obj,
-    b"R": _reduce, b"\x81": _newobj, b"\x92": _newobj_ex, b"b": _build,
-    b"\x82": _ext, b"\x83": _ext, b"\x84": _ext,
-    b"P": _persid, b"Q": _binpersid,
+    **CALLS,
 }  # fmt: skip
 TABLE = tuple(_OPCODES.get(bytes((code,)), _unknown) for code in range(256))
 OPCODE_BYTES = frozenset(code[0] for code in _OPCODES)

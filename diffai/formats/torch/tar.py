@@ -16,7 +16,7 @@ from diffai.formats.torch.legacy import ALLOWED, run
 from diffai.formats.torch.members import hashable
 from diffai.formats.torch.objects import Storage, Tensor
 from diffai.formats.torch.unpickler import Machine
-from diffai.formats.zip import ambiguous, ends_as_zip
+from diffai.formats.zip_ends import ambiguous, ends_as_zip
 from diffai.sources.base import Source
 
 NAME = "torch tar"
