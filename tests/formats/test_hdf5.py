@@ -331,7 +331,7 @@ def _file(path: Path, name: str, value: object, kind: object = None) -> Path:
 def test_what_is_no_tensor_is_compared_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: object, new: object, kind: object, most: int
 ) -> None:
-    monkeypatch.setattr("diffai.formats.hdf5.reader._MOST_TEXT", most)
+    monkeypatch.setattr(importlib.import_module("diffai.formats.hdf5.reader"), "_MOST_TEXT", most)
     a, b = _file(tmp_path / "a.h5", "d", old, kind), _file(tmp_path / "b.h5", "d", new, kind)
     assert compare(a, b).equal is False
     (tmp_path / "c").mkdir()
