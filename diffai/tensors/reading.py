@@ -43,8 +43,19 @@ def _has_rows(spec: TensorSpec) -> bool:
 
 
 def matrix_shape(spec: TensorSpec) -> tuple[int, int]:
-    """Rows and columns of a tensor as a matrix: the first axis, and all others together."""
+    """Rows and columns of a tensor as a matrix: its first axis by all others, or all others by a longer last one.
+
+    So filters of a convolution stand apart whether they are first (torch, ONNX) or last (Keras, Flax), and so do the
+    inputs of experts that are stacked.
+    """
+    if filters_last(spec):
+        return spec.elements // max(spec.shape[-1], 1), spec.shape[-1]
     return spec.shape[0], spec.elements // max(spec.shape[0], 1)
+
+
+def filters_last(spec: TensorSpec) -> bool:
+    """Whether a tensor of more than two dimensions is a matrix by its last axis."""
+    return len(spec.shape) > 2 and spec.shape[-1] > spec.shape[0]
 
 
 def values(checkpoint: Checkpoint, spec: TensorSpec, start: int, stop: int) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array
-from diffai.tensors.reading import matrix_shape, row_blocks, some_rows, spread, values
+from diffai.tensors.reading import filters_last, matrix_shape, row_blocks, some_rows, spread, values
 
 EXAMPLES = 256
 """Examples that are looked at, the same of all layers; those of longer ones are evenly spread."""
@@ -25,11 +25,11 @@ _HELD = 1 << 20
 
 
 def example_sizes(spec: TensorSpec) -> tuple[int, ...]:
-    """What of a layer can be its examples: columns (what it takes) or rows (what it gives); of a convolution its rows.
+    """What of a layer can be its examples: columns (what it takes), rows (what it gives); of a convolution its filters.
 
     Those of a matrix of equal sides are its columns.
     """
-    sides = spec.shape if len(spec.shape) == 2 else spec.shape[:1]
+    sides = spec.shape if len(spec.shape) == 2 else spec.shape[-1:] if filters_last(spec) else spec.shape[:1]
     return tuple(size for size in dict.fromkeys(sides) if size >= FEWEST_EXAMPLES)
 
 
@@ -50,7 +50,7 @@ def products(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Array | Non
     columns = matrix_shape(spec)[1]
     places = spread(size, EXAMPLES)
     found = np.zeros((len(places), len(places)))
-    if columns == size and len(spec.shape) == 2:
+    if columns == size and (len(spec.shape) == 2 or filters_last(spec)):
         for _, block in row_blocks(checkpoint, spec):
             if not _usable(block):
                 return None

@@ -103,8 +103,11 @@ def test_scales_at_the_ends_of_float64_change_nothing(scale: float) -> None:
 def test_a_convolution_is_a_matrix_of_its_filters() -> None:
     rng = np.random.default_rng(5)
     weight = layer(rng, (64, 8, 3, 3))
-    finding = found({"c.weight": weight}, {"c.weight": weight + product(rng, 2, 0.01, (64, 72)).reshape(weight.shape)})
+    update = product(rng, 2, 0.01, (64, 72)).reshape(weight.shape)
+    finding = found({"c.weight": weight}, {"c.weight": weight + update})
     assert finding.fields["rank"] == 2
+    keras = [np.ascontiguousarray(side.transpose(2, 3, 1, 0)) for side in (weight, weight + update)]  # filters last
+    assert found({"c.kernel": keras[0]}, {"c.kernel": keras[1]}).fields["rank"] == 2
 
 
 def test_a_matrix_that_is_folded_says_so() -> None:

@@ -61,6 +61,14 @@ def test_strangers_are_near_zero_however_many_features_they_have() -> None:
     assert abs(found[0, 0]) < 0.2  # the biased estimator says 0.98
 
 
+def test_filters_are_the_examples_of_a_convolution_whether_first_or_last() -> None:
+    kernels = RNG.normal(size=(20, 3, 4, 4))  # filters first
+    flat = kernels.reshape(20, -1)
+    last = np.ascontiguousarray(kernels.transpose(2, 3, 1, 0))
+    assert alignments([layer(kernels, 20)], [layer(last, 20)])[0, 0] == pytest.approx(1.0)
+    assert np.allclose(layer(kernels, 20), layer(flat, 20))
+
+
 def test_long_rows_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     x = RNG.normal(size=(12, 100))
     whole = layer(x, 12)
