@@ -146,7 +146,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> int:
 def _quietly(diff: ModelDiff | DirectoryDiff, request: Request, given: dict[str, Any]) -> int:
     """The exit code, and nothing printed but what committed settings and caps did."""
     if diff.hidden:  # said even then: what a clone hides is never silent
-        from diffai.views.text import hidden_text
+        from diffai.views.state import hidden_text
 
         click.echo(hidden_text(diff.hidden), err=True)
     notes = [f"! {found.name}: {note}" for found in findings_of(diff) if found.asked for note in found.notes]

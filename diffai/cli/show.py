@@ -101,7 +101,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], **given: Any) -> int:
 
 def _lines(model: ModelSummary, screen: Screen | None, given: dict[str, Any], *, color: bool) -> list[str]:
     """For people: by modules on a screen, every tensor in pipes and files."""
-    from diffai.views.show_table import show_view
+    from diffai.views.show import show_view
     from diffai.views.terminal import present, present_plain
 
     listed = screen is None or given["tensors"] or given["digests"] or bool(given["filter_"])

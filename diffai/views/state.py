@@ -18,7 +18,10 @@ from diffai.views.style import escape, plural, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from diffai.comparison.result import Side
+    from collections.abc import Iterator, Sequence
+
+    from diffai.comparison.result import LeftOut, ModelDiff, Side
+    from diffai.views.blocks import Block
 
 
 def describe_state(state: State) -> str:
@@ -76,3 +79,59 @@ def dtypes_text(side: Side) -> str:
     """``BF16``, ``F32/I64`` (most elements first), at most three and a count."""
     names = [escape(name) for name, _ in side.dtypes]
     return "/".join(names[:3]) + (f" and {len(names) - 3} more dtypes" if len(names) > 3 else "")
+
+
+def states_view(diff: ModelDiff) -> Iterator[Block]:
+    """Both sides of a comparison of which one has no checkpoint, or neither."""
+    from diffai.views.blocks import said
+
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        if side.state is None:
+            yield said(f"{which}: {describe_side(side)}", indent=1)
+        elif isinstance(side.state, Absent):
+            yield said(f"{which}: {describe_state(side.state)}", indent=1)
+        else:
+            yield said(f"! {which}: {_labelled(side, side.state)}", "!")
+    if diff.equal:
+        yield said("No differences found (the same bytes, though not readable)")
+    else:
+        yield said("! not compared" if diff.equal is None else "! not compared: their bytes differ", "!")
+
+
+def _labelled(side: Side, state: State) -> str:
+    label = f"{escape(side.label)}: " if side.label else ""
+    return label + describe_state(state)
+
+
+def problems_view(diff: ModelDiff, *, verbose: bool) -> Iterator[Block]:
+    """What is unsafe in a file: loud for errors; inert custom classes only with --verbose."""
+    from diffai.views.blocks import said
+
+    seen = set()
+    for which, side in (("old", diff.old), ("new", diff.new)):
+        for problem in side.problems:
+            if problem.severity != "error" and not verbose:
+                continue
+            text = f"{problem.message} ({problem.code}"
+            text += f", offset {problem.offset})" if problem.offset >= 0 else ")"
+            both = problem in diff.old.problems and problem in diff.new.problems
+            line = f"! {'both sides' if both else which}: {escape(text, longest=500)}"
+            if line not in seen:
+                seen.add(line)
+                yield said(line, "!")
+
+
+def hidden_lines(hidden: Sequence[LeftOut]) -> list[Block]:
+    """What settings of the clone hide: counted, with value and file, before anything else is said."""
+    from diffai.views.blocks import said
+
+    text = hidden_text(hidden)
+    return [said(text, "!")] if text else []
+
+
+def hidden_text(hidden: Sequence[LeftOut]) -> str:
+    """The same as a sentence; "" where nothing is hidden."""
+    from diffai.views.lines import left_text
+
+    counted = [left_text(left) for left in hidden]
+    return f"! hidden by settings of the repository: {escape('; '.join(counted), longest=1000)}" if counted else ""

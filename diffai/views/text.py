@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from diffai.comparison.result import STRUCTURAL, ModelDiff, Side, TensorChange
+from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange
 from diffai.frozen import frozen
-from diffai.model import Absent, State
+from diffai.model import Absent
 from diffai.views.blocks import Block, View, indented, said
 from diffai.views.lines import (
     METADATA,
@@ -21,15 +21,14 @@ from diffai.views.lines import (
     tensor_line,
     value_line,
 )
-from diffai.views.state import describe_side, describe_state, dtypes_text
+from diffai.views.state import describe_side, dtypes_text, hidden_lines, problems_view, states_view
 from diffai.views.style import change_percent, escape, percent, plural, ratio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from diffai.analyses.casts import CastGroup
-    from diffai.comparison.result import LeftOut
     from diffai.views.fold import Fold
     from diffai.views.screen import Screen
 
@@ -106,8 +105,8 @@ def is_table(diff: ModelDiff, options: TextOptions) -> bool:
 def _comparison(diff: ModelDiff, options: TextOptions, title: str = "") -> View:
     states = [s for s in (diff.old, diff.new) if s.state is not None and not isinstance(s.state, Absent)]
     if states:
-        return tuple(_states(diff))
-    lines = [*_problems(diff, verbose=options.verbose), *hidden_lines(diff.hidden)]
+        return tuple(states_view(diff))
+    lines = [*problems_view(diff, verbose=options.verbose), *hidden_lines(diff.hidden)]
     if not diff.differs:
         return (*lines, *_no_differences(diff, options))
     if is_table(diff, options):
@@ -145,42 +144,6 @@ def _judgement(diff: ModelDiff) -> list[Block]:
     return [*lines]
 
 
-def _states(diff: ModelDiff) -> Iterator[Block]:
-    """One or both sides have no checkpoint."""
-    for which, side in (("old", diff.old), ("new", diff.new)):
-        if side.state is None:
-            yield said(f"{which}: {describe_side(side)}", indent=1)
-        elif isinstance(side.state, Absent):
-            yield said(f"{which}: {describe_state(side.state)}", indent=1)
-        else:
-            yield said(f"! {which}: {_labelled(side, side.state)}", "!")
-    if diff.equal:
-        yield said("No differences found (the same bytes, though not readable)")
-    else:
-        yield said("! not compared" if diff.equal is None else "! not compared: their bytes differ", "!")
-
-
-def _labelled(side: Side, state: State) -> str:
-    label = f"{escape(side.label)}: " if side.label else ""
-    return label + describe_state(state)
-
-
-def _problems(diff: ModelDiff, *, verbose: bool) -> Iterator[Block]:
-    """What is unsafe in a file: loud for errors; inert custom classes only with --verbose."""
-    seen = set()
-    for which, side in (("old", diff.old), ("new", diff.new)):
-        for problem in side.problems:
-            if problem.severity != "error" and not verbose:
-                continue
-            text = f"{problem.message} ({problem.code}"
-            text += f", offset {problem.offset})" if problem.offset >= 0 else ")"
-            both = problem in diff.old.problems and problem in diff.new.problems
-            line = f"! {'both sides' if both else which}: {escape(text, longest=500)}"
-            if line not in seen:
-                seen.add(line)
-                yield said(line, "!")
-
-
 def _no_differences(diff: ModelDiff, options: TextOptions) -> list[Block]:
     totals = diff.totals
     if diff.hidden:  # nothing is said of what was compared with such a setting, or not at all
@@ -197,18 +160,6 @@ def _no_differences(diff: ModelDiff, options: TextOptions) -> list[Block]:
     if options.verbose and diff.new.state is None:
         lines.append(said(describe_side(diff.new), indent=1))
     return lines + _Body(diff, options).notes(quiet_uncompared="values were not compared" in text)
-
-
-def hidden_lines(hidden: Sequence[LeftOut]) -> list[Block]:
-    """What settings of the clone hide: counted, with value and file, before anything else is said."""
-    text = hidden_text(hidden)
-    return [said(text, "!")] if text else []
-
-
-def hidden_text(hidden: Sequence[LeftOut]) -> str:
-    """The same as a sentence; "" where nothing is hidden."""
-    counted = [left_text(left) for left in hidden]
-    return f"! hidden by settings of the repository: {escape('; '.join(counted), longest=1000)}" if counted else ""
 
 
 def no_other_differences(diff: ModelDiff) -> str:

@@ -30,7 +30,7 @@ from diffai.views.blocks import View
 from diffai.views.model_table import model_view
 from diffai.views.overview import stat_table
 from diffai.views.screen import Screen, width_of
-from diffai.views.show_table import show_view
+from diffai.views.show import show_view
 from diffai.views.terminal import present, present_plain
 
 FOLDER = Path(__file__).with_name("golden")
