@@ -346,11 +346,12 @@ def _step(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Tens
 
 
 def _changed(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> ChangeKind | None:
-    """Values moved, in some other way."""
+    """Values moved, in some other way; indices of sparse tensors and of trees are counted as the totals count them."""
     if not moved:
         return None
-    return ChangeKind(("changed",), f"{_named([change.name for change in moved], 'tensor')} changed",
-                      tuple(change.name for change in moved))  # fmt: skip
+    names = [c.name for c in diff.tensors if c.role == "index" and "changed" in c.status]
+    names = [*(change.name for change in moved), *names]
+    return ChangeKind(("changed",), f"{_named(names, 'tensor')} changed", tuple(names))
 
 
 _LEADING: tuple[

@@ -47,7 +47,8 @@ _SCHEDULER_KEYS = frozenset(
      "eta_min", "warmup_steps", "num_bad_epochs", "best", "patience", "factor", "T_0", "T_cur", "max_lr")
 )  # fmt: skip
 _CONFIGURATION = frozenset(
-    ("hyper_parameters", "hyperparameters", "hparams", "args", "config", "cfg", "opt", "training_args", "params")
+    ("hyper_parameters", "hyperparameters", "hparams", "args", "config", "cfg", "opt", "training_args", "params",
+     "parameters")
 )
 
 
@@ -104,7 +105,7 @@ def run_of(side: Side, beside: Mapping[str, tuple[Values, Series]] = MappingProx
             :mod:`diffai.analyses.training_files`.
     """
     work = _Reader()
-    if work.take(side.recorded, side.series):
+    if work.take((*side.recorded, *filter(_may_be_said, side.metadata)), side.series):
         work.sources.append("checkpoint")
     for name, (values, series) in beside.items():
         if work.take(values, series):
@@ -126,6 +127,22 @@ def runs(diff: ModelDiff, context: Context) -> tuple[Run, Run]:
                 if told is not None:
                     found[name] = told.values, told.series
     return run_of(diff.old, beside[0]), run_of(diff.new, beside[1])
+
+
+_CONTAINERS = frozenset(("metrics", "metric", "results", "eval", "evaluation", "val", "validation", "test", "history"))
+_NO_METRICS = frozenset(("error_score", "loss_weight"))
+
+
+def _may_be_said(row: tuple[str, Scalar]) -> bool:
+    """Whether an entry of the metadata may be of a training run.
+
+    Whatever a format says of itself stands there, too: the parameters of a booster (``parameters.multi_error_top_k``),
+    the settings of an estimator. So a number below a key is a metric only where that key says so.
+    """
+    path = row[0].split(".")
+    if len(path) == 1:
+        return row[0] not in _NO_METRICS
+    return path[0] in _CONTAINERS or not _CONFIGURATION.isdisjoint(path[:-1])
 
 
 class _Reader:

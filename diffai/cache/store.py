@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Kind = Literal["side", "pair"]
 
-SCHEMA = 6
+SCHEMA = 7
 """Raised when the meaning or the layout of entries changes; older entries are then never found, and go in time."""
 
 DEFAULT_LIMIT = 256 << 20

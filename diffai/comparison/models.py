@@ -146,8 +146,9 @@ def _side(side: Input, specs: Mapping[str, TensorSpec], same: Side | None = None
         side.checkpoint.problems,
         identity=side.identity,
         training=training,
-        recorded=_recorded(side.checkpoint, values=readable) if training or side.checkpoint.metadata else (),
+        recorded=_recorded(side.checkpoint, values=readable) if training else (),
         series=tuple(side.checkpoint.series.items()),
+        metadata=_metadata(side.checkpoint) if side.checkpoint.metadata else (),
     )
 
 
@@ -155,3 +156,9 @@ def _recorded(checkpoint: Checkpoint, *, values: bool) -> tuple[tuple[str, Scala
     from diffai.comparison.recorded import recorded
 
     return recorded(checkpoint, values=values)
+
+
+def _metadata(checkpoint: Checkpoint) -> tuple[tuple[str, Scalar], ...]:
+    from diffai.comparison.recorded import metadata
+
+    return metadata(checkpoint)

@@ -13,7 +13,7 @@ from diffai.errors import DiffaiError
 from diffai.model import Checkpoint, Scalar, TensorSpec
 
 MOST_RECORDED = 10_000
-"""Plain values of one side that are kept; training state first."""
+"""Plain values of one side's training state, and of its metadata, that are kept."""
 MOST_NUMBERS = 256
 """Tensors of one element of a side that are read for their number."""
 
@@ -24,7 +24,7 @@ Recorded = tuple[tuple[str, Scalar], ...]
 
 
 def recorded(checkpoint: Checkpoint, *, values: bool) -> Recorded:
-    """Plain values by path: those of the training state, numbers of its tensors, and the metadata.
+    """Plain values of the training state by path, numbers that are tensors among them.
 
     Args:
         checkpoint: one side.
@@ -33,9 +33,12 @@ def recorded(checkpoint: Checkpoint, *, values: bool) -> Recorded:
     found = dict(islice(checkpoint.training.items(), MOST_RECORDED))
     if values:
         found |= checkpoint.lone_numbers or numbers(checkpoint)
-    for key, value in islice(checkpoint.metadata.items(), MOST_RECORDED - len(found)):
-        found.setdefault(key, value)
     return tuple(found.items())
+
+
+def metadata(checkpoint: Checkpoint) -> Recorded:
+    """Plain values of the metadata by key."""
+    return tuple(islice(checkpoint.metadata.items(), MOST_RECORDED))
 
 
 def numbers(checkpoint: Checkpoint) -> dict[str, Scalar]:

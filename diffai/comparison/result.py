@@ -103,8 +103,8 @@ class Side:
 
     ``state`` is set when there is no checkpoint on this side; then all counts are 0. ``size`` is bytes of
     the file (all shards together), -1 where unknown. ``parameters`` and ``elements`` as in the vocabulary.
-    ``training``: whether it holds training state, in tensors or in values. ``recorded``: plain values of that and of
-    the metadata, whether they differ or not, and ``series``: lists of numbers in it (loss curves), both by path.
+    ``training``: whether it holds training state, in tensors or in values. ``recorded``: plain values of that,
+    whether they differ or not, ``series``: lists of numbers in it (loss curves), and ``metadata``, all by path.
     """
 
     label: str
@@ -120,6 +120,7 @@ class Side:
     training: bool = False
     recorded: tuple[tuple[str, Scalar], ...] = ()
     series: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    metadata: tuple[tuple[str, Scalar], ...] = ()
 
 
 @frozen

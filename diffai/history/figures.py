@@ -189,7 +189,7 @@ def figures_of(
 
 def _recorded(side: Side) -> tuple[tuple[tuple[str, float], ...], float | None, float | None]:
     """Metrics, learning rate and epoch that a version records."""
-    if not side.recorded and not side.series:
+    if not (side.recorded or side.series or side.metadata):
         return (), None, None
     from diffai.analyses.training_run import run_of
 

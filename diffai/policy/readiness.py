@@ -162,7 +162,7 @@ def _size(diff: ModelDiff, limit: int) -> Check:
 
 
 def _metadata(diff: ModelDiff, configured: bool | None) -> Check:
-    if diff.new.recorded or configured:
+    if diff.new.recorded or diff.new.metadata or configured:
         return Check("metadata", "passed")
     if configured is None:
         return Check("metadata", "not judged", "none in the file; files beside it were not looked at")

@@ -274,6 +274,30 @@ def test_curves_beyond_the_cap_are_not_kept_but_still_compared(tmp_path: Path, m
     assert diff.new.series == () and [value.key for value in diff.training] == ["history.loss"]
 
 
+def test_parameters_of_a_booster_are_hyper_parameters_and_no_metrics(tmp_path: Path) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    for name, leaves in (("a.txt", 3), ("b.txt", 5)):
+        data = lightgbm.Dataset(rows, rows[:, 0] > 0, free_raw_data=False)
+        settings = {"objective": "binary", "num_leaves": leaves, "verbose": -1}
+        lightgbm.train(settings, data, num_boost_round=3).save_model(tmp_path / name)
+    names = ["metric_comparison", "hyperparameter_impact", "regression_test"]
+    found = {e.name: e for e in diffai.compare(tmp_path / "a.txt", tmp_path / "b.txt", analyses=names).findings}
+    assert found["metric_comparison"].status == "nothing"
+    rows_ = {row["name"]: row["new"] for row in found["hyperparameter_impact"].fields["hyperparameters"]}  # type: ignore[union-attr,index,misc]
+    assert str(rows_["num_leaves"]) == "5"
+
+
+@pytest.mark.parametrize(("metadata", "metrics"), [
+    ({"val_loss": "0.5", "format": "pt"}, {"val_loss": 0.5}), ({"error_score": "nan"}, {}),
+    ({"eval.f1": "0.25"}, {"eval.f1": 0.25}), ({"clf.max_error": "3"}, {}),
+])  # fmt: skip
+def test_metadata_that_is_of_a_run(metadata: dict[str, str], metrics: dict[str, float], tmp_path: Path) -> None:
+    save_file({"w": np.ones(2, "f4")}, tmp_path / "m.safetensors", metadata)
+    side = diffai.compare(tmp_path / "m.safetensors", tmp_path / "m.safetensors").new
+    assert run_of(side).metrics == metrics
+
+
 def test_nothing_is_recorded_where_nothing_is() -> None:
     diff = diffai.compare({"w": np.ones(2, "f4")}, {"w": np.zeros(2, "f4")})
     run = run_of(diff.old)

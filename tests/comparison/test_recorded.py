@@ -11,7 +11,7 @@ import torch
 import diffai
 from diffai.comparison import recorded as module
 from diffai.comparison.codec import decode_checkpoint, encode_checkpoint, record
-from diffai.comparison.recorded import numbers, recorded
+from diffai.comparison.recorded import metadata, numbers, recorded
 from diffai.comparison.result import CompareOptions
 from diffai.model import Checkpoint, TensorSpec
 
@@ -65,7 +65,8 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_RECORDED", 4)
     checkpoint = Checkpoint()
     checkpoint.training, checkpoint.metadata = {f"t{n}": n for n in range(3)}, {f"m{n}": n for n in range(9)}
-    assert recorded(checkpoint, values=True) == (("t0", 0), ("t1", 1), ("t2", 2), ("m0", 0))
+    assert recorded(checkpoint, values=True) == (("t0", 0), ("t1", 1), ("t2", 2))
+    assert metadata(checkpoint) == (("m0", 0), ("m1", 1), ("m2", 2), ("m3", 3))
 
 
 def test_headers_alone_read_no_number(tmp_path: Path) -> None:
