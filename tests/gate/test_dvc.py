@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from dvcrepo import DvcRepo
 from gating import gate, gate_json, model
-from gitrepo import Repo
+from gitrepo import Repo, lfs_pointer
 
 
 @pytest.fixture
@@ -64,3 +66,24 @@ def test_what_is_not_pulled_and_what_is_no_model(repo: Repo, dvc: DvcRepo) -> No
     assert [(e["path"], e["outcome"]) for e in report["models"]] == [("a.pt", "not judged")]
     assert "dvc" in report["models"][0]["not_judged"] and report["exit_code"] == 0
     assert gate(repo, "--on-missing", "fail").returncode == 2
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_pointer_of_git_lfs_that_dvc_has_taken_is_the_model_that_it_names(
+    repo: Repo, dvc: DvcRepo, here: bool
+) -> None:
+    """``dvc add`` in a clone without LFS objects takes their pointers: what stood there was a model all the same."""
+    oid = hashlib.sha256(model(4)).hexdigest()
+    if here:
+        stored = repo.top / ".git/lfs/objects" / oid[:2] / oid[2:4] / oid
+        stored.parent.mkdir(parents=True)
+        stored.write_bytes(model(4))
+    address = dvc.object(lfs_pointer(oid, len(model(4))))
+    repo.commit({"m.safetensors.dvc": pointer(address, "m.safetensors"), ".diffai.toml": "[gate]\nfrozen = ['*']\n"})
+    repo.write({"m.safetensors.dvc": pointer(dvc.object(model(5)), "m.safetensors")})
+    repo.git("add", "-A")
+    (entry,) = gate_json(repo)["models"]
+    if here:
+        assert "structure.reshaped" in {violation["rule"] for violation in entry["violations"]}
+    else:
+        assert "LFS object not downloaded" in entry["not_judged"] and gate(repo, "--on-missing", "fail").returncode == 2

@@ -15,9 +15,10 @@ from diffai.model import FetchCommand, NotPulled, State, Unreadable
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, UnresolvedError
 from diffai.sources.local import checked_place
+from diffai.stores import lfs
 from diffai.stores.dvc.cache import DvcPlace, find_object, matches, read_manifest, work_tree_file
 from diffai.stores.dvc.pointers import DvcEntry, DvcFile, DvcOut, DvcTextError, inside, model_paths, stage_folder
-from diffai.stores.store import StoredObject, no_option
+from diffai.stores.store import PointerAt, StoredObject, no_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def open_item(item: DvcItem, *, label: str = "", fetch: Fetch | None = None) -> 
         return Found(_unnamed(item)) if fetched is None else _fetched(fetched)
     found = _open_here(item, label, fetch)
     if found is not None:
-        return found
+        return _behind_lfs(found, item, label)
     fetched = fetch(item) if fetch else None
     return Found(_not_pulled(item)) if fetched is None else _fetched(fetched)
 
@@ -229,6 +230,18 @@ def _open_here(item: DvcItem, label: str, fetch: Fetch | None) -> Found | None:
         if blob is not None:
             return Found(blob, "git")
     return None
+
+
+def _behind_lfs(found: Found, item: DvcItem, label: str) -> Found:
+    """What was found, or what stands behind it: a clone without LFS objects has pointers, which ``dvc add`` takes."""
+    source = found.opened
+    if isinstance(source, (State, Directory)) or source.size >= lfs.MAX_BYTES or item.place is None:
+        return found
+    pointer = lfs.recognise(source.read(0, source.size), source.size, "")
+    if pointer is None:
+        return found
+    source.close()
+    return Found(lfs.open_pointer(pointer, PointerAt(item.label, label, item.place.git, source.sibling)), found.where)
 
 
 def _name_of(item: DvcItem) -> str:
