@@ -52,7 +52,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if not (context.asked or _is_fine_tune(diff)):
         return None
     changes = [change for change in diff.tensors if change.new is not None and change.is_parameter]
-    if any(change.status == ("uncompared",) for change in changes):
+    if any("uncompared" in change.status or (_is_pair(change) and change.figures is None) for change in changes):
         return not_computed(NAME, "values were not compared, so that nothing is known to be frozen")
     stack = _stack(changes)
     layers: dict[int, Part] = {}
@@ -76,6 +76,10 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     }  # fmt: skip
     evidence = () if stack else ("no stack of numbered layers: depth is not recorded",)
     return Finding(NAME, "info", "fact", fields, evidence, _text(frozen / parameters, parts))
+
+
+def _is_pair(change: TensorChange) -> bool:
+    return change.old is not None and change.new is not None and change.old.shape == change.new.shape
 
 
 def _is_fine_tune(diff: ModelDiff) -> bool:

@@ -57,7 +57,10 @@ def test_a_share_that_rounds_to_all_is_not_said_to_be_all() -> None:
     assert found(old, {**old, "b": np.zeros(10, "f4")}).text.startswith("over 99.9% of parameters frozen")
 
 
-def test_headers_alone_freeze_nothing() -> None:
-    old = transformer()
-    diff = diffai.compare(old, noised(old), diffai.CompareOptions(shape_only=True), analyses=["transfer_learning"])
+@pytest.mark.parametrize("prefix", ["", "base."])
+@pytest.mark.parametrize("dtype", ["f4", "f2"])
+def test_headers_alone_freeze_nothing(prefix: str, dtype: str) -> None:
+    new = {prefix + name: array.astype(dtype) for name, array in noised(transformer()).items()}
+    options = diffai.CompareOptions(shape_only=True)
+    diff = diffai.compare(transformer(), new, options, analyses=["transfer_learning"])
     assert diff.findings[0].status == "not computed"
