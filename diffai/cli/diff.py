@@ -248,7 +248,7 @@ def _compare(
     from diffai.comparison.request import compare_revisions, compare_words
 
     staged, documents = given["staged"], None
-    if settings.include:  # what globs choose and no format reads may be a document
+    if settings.include or split.after:  # what is chosen and no format reads may be a document
         from diffai.cli.document_diff import document_options
 
         documents = document_options(options, settings, given)

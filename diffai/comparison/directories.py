@@ -15,7 +15,10 @@ from diffai.models.inputs import Input
 from diffai.snapshots.files import sentence
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # what pairs two trees is not loaded for a driver's two files, nor what compares for none
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # what pairs two trees is not loaded for a driver's two files, nor what compares for none
     from diffai.comparison.documents.result import DocumentChange, DocumentOptions
     from diffai.comparison.models import Progress
     from diffai.models.pairs import ModelPair, Pairs
@@ -56,20 +59,27 @@ def compare_directories(
     if found.excluded:
         what = " ".join([*(f"--include {g}" for g in include), *(f"--exclude {g}" for g in exclude)])
         left_out.append(LeftOut("files", found.excluded, f"left out by {what}"))
-    found_documents, others = chosen_documents(others, left, right, include, documents)
+    found_documents, others = chosen_documents(others, left, right, lambda path: bool(include), documents)
     counts = _other_files(old, new, others)
     return DirectoryDiff(old, new, tuple(files), tuple(left_out), counts, documents=found_documents)
 
 
 def chosen_documents(
-    others: Others, old: Snapshot, new: Snapshot, include: Sequence[str], options: DocumentOptions | None
+    others: Others, old: Snapshot, new: Snapshot, chosen: Callable[[str], bool], options: DocumentOptions | None
 ) -> tuple[tuple[DocumentChange, ...], Others]:
-    """The documents among files that are no models, where globs chose these files, and the rest of them."""
-    if not include or options is None or not others:
+    """The documents among files that are no models, where the user chose their paths, and the rest of them."""
+    if options is None:
+        return (), others
+    mine: Others = []
+    rest: Others = []
+    for sides in others:
+        (mine if any(file is not None and chosen(file.path) for file in sides) else rest).append(sides)
+    if not mine:
         return (), others
     from diffai.comparison.documents.among import documents_among
 
-    return documents_among(others, old, new, options)
+    found, no_documents = documents_among(mine, old, new, options)
+    return found, [*rest, *no_documents]
 
 
 def compare_pairs(

@@ -126,7 +126,9 @@ def compare_revisions(
     if one and len(files) == 1 and files[0].diff is not None and _names(one, found):
         return files[0].diff
     left_out = [LeftOut("files", found.excluded, "left out by --include/--exclude")] if found.excluded else []
-    found_documents, others = chosen_documents(others, old, new, include, documents)
+    found_documents, others = chosen_documents(
+        others, old, new, lambda path: bool(include) or path in wanted, documents
+    )
     only_old = sum(after is None for _, after in others)
     only_new = sum(before is None for before, _ in others)
     counts = (0, len(others) - only_old - only_new, only_old, only_new)

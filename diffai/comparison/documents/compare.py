@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterable
 from typing import cast
 
 from diffai.comparison.documents.paths import path_text
@@ -40,10 +41,10 @@ def compare_documents(
     try:
         rows = [_kind(source, kind) for source in (old, new)]
         if rows[0].is_table and rows[1].is_table:
-            return _tables(old, new, rows, options)
+            return _tables(old, new, rows, options, alone=alone)
         diff, values, comparison = _structures(old, new, rows, options)
         if alone:
-            _require_choice(options.compare, comparison, values)
+            _require_choice(options.compare, comparison, (path_text(p) for value in values for p, _ in leaves(value)))
         return diff
     except RecursionError:
         raise SourceError(f"{old.label} or {new.label}: is nested too deeply to be compared") from None
@@ -98,7 +99,7 @@ def _structures(
     return diff, values, comparison
 
 
-def _tables(old: Source, new: Source, rows: list[Kind], options: DocumentOptions) -> DocumentDiff:
+def _tables(old: Source, new: Source, rows: list[Kind], options: DocumentOptions, *, alone: bool) -> DocumentDiff:
     from diffai.comparison.documents.tables import TableComparison, open_table
 
     tables = []
@@ -108,6 +109,10 @@ def _tables(old: Source, new: Source, rows: list[Kind], options: DocumentOptions
     found = TableComparison(tables[0], tables[1], options)
     with _Named(old, new):
         table = found.run()
+    if alone and not options.compare.path.startswith("rows["):
+        parts: tuple[Path, ...] = (("columns",), ("rows", 0))
+        names = (path_text((*part, name)) for part in parts for one in tables for name in one.names)
+        _require_choice(options.compare, found.comparison, names)
     sides = [
         DocumentSide(source.label, row.name, source.size, source.identity, one.encoding.removesuffix("-sig"),
                      table.rows[place] * len(one.names), one.notes)
@@ -196,15 +201,15 @@ def _left_out(comparison: Comparison, options: DocumentOptions) -> tuple[LeftOut
     return found
 
 
-def _require_choice(options: CompareOptions, comparison: Comparison, values: tuple[Value, Value]) -> None:
-    """Refuse a ``--path`` or ``--filter`` that chooses nothing of either document.
+def _require_choice(options: CompareOptions, comparison: Comparison, paths: Iterable[str]) -> None:
+    """Refuse a ``--path`` or ``--filter`` that chooses none of these paths, which are all that there are.
 
     Raises:
         UsageError: it does, with the nearest path that there is.
     """
     if comparison.changes or comparison.tolerated or not (options.path or options.filter):
         return
-    texts = [path_text(path) for value in values for path, _ in leaves(value)]
+    texts = list(paths)
     if any(comparison.chosen.wanted(text) for text in texts):
         return
     option, given = ("--path", options.path) if options.path else ("--filter", options.filter)

@@ -116,12 +116,12 @@ def _is_number(cell: str) -> bool:
 
 def _each_once(names: list[str]) -> tuple[str, ...]:
     """Names made different: ``loss``, ``loss (2)``; an empty one is called by its place."""
-    seen: dict[str, int] = {}
+    bare = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
+    given, seen = set(bare), dict[str, int]()
     found = []
-    for place, name in enumerate(names, 1):
-        name = name.strip() or f"column {place}"
+    for name in bare:
         seen[name] = seen.get(name, 0) + 1
-        while seen[name] > 1 and f"{name} ({seen[name]})" in names:
+        while seen[name] > 1 and f"{name} ({seen[name]})" in given:
             seen[name] += 1
         found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return tuple(found)

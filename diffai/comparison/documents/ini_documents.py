@@ -14,6 +14,7 @@ from diffai.formats.base import Limits
 from diffai.sources.base import Source
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_COMMENT = re.compile(r"(?:^|\s)#")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
 
 
@@ -123,7 +124,8 @@ def read_env(source: Source, limits: Limits) -> Document:
         if value[:1] in ("'", '"'):
             found[name], at = _quoted(value, lines, at)
         else:
-            found[name] = re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip() if equals else None
+            comment = _COMMENT.search(value) if "#" in value else None
+            found[name] = value[: comment.start() if comment else len(value)].rstrip() if equals else None
     return Document(found, told.encoding, (*told.notes, *twice(repeated)))
 
 

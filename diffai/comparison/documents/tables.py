@@ -81,8 +81,9 @@ class TableComparison:
         self._sides = (old, new)
         self._options = options
         self._key = options.array_id_key
-        self._common = [name for name in new.names if name in set(old.names)]
-        self._places = [[side.names.index(name) for name in self._common] for side in self._sides]
+        places = [{name: place for place, name in enumerate(side.names)} for side in self._sides]
+        self._common = [name for name in new.names if name in places[0]]
+        self._places = [[side[name] for name in self._common] for side in places]
         self._counts = dict.fromkeys(("added", "removed", "changed", "equal", "cells"), 0)
         self._columns: list[dict[str, Column]] = [{}, {}]
         self._distributions: list[dict[str, Distribution | None]] = [{}, {}]

@@ -85,6 +85,7 @@ class _Constructor:
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Value, int]] = {}
         self._plain: dict[str, Value] = {}
+        self._tags: dict[str, Key] = {}
         self._twice: list[str] = []
         self._others: dict[str, tuple[int, int, str]] = {}  # kind: how often, first line, text
         self._handlers = {
@@ -190,8 +191,12 @@ class _Constructor:
         self._put(known[0], known[1], line)
 
     def _tagged(self, tag: str, value: Value, line: int) -> Value:
+        self._budget.value()
         self._note("tag", tag, line)
-        return {Key("tag", tag[:200]): value}
+        key = self._tags.get(tag)
+        if key is None:
+            key = self._tags[tag] = Key("tag", tag[:200])
+        return {key: value}
 
     def _note(self, kind: str, text: str, line: int) -> None:
         count, first, shown = self._others.get(kind, (0, line, text))

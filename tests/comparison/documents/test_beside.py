@@ -160,3 +160,12 @@ def test_documents_between_revisions_where_globs_choose_them(repo: Repo) -> None
     text = diffai("HEAD~1..HEAD", "--include", "*.json", cwd=repo.top).stdout
     assert "~ hidden_size: 768 -> 1024" in text
     assert "2 documents: 2 changed" in text
+
+
+def test_documents_between_revisions_that_are_named(repo: Repo) -> None:
+    repo.commit(files(0))
+    repo.commit(files(1))
+    text = diffai("HEAD~1", "HEAD", "--", "m/config.json", "m/other.json", cwd=repo.top).stdout
+    assert "~ hidden_size: 768 -> 1024" in text
+    assert "2 documents: 2 changed" in text
+    assert "document" not in diffai("HEAD~1", "HEAD", "--", "m", cwd=repo.top).stdout

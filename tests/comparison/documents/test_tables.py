@@ -150,6 +150,18 @@ def test_tolerances_and_choices_act_on_cells() -> None:
     assert (table_of(found).changed, table_of(found).equal) == (1, 1)
 
 
+def test_choices_that_choose_no_column_are_refused() -> None:
+    assert compare("loss\n1\n", "loss\n1\n", compare=CompareOptions(filter="loss")).equal
+    with pytest.raises(UsageError, match=r"--path columns\.los selects nothing; did you mean columns\.loss"):
+        compare("loss\n1\n", "loss\n2\n", compare=CompareOptions(path="columns.los"))
+
+
+def test_many_columns_take_no_time_that_grows_with_their_square() -> None:
+    text = ",".join(f"c{n}" for n in range(20_000)) + "\n"
+    found = compare(text, text.replace("c7,", "x,"))
+    assert [c[1] for c in changes(found)] == ["columns.c7", "columns.x"]
+
+
 @pytest.mark.parametrize(("text", "names"), [("a;b\n1;2\n", ["a", "b"]), ("a\tb\n1\t2\n", ["a", "b"]), ("a|b\n1|2\n", ["a", "b"]),
                                              ("1,2\n3,4\n", ["column 1", "column 2"]), ("a,a,\n1,2,3\n", ["a", "a (2)", "column 3"]),
                                              ('"x, y",b\n"1\n2",3\n', ["x, y", "b"])])  # fmt: skip
