@@ -33,9 +33,7 @@ def compare_models(
 
     """
     if values is None and _seen_differently(old, new):  # with values they are of these very tensors
-        from diffai.comparison.agreement import seen_alike
-
-        old, new = seen_alike(old, new)
+        old, new = _named_alike(*_decoded_alike(old, new))
     if options.while_open is None:
         return _compared(old, new, options, progress, values)
     diff = _compared(old, new, replace(options, while_open=None), progress, values)
@@ -92,6 +90,29 @@ def _seen_differently(old: Input, new: Input) -> bool:
     if left is None or right is None:
         return False
     return left.format != right.format or bool(left.undecoded or right.undecoded)
+
+
+def _decoded_alike(old: Input, new: Input) -> tuple[Input, Input]:
+    """Both sides with the same codes left as codes: a decoded tensor is not compared with codes of the same name.
+
+    A git blob has no files beside it that say what its codes mean; the file in the work tree may have one.
+    """
+    left, right = old.checkpoint, new.checkpoint
+    if left is None or right is None or not (left.undecoded or right.undecoded):
+        return old, new
+    sides = left.as_codes(right.undecoded), right.as_codes(left.undecoded)
+    return replace(old, checkpoint=sides[0]), replace(new, checkpoint=sides[1])
+
+
+def _named_alike(old: Input, new: Input) -> tuple[Input, Input]:
+    """Both sides with the names of the hub, where one is a GGUF of a known architecture and the other is none."""
+    left, right = old.checkpoint, new.checkpoint
+    if left is None or right is None or left.format.endswith("gguf") == right.format.endswith("gguf"):
+        return old, new
+    from diffai.models.hub_names import under_hub_names
+
+    sides = under_hub_names(left, right.tensors), under_hub_names(right, left.tensors)
+    return replace(old, checkpoint=sides[0]), replace(new, checkpoint=sides[1])
 
 
 def _same_bytes(old: Input, new: Input) -> bool | None:

@@ -145,9 +145,7 @@ class Comparison:
         reshaped = ((c.old, c.new) for c in changes if "reshaped" in c.status)
         if not any(a and b and sorted(a.shape) == sorted(b.shape) for a, b in reshaped):
             return changes
-        from diffai.comparison.stored import with_axes
-
-        return with_axes(left, right, changes, pairing.axes)
+        return _with_axes(left, right, changes, pairing.axes)
 
     def _summarise(self, side: Input, specs: Sequence[TensorSpec], *, digest: bool) -> list[TensorSummary]:
         from diffai.tensors.engine import summarise
@@ -198,9 +196,7 @@ class Comparison:
         wanted = {place: (a, b) for place, (a, b, _) in enumerate(pairs) if unknown[place] and a.values}
         if not wanted:
             return []
-        from diffai.comparison.stored import made_of_the_same
-
-        return made_of_the_same(left, right, wanted, self._options.threads)
+        return _made_of_the_same(left, right, wanted, self._options.threads)
 
     def _figures(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], statistics: bool) -> list[PairFigures]:
         if not pairs:
@@ -304,3 +300,54 @@ def _lacks_statistics(change: TensorChange) -> bool:
 def _spec(spec: TensorSpec | None) -> TensorSpec:
     assert spec is not None
     return spec
+
+
+def _made_of_the_same(
+    old: Checkpoint, new: Checkpoint, pairs: Mapping[int, tuple[TensorSpec, TensorSpec]], threads: int
+) -> list[int]:
+    """Numbers of the pairs whose stored parts (codes, scales, ...) all have equal bytes: none of them need be decoded.
+
+    Raises:
+        SourceError: bytes are gone.
+
+    """
+    from diffai.tensors.engine import NumericOptions, compare_pairs
+
+    flat: list[tuple[TensorSpec, TensorSpec]] = []
+    owners: list[int] = []
+    for place, (a, b) in pairs.items():
+        olds, news = old.made_of(a), new.made_of(b)
+        kinds = [[(part.dtype, part.shape) for part in side] for side in (olds, news)]
+        if olds and kinds[0] == kinds[1] and (a.dtype, a.encoding) == (b.dtype, b.encoding):
+            flat += zip(olds, news, strict=True)
+            owners += [place] * len(olds)
+    if not flat:
+        return []
+    figures = compare_pairs(old, new, flat, NumericOptions(threads=threads, statistics=False))
+    differing = {place for place, found in zip(owners, figures, strict=True) if not found.identical}
+    return sorted(set(owners) - differing)
+
+
+def _with_axes(
+    old: Checkpoint, new: Checkpoint, changes: Sequence[TensorChange], known: Mapping[str, tuple[int, ...]]
+) -> list[TensorChange]:
+    """The changes, those of reshaped tensors with the order of axes that makes them equal, where there is one.
+
+    Args:
+        old, new: where values are read.
+        changes: of tensors of both.
+        known: orders that were found already, by new name.
+
+    Raises:
+        SourceError: bytes are gone.
+
+    """
+    from diffai.tensors.permuted import order_of_axes
+
+    told = []
+    for change in changes:
+        axes: tuple[int, ...] | None = None
+        if "reshaped" in change.status and change.old is not None and change.new is not None:
+            axes = known.get(change.name) or order_of_axes(old, new, change.old, change.new)
+        told.append(replace(change, axes=axes) if axes else change)
+    return told

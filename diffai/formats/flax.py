@@ -154,7 +154,6 @@ class _Reader:
     def __init__(self, checkpoint: FlaxCheckpoint, budget: Budget) -> None:
         self._checkpoint, self._source, self._budget = checkpoint, checkpoint.source, budget
         self._window, self._base = b"", 0
-        self._train_state = False
 
     def _take(self, at: int, count: int) -> bytes:
         if not self._base <= at <= at + count <= self._base + len(self._window):

@@ -17,12 +17,12 @@ OV05 the file of values is not here (``check`` only)
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import NoReturn
 from xml.parsers import expat
 
 from diffai.errors import FormatError, LimitError, SourceError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import digest_of
 from diffai.formats.onnx.tensors import SmallCoder
 from diffai.formats.regions import FileRegion
 from diffai.formats.stored import StoredCheckpoint, reader
@@ -146,7 +146,7 @@ class _Reader:
             self._dim = []
         elif layer is not None and self._path[-2] in ("port_map", "back_edges"):
             said = sorted(item for item in attributes.items() if item[0] not in _NUMBERS)
-            layer.bodies.append(_hash(tag, repr(said)))
+            layer.bodies.append(digest_of(tag, repr(said)))
         elif tag == "edge" and self._scopes and self._path[-2] == "edges":
             to = self._scopes[-1].get(attributes.get("to-layer", ""))
             if to is not None:
@@ -169,7 +169,7 @@ class _Reader:
                 self._whole = digest
             elif self._owners:
                 self._layer = self._owners.pop()
-                self._layer.bodies.append(_hash(tag, digest))
+                self._layer.bodies.append(digest_of(tag, digest))
 
     def _characters(self, text: str) -> None:
         if self._dim is not None:
@@ -252,28 +252,19 @@ class _Reader:
             own = layer.data
             if layer.kind == "Const":
                 own = {name: layer.data.get(name, "").replace(" ", "") for name in ("element_type", "shape")}
-            given = [_hash(port, made[source]) + made_port.encode() for port, (source, made_port) in sorted(
+            given = [digest_of(port, made[source]) + made_port.encode() for port, (source, made_port) in sorted(
                 layer.inputs.items()) if source in made]  # fmt: skip
             place = str(position.get(key, ""))
-            made[key] = _hash(layer.kind, layer.version, place, repr(sorted(own.items())), *layer.bodies, *given)
+            made[key] = digest_of(layer.kind, layer.version, place, repr(sorted(own.items())), *layer.bodies, *given)
             for user in users.get(key, ()):
                 waiting[user].discard(key)
                 if not waiting[user]:
                     ready.append(user)
-        return _hash(str(len(layers)), *sorted(made.values()))
+        return digest_of(str(len(layers)), *sorted(made.values()))
 
 
 def _refuse(*_: object) -> NoReturn:
     raise FormatError("declares types or entities, which no network needs", code="OV02", offset=0)
-
-
-def _hash(*parts: str | bytes) -> bytes:
-    """A digest of parts, each with its length, so that none runs into the next."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(4, "little") + data)
-    return digest.digest()
 
 
 def _read(checkpoint: _OpenvinoCheckpoint, limits: Limits) -> None:

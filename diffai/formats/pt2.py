@@ -20,10 +20,10 @@ What is wrong with the archive is numbered as in :mod:`diffai.formats.zip`, with
 from __future__ import annotations
 
 import json
-from hashlib import blake2b
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import region_digest, shortened
 from diffai.formats.regions import Region, RegionSource, read
 from diffai.formats.stored import StoredCheckpoint, reader
 from diffai.formats.zip import Archive
@@ -221,7 +221,7 @@ class _Reader:
             counts[target] = counts.get(target, 0) + 1
             words = ", ".join(_argument(item["arg"]) for item in node["inputs"])
             outputs = "+".join(_argument(item) for item in node["outputs"])
-            lines[f"node {outputs}"[:_LONGEST_LINE]] = _short(f"{target}({words})")
+            lines[f"node {outputs}"[:_LONGEST_LINE]] = shortened(f"{target}({words})", _LONGEST_LINE)
         lines |= {f"operator {target}": str(count) for target, count in counts.items()}
         tensors = graph.get("tensor_values", {})
         for kind in ("input", "output"):
@@ -245,30 +245,21 @@ class _Reader:
         self._checkpoint.asides = asides
 
     def _digest(self, name: str) -> str:
-        region, digest = self._region(name), blake2b(digest_size=8)
-        for at in range(0, region.size, 1 << 20):
-            digest.update(read(region, at, min(1 << 20, region.size - at)))
-        return f"{region.size:,} bytes, {digest.hexdigest()}"
+        region = self._region(name)
+        return f"{region.size:,} bytes, {region_digest(region)}"
 
 
 def _argument(arg: Any) -> str:
     """An argument of a node in a word: the name of a value, a number, a list of these."""
     if not isinstance(arg, dict) or not arg:
-        return _short(json.dumps(arg))
+        return shortened(json.dumps(arg), _LONGEST_LINE)
     value: Any = next(iter(arg.values()))
     if isinstance(value, dict) and isinstance(value.get("name"), str):
         return str(value["name"])
     if isinstance(value, list):
         words = (_argument(item) if isinstance(item, dict) else json.dumps(item) for item in value)
-        return _short(f"[{', '.join(words)}]")
-    return _short(json.dumps(value))
-
-
-def _short(text: str) -> str:
-    if len(text) <= _LONGEST_LINE:
-        return text
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return f"{text[:60]}... {len(text):,} characters, {digest}"
+        return shortened(f"[{', '.join(words)}]", _LONGEST_LINE)
+    return shortened(json.dumps(value), _LONGEST_LINE)
 
 
 def _described(meta: Any) -> str:

@@ -21,7 +21,8 @@ import json
 from functools import partial
 
 from diffai.errors import FormatError, LimitError
-from diffai.formats.boosting.trees import BoostingCheckpoint, Forest, digest_of
+from diffai.formats.boosting.trees import BoostingCheckpoint, Forest
+from diffai.formats.digests import shown_digest
 from diffai.formats.flatbuffers import Pages, Table
 from diffai.formats.regions import FileRegion, PartOf, RegionSource
 from diffai.formats.stored import reader
@@ -231,7 +232,7 @@ class _Trees:
         idle = np.flatnonzero(~self._used)
         if len(idle):
             said = np.stack([self._features[idle], self._thresholds[idle]], 1)
-            self._checkpoint.note("splits that no tree uses", f"{len(idle):,}, {digest_of(str(said.tolist()))}")
+            self._checkpoint.note("splits that no tree uses", f"{len(idle):,}, {shown_digest(str(said.tolist()))}")
 
     def _chosen(self, splits: Numbers, where: str) -> tuple[Numbers, Numbers]:
         """The features and thresholds of splits."""

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import shortened, shown_digest
 from diffai.formats.regions import BytesRegion
 from diffai.formats.stored import StoredCheckpoint
 from diffai.model import Scalar
@@ -71,11 +72,11 @@ class BoostingCheckpoint(StoredCheckpoint):
             for number, inner in enumerate(value):
                 self.note(f"{path}.{number}", inner, depth + 1, training=training)
         elif isinstance(value, (str, int, float, bool)) or value is None:
-            values[path] = _short(value) if isinstance(value, str) else value
+            values[path] = shortened(value, _LONGEST_TEXT) if isinstance(value, str) else value
         else:  # numbers, or texts
             items: list[object] = list(value) if isinstance(value, list) else value.tolist()  # type: ignore[attr-defined]
             if items:
-                values[path] = _short(str(items))
+                values[path] = shortened(str(items), _LONGEST_TEXT)
 
     def features(self, names: Sequence[str], kinds: Sequence[str]) -> None:
         """Note what goes in, by position: a difference there is one of structure."""
@@ -84,7 +85,7 @@ class BoostingCheckpoint(StoredCheckpoint):
             self.inputs[f"feature {number}"] = f"{name} ({kinds[number]})" if number < len(kinds) else name
         if len(names) > MOST_FEATURES:
             rest = "\0".join((*names[MOST_FEATURES:], "", *kinds[MOST_FEATURES:]))
-            self.inputs["more features"] = f"{len(names) - MOST_FEATURES:,}, {digest_of(rest)}"
+            self.inputs["more features"] = f"{len(names) - MOST_FEATURES:,}, {shown_digest(rest)}"
 
 
 class Forest:
@@ -159,12 +160,3 @@ class Forest:
                 figures[f"{self._path}gain of {name}"] = float(f"{self._gains[feature]:.6g}")
         own = {f"{self._path}trees": tuple(self._trees), f"{self._path}trees' splits": tuple(self._shapes)}
         self._checkpoint.parts = {**self._checkpoint.parts, **own}
-
-
-def digest_of(text: str) -> str:
-    """A short digest of a text."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:60]}... {len(text):,} characters, {digest_of(text)}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from diffai.errors import FormatError
 from diffai.formats.boosting.trees import BoostingCheckpoint, Forest
 from diffai.formats.coreml import weights
 from diffai.formats.coreml.records import Record
+from diffai.formats.digests import digest_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,15 +41,6 @@ class CoremlCheckpoint(BoostingCheckpoint):
             found = f"{name}#{number}"
         self.budget.name(len(found))
         return found
-
-
-def hashed(*parts: str | bytes) -> bytes:
-    """A digest of parts, each with its length, so that none runs into the next."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(4, "little") + data)
-    return digest.digest()
 
 
 def described(record: Record) -> str:
@@ -122,10 +112,10 @@ def layers(checkpoint: CoremlCheckpoint, network: Record, path: str) -> None:
         checkpoint.operators[kind] = checkpoint.operators.get(kind, 0) + 1
         checkpoint.inputs[f"node {path}{name}"] = f"{kind}({said})"
         inputs = [made.get(used, b"?" + used.encode("utf-8", "surrogatepass")) for used in layer.texts("input")]
-        wired.append(hashed(kind, said, *inputs))
+        wired.append(digest_of(kind, said, *inputs))
         for place, output in enumerate(outputs):
-            made[output] = hashed(wired[-1], str(place))
-    checkpoint.inputs[f"{path}wiring"] = hashed(*sorted(wired)).hex()
+            made[output] = digest_of(wired[-1], str(place))
+    checkpoint.inputs[f"{path}wiring"] = digest_of(*sorted(wired)).hex()
 
 
 def _layer_weights(checkpoint: CoremlCheckpoint, parameters: Record, kind: str, name: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from diffai.formats.coreml.checkpoint import CoremlCheckpoint, hashed
+from diffai.formats.coreml.checkpoint import CoremlCheckpoint
 from diffai.formats.coreml.decoding import NUMBERS, Codes, Cut, decoded, looked_up, scaled, scattered
+from diffai.formats.digests import digest_of
 from diffai.formats.regions import Region, read
 from diffai.frozen import frozen
 from diffai.model import element_count
@@ -118,7 +119,7 @@ def _line(
     if len(zeros) != len(scales):
         return None
     make = scaled(codes, cut, scales, zeros, np.zeros(len(scales)))
-    said = f"{said} ({hashed(scales.tobytes(), zeros.tobytes()).hex()[:12]})"
+    said = f"{said} ({digest_of(scales.tobytes(), zeros.tobytes()).hex()[:12]})"
     region = decoded(checkpoint.spool, "F32", element_count(data.shape), make)
     return Decoded(data.dtype, data.shape, "F32", region, said)
 

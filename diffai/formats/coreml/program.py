@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 
 from diffai.errors import FormatError, SourceError
-from diffai.formats.coreml.checkpoint import CoremlCheckpoint, described, hashed
+from diffai.formats.coreml.checkpoint import CoremlCheckpoint, described
 from diffai.formats.coreml.compressed import DECODERS, DTYPES, SMALL, Value
 from diffai.formats.coreml.decoding import NUMBERS
 from diffai.formats.coreml.records import Record
+from diffai.formats.digests import digest_of
 from diffai.formats.onnx.tensors import SmallCoder
 from diffai.formats.regions import BytesRegion, FileRegion, Region
 from diffai.formats.tflite.quantized import Copied
@@ -68,7 +69,7 @@ class _Block:
                 error.offset = operation.at if error.offset < 0 else error.offset
                 raise
         ends = [self._made.get(name, b"?" + name.encode("utf-8", "surrogatepass")) for name in block.texts("outputs")]
-        whole = hashed(*ends, *sorted(self._wired))
+        whole = digest_of(*ends, *sorted(self._wired))
         self._checkpoint.inputs[f"{self._prefix}wiring"] = whole.hex()
         return whole
 
@@ -97,9 +98,9 @@ class _Block:
         types = ", ".join(_type_text(output.record("type")) for output in outputs)
         text = f"{kind}({', '.join(said)}) -> {types}"
         self._checkpoint.inputs[f"node {self._prefix}{name}"] = text
-        self._wired.append(hashed(text, *inputs, *bodies))
+        self._wired.append(digest_of(text, *inputs, *bodies))
         for place, output in enumerate(names):
-            self._made[output] = hashed(self._wired[-1], str(place))
+            self._made[output] = digest_of(self._wired[-1], str(place))
 
     def _arguments(self, operation: Record, attributes: dict[str, Value]) -> tuple[list[bytes], list[str]]:
         """What goes into an operation: values that others make as digests, small constants as text."""
@@ -115,7 +116,7 @@ class _Block:
                     said.append(f"{key}={self._texts[used]}")
                 else:
                     made = self._made.get(used, b"?" + used.encode("utf-8", "surrogatepass"))
-                    inputs.append(hashed(key, made))
+                    inputs.append(digest_of(key, made))
         return inputs, sorted(said)
 
     def _attribute(self, name: str, value: Value) -> str:
@@ -192,7 +193,7 @@ class _Block:
         if value.text:
             self._texts[name] = value.text
             return
-        self._made[name] = hashed("const", value.dtype, str(value.shape))
+        self._made[name] = digest_of("const", value.dtype, str(value.shape))
         if value.kind in _REAL and not value.shape and value.region is not None:  # an epsilon, not a weight
             shown = value.numbers()
             if shown is not None and len(shown) == 1:

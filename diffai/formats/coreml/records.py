@@ -14,6 +14,7 @@ from pathlib import Path
 
 from diffai.errors import FormatError
 from diffai.formats.base import Budget
+from diffai.formats.digests import region_digest
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed, varints
 from diffai.formats.regions import FileRegion, JoinedRegion, Region
 
@@ -127,13 +128,13 @@ class Record:
             return f"{len(self._fields[name])} of a kind that is not known"
         if base == "B":
             region = self.raw(name)
-            return None if region is None else f"{region.size:,} bytes, {digest_of(region)}"
+            return None if region is None else f"{region.size:,} bytes, {region_digest(region)}"
         if base == "s":
             found: list[object] = list(self.texts(name))
         elif base in _FIXED:
             region = self.reals(name)
             if region.size > _SHOWN * _FIXED[base] and type_.endswith("*"):
-                return f"{region.size // _FIXED[base]:,} numbers, {digest_of(region)}"
+                return f"{region.size // _FIXED[base]:,} numbers, {region_digest(region)}"
             data = bytearray(region.size)
             region.read_into(0, memoryview(data))
             found = [float(f"{value:.9g}") for value in struct.unpack(f"<{len(data) // _FIXED[base]}{base}", data)]
@@ -143,15 +144,3 @@ class Record:
             if base == "b":
                 found = [bool(value) for value in found]
         return found if type_.endswith("*") else (found[-1] if found else None)
-
-
-def digest_of(region: Region) -> str:
-    """A short digest of a region, read a megabyte at a time."""
-    from hashlib import blake2b
-
-    digest = blake2b(digest_size=8)
-    for at in range(0, region.size, 1 << 20):
-        data = bytearray(min(1 << 20, region.size - at))
-        region.read_into(at, memoryview(data))
-        digest.update(data)
-    return digest.hexdigest()

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
+from diffai.formats.digests import shown_digest
 from diffai.formats.gguf.types import PLAIN, TYPES, BlockCoder
 from diffai.formats.regions import FileRegion
 from diffai.formats.stored import StoredCheckpoint
@@ -137,13 +138,7 @@ def _shown(data: bytes) -> str:
     """A text in full, or its beginning with length and digest (chat templates are long)."""
     if len(data) <= _LONGEST_TEXT:
         return data.decode("utf-8", "backslashreplace")
-    return f"{data[:60].decode('utf-8', 'backslashreplace')}... {len(data):,} bytes, {_digest(data)}"
-
-
-def _digest(data: bytes) -> str:
-    from hashlib import blake2b
-
-    return blake2b(data, digest_size=8).hexdigest()
+    return f"{data[:60].decode('utf-8', 'backslashreplace')}... {len(data):,} bytes, {shown_digest(data)}"
 
 
 def _array(cursor: _Cursor, key: str, depth: int) -> str:
@@ -157,7 +152,7 @@ def _array(cursor: _Cursor, key: str, depth: int) -> str:
         width = struct.calcsize("<" + _SCALARS[kind])
         data = cursor.take(count * width)
         if count > _SHOWN:
-            return f"{count:,} numbers, {_digest(data)}"
+            return f"{count:,} numbers, {shown_digest(data)}"
         return str(list(struct.unpack(f"{cursor.endian}{count}{_SCALARS[kind]}", data)))
     if kind not in (_STRING, _ARRAY):
         reason = f"has an array of unknown type {kind} under {key[:100]!r}"

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from diffai.formats.digests import shown_digest
 from diffai.formats.hdf5.groups import Value
 from diffai.model import Problem, Scalar
 
@@ -141,15 +142,9 @@ def flatten(value: object, path: str, into: dict[str, Scalar], depth: int = 0) -
             for number, item in enumerate(value):
                 flatten(item, f"{path}.{number}", into, depth + 1)
     elif isinstance(value, str):
-        into[path] = value if len(value) <= 400 else f"{value[:60]}... {len(value):,} characters, {_digest(value)}"
+        into[path] = value if len(value) <= 400 else f"{value[:60]}... {len(value):,} characters, {shown_digest(value)}"
     elif isinstance(value, (int, float)):
         into[path] = value
-
-
-def _digest(text: str) -> str:
-    from hashlib import blake2b
-
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _snake(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from diffai.errors import FormatError
+from diffai.formats.digests import shortened
 from diffai.formats.hdf5.datasets import Dataset, region_of
 from diffai.formats.hdf5.file import FORMAT, File
 from diffai.formats.hdf5.groups import Value
@@ -132,10 +133,7 @@ class Variables:
         rows = _sizes(dataset)[0] if _sizes(dataset) else 1
         if rows > 1:
             text = "\n".join(text[row::rows] for row in range(rows))
-        if len(text) > _LONGEST_TEXT:
-            digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-            text = f"{text[:60]}... {len(text):,} characters, {digest}"
-        self.texts[name] = text
+        self.texts[name] = shortened(text, _LONGEST_TEXT)
 
     def _sparse(self, path: Path, name: str, attributes: Mapping[str, Value]) -> None:
         """A group of values, row numbers, and where each column starts; sizes as MATLAB 5's reader calls them."""

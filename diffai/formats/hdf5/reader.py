@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import shown_digest
 from diffai.formats.hdf5 import keras, matlab
 from diffai.formats.hdf5.datasets import Dataset, dataset_of, region_of
 from diffai.formats.hdf5.file import FORMAT, File
@@ -184,10 +185,9 @@ def _scalar(value: Value) -> Scalar:
         return value if not isinstance(value, str) or len(value) <= _LONGEST else _cut(value)
     if len(value) <= _FEW:
         return _scalar(str(list(value)))
-    digest = blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return f"{len(value):,} values, {digest}"
+    return f"{len(value):,} values, {shown_digest(repr(value))}"
 
 
 def _cut(text: str) -> str:
     data = text.encode("utf-8", "surrogatepass")
-    return f"{text[:60]}... {len(data):,} bytes, {blake2b(data, digest_size=8).hexdigest()}"
+    return f"{text[:60]}... {len(data):,} bytes, {shown_digest(data)}"

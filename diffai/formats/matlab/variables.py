@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Limits
+from diffai.formats.digests import region_digest, shown_digest
 from diffai.formats.regions import LazyRegion, PartOf, Region, read
 from diffai.formats.stored import StoredCheckpoint
 from diffai.frozen import frozen
@@ -129,19 +129,12 @@ class MatlabCheckpoint(StoredCheckpoint):
             characters = "\n".join(characters[row:count:rows] for row in range(rows))
         if len(characters) > LONGEST_TEXT:
             data = characters.encode("utf-8", "surrogatepass")
-            characters = f"{characters[:60]}... {len(characters):,} characters, {_digest(data)}"
+            characters = f"{characters[:60]}... {len(characters):,} characters, {shown_digest(data)}"
         self.texts[name] = characters
 
     def leave_aside(self, name: str, region: Region) -> None:
         """Note content whose meaning only MATLAB knows, by its digest."""
-        digest = blake2b(digest_size=8)
-        for at in range(0, region.size, 1 << 20):
-            digest.update(read(region, at, min(1 << 20, region.size - at)))
-        self.opaque[name] = f"{region.size:,} bytes, {digest.hexdigest()}"
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=8).hexdigest()
+        self.opaque[name] = f"{region.size:,} bytes, {region_digest(region)}"
 
 
 def _interleaved(dtype: str, real: Stored, imaginary: Stored, count: int) -> Iterator[bytes]:

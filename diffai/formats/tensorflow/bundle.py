@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import region_digest
 from diffai.formats.protobuf import LENGTH, VARINT, Message, signed
 from diffai.formats.regions import BytesRegion, FileRegion, Region, RegionSource
 from diffai.formats.stored import StoredCheckpoint
@@ -233,9 +233,7 @@ def _role(name: str, known: set[str]) -> Role:
 def _digest(region: Region) -> str:
     if region.size > _MOST_TEXT:
         raise FormatError(f"has {region.size:,} bytes of text", code="TF05")
-    data = bytearray(region.size)
-    region.read_into(0, memoryview(data))
-    return blake2b(data, digest_size=8).hexdigest()
+    return region_digest(region)
 
 
 # ---------------------------------------------------------------- keys of slices

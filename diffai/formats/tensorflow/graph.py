@@ -21,6 +21,7 @@ from hashlib import blake2b
 
 from diffai.errors import FormatError, SourceError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import digest_of
 from diffai.formats.protobuf import LENGTH, VARINT, Field, Message
 from diffai.formats.stored import reader
 from diffai.formats.tensorflow import constants
@@ -134,7 +135,7 @@ class _Reader:
                 library = message.within(a, b)
                 inside = [library.within(c, d) for n, k, c, d in library.fields() if (n, k) == (1, LENGTH)]
                 functions += [self._function(function, prefix) for function in inside]
-        self._checkpoint.lines[f"{prefix}wiring"] = _hash(*sorted(nodes), *sorted(functions)).hex()
+        self._checkpoint.lines[f"{prefix}wiring"] = digest_of(*sorted(nodes), *sorted(functions)).hex()
         if functions:
             self._checkpoint.lines[f"{prefix}functions"] = str(len(functions))
 
@@ -147,7 +148,7 @@ class _Reader:
                 name = next((signature.text(c, d) for n, k, c, d in signature.fields() if (n, k) == (1, LENGTH)), "")
             elif number == 3 and kind == LENGTH:
                 nodes.append(self._node(message.within(a, b), f"{prefix}{name}/", own=False))
-        return _hash(_NUMBERED.sub("", name), *sorted(nodes))
+        return digest_of(_NUMBERED.sub("", name), *sorted(nodes))
 
     def _node(self, message: Message, prefix: str, *, own: bool) -> bytes:
         """A ``NodeDef``: its constants, its line, and a digest of what it says."""
@@ -174,7 +175,7 @@ class _Reader:
         parts = [self._attribute(key, value, prefix + name, own=own) for key, value in sorted(attributes, key=_key)]
         if own and operator != "Const":
             self._checkpoint.lines[f"node {prefix}{name}"] = f"{operator}({', '.join(filter(None, inputs))})"
-        return _hash(name, operator, *(_NUMBERED.sub("", text) for text in inputs), *parts)
+        return digest_of(name, operator, *(_NUMBERED.sub("", text) for text in inputs), *parts)
 
     def _attribute(self, key: str, value: Message, name: str, *, own: bool) -> bytes:
         """An ``AttrValue``: a tensor is a constant, the rest is told by its bytes, the numbers of functions aside."""
@@ -184,7 +185,7 @@ class _Reader:
             if number == 10 and kind == LENGTH:
                 function = value.within(a, b)
                 called = next((function.text(c, d) for n, k, c, d in function.fields() if (n, k) == (1, LENGTH)), "")
-                return _hash(key, _NUMBERED.sub("", called))
+                return digest_of(key, _NUMBERED.sub("", called))
         digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
         for at in range(value.start, value.stop, 1 << 20):
             digest.update(value.content(at, min(at + (1 << 20), value.stop)))
@@ -195,14 +196,14 @@ class _Reader:
         checkpoint, dtype = self._checkpoint, dtype_name(constant.kind)
         few = element_count(constant.shape) <= _SMALL if min(constant.shape, default=0) >= 0 else False
         if constant.kind not in DTYPES or (few and not own):
-            return _hash("value", constants.digest(constant))
+            return digest_of("value", constants.digest(constant))
         try:
             region = constants.values_of(constant, dtype, self._budget)
             checkpoint.place(name, dtype, constant.shape, region if region.size else None)
         except FormatError as error:
             error.code, error.tensor = error.code or "TG02", error.tensor or name
             raise
-        return _hash("constant", dtype, repr(constant.shape))
+        return digest_of("constant", dtype, repr(constant.shape))
 
 
 def _bounded(message: Message, budget: Budget) -> Iterator[Field]:
@@ -236,15 +237,6 @@ def _tensor_info(message: Message) -> str:
         elif number == 3 and kind == LENGTH:
             shape = f" {shape_text(shape_of(message.within(a, b)))}"
     return dtype + shape
-
-
-def _hash(*parts: str | bytes) -> bytes:
-    """A digest of parts, each with its length, so that none runs into the next."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(4, "little") + data)
-    return digest.digest()
 
 
 def _read(checkpoint: GraphCheckpoint, limits: Limits) -> None:

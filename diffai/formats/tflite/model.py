@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from diffai.errors import FormatError
 from diffai.formats.base import Budget, Limits
+from diffai.formats.digests import digest_of, region_digest
 from diffai.formats.flatbuffers import Pages, Table
 from diffai.formats.regions import FileRegion
 from diffai.formats.stored import StoredCheckpoint
@@ -155,10 +154,7 @@ class _Reader:
                 checkpoint.lines[f"quantization {name}"] = f"{undecoded}, not decoded"
 
     def _digest(self, start: int, size: int) -> str:
-        digest = blake2b(digest_size=8)
-        for at in range(start, start + size, 1 << 20):
-            digest.update(self._source.read(at, min(1 << 20, start + size - at)))
-        return digest.hexdigest()
+        return region_digest(FileRegion(self._source, start, size))
 
     # -- graphs
 
@@ -175,17 +171,17 @@ class _Reader:
             seen.add(name)
             constant = self._constant(tensor, name, table)
             tensors.append(tensor)
-            values.append(_hash("constant" if constant else "unset", tensor.dtype, repr(tensor.shape)))
+            values.append(digest_of("constant" if constant else "unset", tensor.dtype, repr(tensor.shape)))
         for what, field in (("input", 1), ("output", 2)):
             for place, number in enumerate(graph.numbers(field, "i")):
                 tensor = tensors[_within(number, tensors, graph)]
                 if not index:
                     self._checkpoint.lines[f"{what} {place}"] = tensor.described
                 if what == "input":
-                    values[number] = _hash("input", str(place))
+                    values[number] = digest_of("input", str(place))
         made = [self._operator(table, values) for table in graph.tables(3)]
         outputs = [values[number] for number in graph.numbers(2, "i")]
-        self._checkpoint.lines[f"wiring {title}" if index else "wiring"] = _hash(*sorted(made), *outputs).hex()
+        self._checkpoint.lines[f"wiring {title}" if index else "wiring"] = digest_of(*sorted(made), *outputs).hex()
 
     def _operator(self, table: Table, values: list[bytes]) -> bytes:
         """Count an operator and give the values that it makes their digests."""
@@ -200,9 +196,9 @@ class _Reader:
         start, size = table.vector(5, 1)
         custom = self._digest(start, size) if size else ""
         given = [b"" if n < 0 else values[_within(n, values, table)] for n in table.numbers(1, "i")]
-        made = _hash(title, str(kind), str(table.number(11, "B")), *sorted(plain), custom, *given)
+        made = digest_of(title, str(kind), str(table.number(11, "B")), *sorted(plain), custom, *given)
         for place, number in enumerate(table.numbers(2, "i")):
-            values[_within(number, values, table)] = _hash(made, str(place))
+            values[_within(number, values, table)] = digest_of(made, str(place))
         return made
 
     def _signatures(self, root: Table) -> None:
@@ -241,15 +237,6 @@ def _quantization(table: Table | None) -> tuple[Quantization | None, str]:
     if len(zeros) != len(scales):
         raise FormatError(f"has {len(scales)} scales and {len(zeros)} zero points", code="TL03", offset=table.at)
     return Quantization(scales, zeros, table.number(6, "i")), ""
-
-
-def _hash(*parts: str | bytes) -> bytes:
-    """A digest of parts, each with its length, so that none runs into the next."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(4, "little") + data)
-    return digest.digest()
 
 
 def read_model(checkpoint: TfliteCheckpoint, limits: Limits) -> None:
