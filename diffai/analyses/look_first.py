@@ -29,6 +29,8 @@ OUTSTANDING = 1.5
 """Times the relative L2 of all that changed, which a tensor exceeds that stands out by its share of the update."""
 FEW_UNTOUCHED = 0.2
 NEAR_LARGEST = 0.5
+WORSE = 0.01
+"""Share of its old value above which a recorded metric that became worse is pointed at."""
 _LARGEST = {"F16": 65504.0, "F8_E4M3": 448.0, "F8_E5M2": 57344.0}
 _RANK: dict[Severity, int] = {"critical": 0, "warning": 1, "notice": 2, "info": 3}
 
@@ -50,7 +52,7 @@ def look_first(diff: ModelDiff) -> tuple[Look, ...]:
     changes = [change for change in diff.tensors if change.role == "weight" and not is_recoded(change)]
     ends = judged(diff)
     found = [*_nonfinite(diff), *_zeroed(changes), *_grown(changes, ends=ends), *_buffers(changes),
-             *_shares(diff, changes), *_untouched(changes)]  # fmt: skip
+             *_shares(diff, changes), *_untouched(changes), *_worse(diff)]  # fmt: skip
     if ends:
         found += [*_extreme(changes), *_rescaled(changes)]
     found.sort(key=lambda look: (_RANK[look.severity], -look.weight))
@@ -68,6 +70,19 @@ def _nonfinite(diff: ModelDiff) -> Iterable[Look]:
             old, new = (side.nan + side.pos_inf + side.neg_inf for side in (event.old, event.new))
             text = f"{nonfinite.WORDS[event.kind]}: {old:,} -> {new:,} of {event.change.spec.elements:,} values"
             yield Look(event.change.name, text, "critical" if event.parameter else "warning", float(new - old))
+
+
+def _worse(diff: ModelDiff) -> Iterable[Look]:
+    """The recorded metric that decides, where it became worse by more than :data:`WORSE`."""
+    if not (diff.training or diff.metadata):  # a number that differs stands in one of both
+        return
+    from diffai.analyses.metrics import decisive, metric_changes
+    from diffai.analyses.training_run import run_of
+
+    metric = decisive(metric_changes(run_of(diff.old), run_of(diff.new)))
+    if metric is not None and metric.worse_by > WORSE:
+        by = "" if math.isinf(metric.worse_by) else f"{metric.worse_by:.1%} "
+        yield Look(metric.name, f"recorded {metric.old:.4g} -> {metric.new:.4g}, {by}worse", "warning", metric.worse_by)
 
 
 def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:

@@ -140,6 +140,14 @@ def test_what_stands_out_is_pointed_at() -> None:
     assert looks(one)["layers.4"] == "the only one of 6 layers that moved"
 
 
+def test_a_recorded_metric_that_became_worse_is_pointed_at() -> None:
+    old, small = base(), noise(base())
+    assert looks({**small, "val_loss": 1.5}, {**old, "val_loss": 1.0}) == {"val_loss": "recorded 1 -> 1.5, 50.0% worse"}
+    assert looks({**small, "val_loss": 1.005}, {**old, "val_loss": 1.0}) == {}
+    assert looks({**small, "val_accuracy": 0.9}, {**old, "val_accuracy": 0.8}) == {}
+    assert looks({**small, "epoch": 2, "lr": 0.1}, {**old, "epoch": 1, "lr": 0.2}) == {}
+
+
 def test_a_small_tensor_that_holds_the_update_is_pointed_at() -> None:
     new = noise(base(), 1e-4)
     new["layers.0.norm.weight"] = new["layers.0.norm.weight"] + np.float32(0.5)

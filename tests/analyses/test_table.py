@@ -123,7 +123,7 @@ WARNED: dict[str, set[str]] = {
     "vocabulary extended": _BROKEN,
     "layers dropped": _GROWN,
     "adapter added": _GROWN,
-    "worse metric": {"regression_test", "risk_assessment", "alert_on_degradation"},
+    "worse metric": {"look_first", "regression_test", "risk_assessment", "alert_on_degradation", "review_friendly"},
 }  # fmt: skip
 """Which analyses warn of what was done; of everything else none does."""
 
