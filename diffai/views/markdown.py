@@ -10,13 +10,26 @@ from collections.abc import Sequence
 
 from diffai.comparison.result import DirectoryDiff, FileChange, ModelDiff
 from diffai.frozen import replace
-from diffai.views.blocks import Bar, Cell, Column, Gap, Labelled, Line, Spark, Table, View, Word, said_columns
+from diffai.views.blocks import (
+    Bar,
+    Cell,
+    Column,
+    Gap,
+    Histogram,
+    Labelled,
+    Line,
+    Spark,
+    Table,
+    View,
+    Word,
+    said_columns,
+)
 from diffai.views.findings import asked, details
 from diffai.views.lines import left_text
 from diffai.views.model_table import TableOptions, model_view
 from diffai.views.overview import Overview, brief, overview
 from diffai.views.scale import sparkline
-from diffai.views.style import escape, plural
+from diffai.views.style import escape, number, plural
 from diffai.views.text import document_view
 
 _MOST_ROWS = 200
@@ -51,6 +64,8 @@ def present_markdown(view: View, *, rows: int = 0) -> list[str]:
                 shown = len(block.rows) if not rows else max(1, rows - tables * _FEWEST_ROWS)
                 lines += _table(_first(block, shown))
                 rows = max(1, rows - shown) if rows else 0
+            case Histogram():
+                lines += [_histogram(block), ""]
             case Gap():
                 pass
             case _:
@@ -82,6 +97,13 @@ def _word(word: Word) -> str:
     if word.tone not in ("strong", "problem") or not bare:
         return text
     return text.replace(bare, f"**{bare}**", 1)
+
+
+def _histogram(block: Histogram) -> str:
+    """Both sides of a histogram as rows of small bars."""
+    sides = [(word, side) for word, side in (("old", block.old), ("new", block.new)) if side]
+    rows = [f"{word} `{sparkline([float(count) for count in side], 0)}`" for word, side in sides]
+    return f"- {code(block.title)}: {', '.join(rows)}, {number(block.edges[0])} .. {number(block.edges[-1])}"
 
 
 def _first(block: Table, rows: int) -> Table:

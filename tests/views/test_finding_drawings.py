@@ -32,6 +32,11 @@ def test_verbose_text_has_a_row_of_bars_a_side() -> None:
     assert not any(line.startswith("old  ") for _, line in finding_lines(diff))
 
 
+def test_markdown_has_them_in_code_spans(files: Path) -> None:
+    done = program("old.safetensors", "new.safetensors", "--show-distribution", "-v", "--format", "markdown", cwd=files)
+    assert re.search(r"^- `lm_head.weight`: old `[▁-█]{32}`, new `[▁-█]{32}`, -0\.\d+ \.\. 0\.\d+$", done.stdout, re.M)
+
+
 def test_likeness_is_a_heat_map_on_a_scale_from_zero_to_one() -> None:
     diff = diffai.compare(*PAIRS["layers dropped"], analyses=["similarity_matrix"])
     (chart,) = drawings(diff)
