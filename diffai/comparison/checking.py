@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffai.errors import DiffaiError, FormatError, UnsupportedFormatError
-from diffai.formats.base import Limits
+from diffai.formats.base import Limits, problem_of
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, NotAModel, Problem, State
 from diffai.models.inputs import open_input
@@ -60,12 +60,12 @@ def check_file(
     except UnsupportedFormatError as error:
         return CheckResult(word, state=NotAModel(error.reason))
     except FormatError as error:
-        problem = Problem(error.code, "error", error.reason, error.tensor, error.offset)
-        return CheckResult(word, error.format, getattr(source, "size", -1), problems=(problem,))
+        problem = problem_of(error)
+        return CheckResult(word, error.format, source.size, problems=(problem,))
     finally:
         if not isinstance(source, Directory):
             source.close()
-    size = getattr(source, "size", -1)
+    size = source.size
     side = open_input(word, limits, input_format)
     if side.checkpoint is None:
         if not problems and side.state is not None:

@@ -27,6 +27,7 @@ from diffai.history.plan import Coming, Need
 from diffai.history.version import Version
 from diffai.history.versions import Versions
 from diffai.model import Absent, Checkpoint, State, TensorSpec
+from diffai.snapshots.files import sentence
 
 if TYPE_CHECKING:
     from diffai.history.together import Together
@@ -97,7 +98,7 @@ class Comparisons:
         found = [digest_version(self._versions, v, self._store, threads=threads) for v in (old, new)]
         for each in found:
             if each.state is not None:
-                raise SourceError(getattr(each.state, "reason", "") or str(each.state))
+                raise SourceError(sentence(each.state))
         self._versions.keep_only(())
 
         def by_values(olds: Sequence[TensorSpec], news: Sequence[TensorSpec]) -> list[tuple[TensorSpec, TensorSpec]]:
@@ -145,7 +146,8 @@ class Comparisons:
     def _opened(self, version: Version) -> Checkpoint:
         opened = self._versions.open(version, keep=True)
         if opened.checkpoint is None:
-            raise SourceError(f"{version.label}: {getattr(opened.state, 'reason', '') or opened.state}")
+            reason = sentence(opened.state) if opened.state is not None else "holds no model"
+            raise SourceError(f"{version.label}: {reason}")
         return opened.checkpoint
 
     def _in_users_words(self, diff: ModelDiff) -> ModelDiff:

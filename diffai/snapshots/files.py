@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 
 from diffai.errors import SourceError
-from diffai.model import Absent, DvcPointer, LfsPointer, NotPulled, NotRead, State
+from diffai.model import Absent, DvcPointer, LfsPointer, NotAModel, NotPulled, NotRead, State, Unreadable
 from diffai.repository.place import GitPlace, find_repository
 from diffai.sources.base import Source
 from diffai.sources.directory import Directory, LocalDirectory, UnresolvedError
@@ -182,7 +182,9 @@ def sentence(state: State) -> str:
         return "is a DVC pointer with several outputs; name one of them"
     if isinstance(state, NotRead):
         return state.said
-    return getattr(state, "reason", "") or getattr(state, "kind", "") or "has no bytes to read"
+    if isinstance(state, Unreadable):
+        return state.reason
+    return state.kind if isinstance(state, NotAModel) else "has no bytes to read"
 
 
 def _hint(state: LfsPointer | NotPulled) -> str:

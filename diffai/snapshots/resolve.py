@@ -117,16 +117,6 @@ def _tree(repository: Repository, rev: str, word: str) -> str:
         raise SourceError(f"{word}: no such file, and {error}") from error
 
 
-def open_staged(directory: str, path: str) -> Opened:
-    """What the index holds at ``path``, relative to the top of the tree; Absent when it has none.
-
-    Raises:
-        SourceError: no repository; the path is in conflict, a submodule, or a link that leads out.
-
-    """
-    return Snapshot(IndexTree(Repository(directory))).open(path, f":{path}")
-
-
 def open_blob(directory: str, oid: str, path: str, *, label: str = "", revision: str = "") -> Opened:
     """The blob ``oid``, known to be a file at ``path`` (out of ``git log --raw``); pointers are followed.
 

@@ -9,7 +9,7 @@ from diffai.formats.layout import DType, Quantizer, View, is_contiguous, row_maj
 from diffai.formats.regions import PartOf, Region
 from diffai.formats.torch.constructors import dtype_of
 from diffai.formats.torch.numpy_pickles import element_type, region_of
-from diffai.formats.torch.objects import Array, Global, Recast, Storage, Tensor
+from diffai.formats.torch.objects import Array, Global, NumpyDType, Recast, Storage, Tensor
 from diffai.model import element_count
 
 MAX_DIMENSIONS = 64
@@ -162,7 +162,7 @@ def _array(array: Array, name: str) -> View:
     strides = row_major(shape)
     if array.fortran:
         strides = tuple(reversed(row_major(tuple(reversed(shape)))))
-    swap = getattr(array.dtype, "big_endian", False)
+    swap = isinstance(array.dtype, NumpyDType) and array.dtype.big_endian
     return View(PartOf(region, 0, region.size), 0, dtype, shape, strides, is_contiguous(shape, strides), swap,
                 identity=(id(array),))  # fmt: skip
 
