@@ -194,8 +194,9 @@ def page() -> str:
         "## Machine outputs",
         "",
         "`--output json` is the change list, `--format json` the report. Their JSON Schemas are part of the package:",
-        "`diffai/views/changes.schema.json` and `diffai/views/report.schema.json`; for `--format json` of `diffai log` and",
-        "`diffai blame`, `diffai/views/log.schema.json` and `diffai/views/blame.schema.json`.",
+        "`diffai/views/changes.schema.json` and `diffai/views/report.schema.json`, of two documents",
+        "`diffai/views/document.schema.json`; for `--format json` of `diffai log` and `diffai blame`,",
+        "`diffai/views/log.schema.json` and `diffai/views/blame.schema.json`.",
         "",
     ]
     return "\n".join(parts)

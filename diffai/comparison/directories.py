@@ -104,18 +104,18 @@ def compare_pairs(
 def with_beside(diff: ModelDiff, pair: ModelPair, limits: Limits, rule: ModelRule, seen: set[str]) -> ModelDiff:
     """The change of a model with what differs in the files beside it; they are told of once for each folder.
 
-    ``rule``: where globs choose what is looked at, nothing else is. ``seen``: the folders that were told of.
+    ``rule``: where globs choose what is looked at, nothing else is. ``seen``: the pairs of folders
+    that were looked at.
     """
     folder = posixpath.dirname(pair.path)
-    if not (diff.comparable and diff.differs) or folder in seen or (rule.only and rule.include):
+    both = f"{posixpath.dirname(pair.old_path)}\n{posixpath.dirname(pair.new_path)}"
+    if not (pair.old and pair.new and diff.comparable and diff.differs) or both in seen or (rule.only and rule.include):
         return diff
+    seen.add(both)
     from diffai.comparison.documents.beside import beside
 
     found = tuple(one for one in beside(pair, limits) if rule.wants(posixpath.join(folder, one.name)))
-    if not found:
-        return diff
-    seen.add(folder)
-    return replace(diff, beside=found)
+    return replace(diff, beside=found) if found else diff
 
 
 def compare_pair(

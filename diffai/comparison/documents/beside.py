@@ -69,7 +69,8 @@ def _names(model: ModelRef) -> set[str]:
     if model.files[0].item is not None:
         return set(NAMES)
     try:
-        return set(NAMES.intersection(model.snapshot.tree.children(posixpath.dirname(model.files[0].path))))
+        there = model.snapshot.tree.children(posixpath.dirname(model.files[0].path))
+        return {name for name in NAMES if name in there}
     except DiffaiError:
         return set()
 
