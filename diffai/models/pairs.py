@@ -85,7 +85,6 @@ class Pairs:
         excluded: files that the globs left out.
         problems: (path, reason) of what could not be looked at.
         rule: by which all this was told apart.
-
     """
 
     changed: list[ModelPair]

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from diffai.comparison.documents.paths import path_text
 from diffai.comparison.documents.result import (
     Change,
-    Column,
-    ColumnChange,
     DocumentChange,
     DocumentDiff,
     Special,
@@ -19,9 +17,10 @@ from diffai.comparison.documents.result import (
 )
 from diffai.finding import Finding
 from diffai.frozen import frozen
-from diffai.views.blocks import MARKS, Block, Gap, Labelled, Line, View, Word, indented, said
+from diffai.views.blocks import MARKS, Block, Gap, Line, View, Word, indented, said
 from diffai.views.blocks import Column as BlockColumn
 from diffai.views.blocks import Table as BlockTable
+from diffai.views.document_columns import columns_blocks
 from diffai.views.lines import left_text
 from diffai.views.style import escape, plural
 
@@ -101,7 +100,8 @@ def _blocks(diff: DocumentDiff, look: DocumentLook, *, table: bool) -> Iterable[
         yield said(no_differences(diff))
     else:
         yield from _changes(diff, look, table=table)
-    yield from _columns(diff, look, table=table)
+    if diff.table is not None:
+        yield from columns_blocks(diff.table, figures=look.stats or look.verbose, table=table)
     if not look.stats:
         yield from (said(f"({note})", "…", indent=1) for note in _notes(diff))
 
@@ -275,81 +275,6 @@ def _plain(value: Value) -> Value:
     if isinstance(value, list):
         return [_plain(inside) for inside in value]
     return value.text if isinstance(value, Special) else value
-
-
-# ---------------------------------------------------------------- columns of tables
-
-
-def _columns(diff: DocumentDiff, look: DocumentLook, *, table: bool) -> Iterable[Block]:
-    if diff.table is None:
-        return
-    shown = diff.table.columns if look.stats or look.verbose else ()
-    if shown and table:
-        yield Gap()
-        yield _columns_table(shown)
-    else:
-        yield from (said(_column_line(column), _column_sign(column), indent=1) for column in shown)
-    shifts = [(column.name, column.shift) for column in diff.table.columns if column.shift is not None]
-    if shifts:
-        rows = tuple((Word(name), Word(shift_text(found))) for name, found in shifts)
-        yield Labelled("DISTRIBUTION", rows)
-
-
-def shift_text(shift: object) -> str:
-    """How far two distributions lie apart, in one line."""
-    from diffai.tensors.distribution import Shift
-
-    assert isinstance(shift, Shift)
-    text = f"KS {shift.ks:.4g}, PSI {shift.psi:.4g}, JS {shift.js:.4g}"
-    return text if shift.exact else f"{text} (KS at most {shift.ks_most:.4g})"
-
-
-def _column_sign(column: ColumnChange) -> str:
-    if column.old is None or column.new is None:
-        return "+" if column.old is None else "-"
-    return "=" if column.old == column.new else "~"
-
-
-def _column_line(column: ColumnChange) -> str:
-    old, new = (_figures(side) for side in (column.old, column.new))
-    pairs = [
-        f"{name}={old.get(name, '')}->{new.get(name, '')}" if old.get(name) != new.get(name) and old and new
-        else f"{name}={(new or old)[name]}"
-        for name in dict.fromkeys((*old, *new))
-    ]  # fmt: skip
-    return f"{_column_sign(column)} {column.name}: {', '.join(pairs)}"
-
-
-def _columns_table(columns: Sequence[ColumnChange]) -> BlockTable:
-    names = ("type", "missing", "NaN", "mean", "std", "min", "max")
-    rows = []
-    for column in columns:
-        old, new = (_figures(side) for side in (column.old, column.new))
-        cells = []
-        for name in names:
-            before, after = old.get(name, ""), new.get(name, "")
-            cells.append(Word(f"{before} -> {after}" if before != after and old and new else after or before))
-        sign = _column_sign(column)
-        rows.append((Word(f"{sign} {column.name}", MARKS[sign]), *cells))
-    heads = (
-        BlockColumn("column", shrinks=True, literal=True),
-        *(BlockColumn(name, "right", rank=place) for place, name in enumerate(names)),
-    )
-    return BlockTable(heads, tuple(rows))
-
-
-def _figures(column: Column | None) -> dict[str, str]:
-    if column is None:
-        return {}
-    found = {"type": column.type, "missing": f"{column.missing:,}"}
-    if column.nan:
-        found["NaN"] = f"{column.nan:,}"
-    for name, value in (("mean", column.mean), ("std", column.std), ("min", column.minimum), ("max", column.maximum)):
-        if value is not None:
-            found[name] = f"{value:.6g}"
-    if column.longest:
-        found["length"] = f"{column.shortest}-{column.longest}"
-    return found
 
 
 def _notes(diff: DocumentDiff) -> list[str]:
