@@ -58,7 +58,6 @@ def log_model(
             _refuse_glob(versions, entries, options.tensor)
     finally:
         versions.close()
-    entries = [entry for entry in entries if not _is_about_others(entry)]
     kept = [entry for entry in entries if _wanted(entry, options)]
     shown = tuple(kept[: options.limit or None])
     return ModelLog(
@@ -80,7 +79,7 @@ def _entries(
         known = entries[:wanted] if begin else entries
         before = entries[wanted:]
         settled = not before or before[0].kind in ("added", "changed", "removed")
-        if settled and sum(not _is_about_others(entry) for entry in known) >= options.limit and walk.names_hold():
+        if settled and walk.names_hold():
             return known, begin
         wanted *= 2
     return walk.run(progress, until), 0
@@ -105,12 +104,6 @@ def _nothing(repository: Repository, model: ModelPath, options: LogOptions) -> s
     if narrowed:
         return f"{model.path}: no commit that matches --since, --until and --author touches it"
     return f"{model.path}: no commit of {where} has it{near_models(repository, options.range, model.path)}"
-
-
-def _is_about_others(entry: LogEntry) -> bool:
-    """Whether a commit changed a DVC pointer that is also that of other files, and left the model alone."""
-    dvc = entry.version is not None and entry.version.holder == "dvc"
-    return dvc and entry.kind == "same" and not entry.moved_from and not entry.renamed_from
 
 
 def _wanted(entry: LogEntry, options: LogOptions) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from dvcrepo import DvcRepo
 from pair_models import changed, found, shard, sharded, values
 from program import DIFFAI, diffai
+from safetensors.numpy import save
 
 
 def test_shards_in_a_dvc_folder_whose_index_did_not_change(dvc: DvcRepo) -> None:
@@ -93,3 +94,18 @@ def npy(value: float) -> bytes:
     file = io.BytesIO()
     np.save(file, np.full(1000, value))
     return file.getvalue()
+
+
+def test_the_log_tells_a_model_that_only_its_shards_were_cut_anew(dvc: DvcRepo) -> None:
+    """From a pointer for each file to a folder, in other shards: a version of it that changes nothing."""
+    one = {"a": np.ones((2, 2), "f4"), "b": np.ones((2, 2), "f4")}
+    for name in one:
+        dvc.add(f"m/model-0000{1 + (name == 'b')}-of-00002.safetensors", save({name: one[name]}), here=False)
+    dvc.commit("two shards")
+    for file in (dvc.top / "m").glob("*.dvc"):
+        file.unlink()
+    dvc.add_directory("m", {"model-00001-of-00001.safetensors": save(one)})
+    dvc.repo.git("add", "-A")
+    dvc.commit("one shard")
+    entries = json.loads(diffai("log", "--format", "json", "--", "m/model.safetensors", cwd=dvc.top).stdout)["entries"]
+    assert [(entry["subject"], entry["kind"]) for entry in entries] == [("one shard", "same"), ("two shards", "added")]
