@@ -74,7 +74,7 @@ def test_the_whole_tree(named: Repo, words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [(("--include", "ckpt/*"), {"ckpt/a.safetensors"}), (("--exclude", "ckpt/*", "--exclude", "m*"), {"run/out.safetensors", "seed.data"}),
+    [(("--include", "ckpt/*"), {"ckpt/a.safetensors", "ckpt/notes.txt:xxh3"}), (("--exclude", "ckpt/*", "--exclude", "m*"), {"run/out.safetensors", "seed.data"}),
      (("--include", "*.dvc"), set()), (("--include", "*.safetensors"), set(EVERYTHING) - {"seed.data"})],
 )  # fmt: skip
 def test_globs_are_about_models_and_not_their_pointers(
@@ -151,13 +151,13 @@ def test_show_and_check_every_model_behind_a_word(named: Repo) -> None:
             done = diffai(*command, *words, cwd=named.top)
             assert done.returncode == 0, done.stderr
             said = [
-                line.partition(": ")[0]
+                line.partition("   safetensors · ")[0].partition(": ")[0]
                 for line in done.stdout.splitlines()
-                if ": ok (" in line or ": safetensors, " in line
+                if ": ok (" in line or "   safetensors · " in line
             ]
             assert said == expected, (command, words)
     assert (
-        "v1:./ckpt/a.safetensors: safetensors" in diffai("show", "v1", "--", "ckpt/a.safetensors", cwd=named.top).stdout
+        "v1:./ckpt/a.safetensors   safetensors" in diffai("show", "v1", "--", "ckpt/a.safetensors", cwd=named.top).stdout
     )
 
 
