@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.analyses.finding import Finding, brief, not_computed, nothing
+from diffai.analyses.finding import NOT_RECORDED, Finding, brief, not_computed, nothing
 from diffai.comparison.result import ModelDiff
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     heads = {(layer.heads, layer.groups) for layer in found.layers}
     text = brief({
         "layers": len(found.layers), "heads": _heads_text(heads), **ratios,
-        "most": most[1] if most[0] > 0 else "nothing moved",
+        "most": most[1] if most[0] > 0 else NOT_RECORDED if None in ratios.values() else "nothing moved",
     })  # fmt: skip
     if permuted:
         text += f"; the same heads in another order in {len(permuted)} layer{'' if len(permuted) == 1 else 's'}"

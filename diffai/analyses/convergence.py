@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from diffai.analyses import nonfinite
 from diffai.analyses.change_kind import change_kind
 from diffai.analyses.training_run import NOT_RECORDED, Run, runs
-from diffai.analyses.update import is_moved, matched, update_size
+from diffai.analyses.update import is_moved, matched, size_unknown, update_size
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.model import element_count
@@ -101,6 +101,8 @@ def convergence(diff: ModelDiff, old: Run, new: Run, turns: Sequence[float] = ()
             status = "converged" if enough else "small step"
             evidence = (f"{between:,.0f} steps between" if between is not None else "steps between: not recorded",)
         else:
+            if largest is None:
+                return None
             status = "stable"
     return Convergence(status, stability, largest, left_out, evidence, bool(worse))
 
@@ -148,7 +150,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if found is None:
         if not context.asked:
             return None
-        why = "the change is no step of training"
+        step = (kind := change_kind(diff)) is not None and _STEPS_OF_TRAINING.intersection(kind.kinds)
+        why = (step and size_unknown(diff)) or "the change is no step of training"
         return nothing(NAME, f"{NOT_RECORDED}: {why}")
     severity: Severity = "info"
     if found.status == "diverging":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from diffai.analyses import nonfinite
 from diffai.analyses.metrics import MetricChange, decisive, metric_changes
 from diffai.analyses.training_run import Run, runs
-from diffai.analyses.update import is_moved, matched, update_size
+from diffai.analyses.update import is_moved, matched, size_unknown, update_size
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.model import element_count
@@ -34,7 +35,7 @@ class Progress:
     """What a step did.
 
     Attributes:
-        trend: by the recorded metric of both sides; without one ``stable`` where hardly anything moved.
+        trend: by the recorded metric of both sides; without one ``stable`` where hardly anything moved and all stayed finite.
         magnitude: the update size, at most 1.
         metric: which the trend was read from; None for none.
     """
@@ -61,7 +62,8 @@ def progress(
     magnitude = min(1.0, size.relative_l2)
     metric = decisive(metric_changes(old, new), chosen)
     if metric is None:
-        return Progress("stable" if magnitude < STABLE_UPDATE else "not recorded", magnitude)
+        still = magnitude < STABLE_UPDATE and not any(event.parameter for event in nonfinite.worse(diff))
+        return Progress("stable" if still else "not recorded", magnitude)
     return Progress(_trend(metric, stable), magnitude, metric)
 
 
@@ -105,8 +107,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     chosen = context.word("metric")
     found = progress(diff, old, new, chosen=chosen, stable=context.number("stable"))
     if found is None or (not asked and found.metric is None and not found.magnitude):
-        reason = update_size(diff).reason or "fewer than half of the parameters have a partner"
-        return not_computed(NAME, reason) if asked and found is None else None
+        return not_computed(NAME, size_unknown(diff)) if asked and found is None else None
     quick = speed(diff, context) if asked else None
     metric = found.metric
     fields = {

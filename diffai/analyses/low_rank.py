@@ -12,7 +12,7 @@ from statistics import median_low
 import numpy as np
 
 from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, moved_matrices, rounded, say_wide, sides_of, within
+from diffai.analyses.second_pass import counted, is_matrix_pair, moved_matrices, rounded, say_wide, sides_of, within
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Checkpoint
@@ -50,7 +50,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     say_wide(diff, context)
     moved = moved_matrices(diff)
     if not moved:
-        return nothing(NAME, "no matrix moved")
+        broken = sum(is_matrix_pair(change) and "changed" in change.status for change in diff.tensors)
+        return nothing(NAME, _not_finite(broken) if broken else "no matrix moved")
     looked = within(context, moved, context.count("matrices"), "matrices")
     found, left = [], 0
     whole, done = sum(change.spec.nbytes for change in looked), 0
@@ -61,10 +62,14 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         done += change.spec.nbytes
         context.progress(done, whole)
     if not found:
-        return nothing(NAME, f"{counted(left, 'matrix', 'matrices')} moved, all with NaN or infinity")
+        return nothing(NAME, _not_finite(left))
     if any(each.spectrum.folded for each in found):
         context.cap(f"matrices of more than {SIDE:,} rows or columns were folded to that: ranks up to it are seen")
     return _finding(found, left, len(moved))
+
+
+def _not_finite(matrices: int) -> str:
+    return f"{counted(matrices, 'matrix', 'matrices')} moved, all with NaN or infinity"
 
 
 def _judged(change: TensorChange, context: Context) -> Judged | None:

@@ -14,9 +14,7 @@ def resized(changes: Sequence[TensorChange], named: Callable[[Sequence[str], str
     rows = [change for change in changes if "reshaped" in change.status]
     longer = [change for change in rows if _rows_changed(change)]
     if longer:
-        first = longer[0]
-        assert first.old is not None and first.new is not None
-        words.append(f"{first.name} {first.old.shape[0]:,} -> {first.new.shape[0]:,} rows")
+        words.append(_longer(longer))
         names += [change.name for change in longer]
     if len(rows) > len(longer):
         wider = [change.name for change in rows if change not in longer]
@@ -24,6 +22,15 @@ def resized(changes: Sequence[TensorChange], named: Callable[[Sequence[str], str
         names += wider
     words += _depth(changes, names, named)
     return words, names
+
+
+def _longer(longer: Sequence[TensorChange]) -> str:
+    """The rows of one tensor, and how many more there are: in the same words where they went the same way."""
+    went = [(change.old.shape[0], change.new.shape[0]) for change in longer if change.old and change.new]
+    rest = len(longer) - 1
+    same = f" and {rest:,} more" if rest and len(set(went)) == 1 else ""
+    others = f", rows of {rest:,} more" if rest and not same else ""
+    return f"{longer[0].name}{same} {went[0][0]:,} -> {went[0][1]:,} rows{others}"
 
 
 def _rows_changed(change: TensorChange) -> bool:

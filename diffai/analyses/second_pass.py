@@ -22,10 +22,13 @@ def moved_matrices(diff: ModelDiff) -> list[TensorChange]:
 
 def is_moved_matrix(change: TensorChange) -> bool:
     """Whether it is a matrix on both sides, of one shape, that moved."""
+    return is_matrix_pair(change) and change.status != ("uncompared",) and _update(change) > 0
+
+
+def is_matrix_pair(change: TensorChange) -> bool:
+    """Whether it is a matrix on both sides, of one shape."""
     old, new = change.old, change.new
-    if old is None or new is None or not matched(change) or change.status == ("uncompared",):
-        return False
-    return is_matrix(old) and is_matrix(new) and _update(change) > 0
+    return old is not None and new is not None and matched(change) and is_matrix(old) and is_matrix(new)
 
 
 def _update(change: TensorChange) -> float:

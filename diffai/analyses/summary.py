@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from diffai.analyses.finding import Finding, nothing
 from diffai.analyses.modules import kind_of, top_of
-from diffai.analyses.update import matched, shares
+from diffai.analyses.update import matched, no_update, shares
 from diffai.comparison.result import ModelDiff, TensorChange
 
 TYPE_CHECKING = False
@@ -28,8 +28,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if not ranked:
         if not context.asked:
             return None
-        compared = diff.totals.comparable or not diff.totals.uncompared
-        return nothing(NAME, "no parameter moved" if compared else "values were not compared")
+        return nothing(NAME, no_update(diff))
     parameters = [change for change in diff.tensors if matched(change)]
     kinds = _grouped(parameters, ranked, lambda change: kind_of(change.spec), "kind")
     modules = _grouped(parameters, ranked, lambda change: top_of(change.name), "module")

@@ -143,6 +143,27 @@ def is_moved(change: TensorChange) -> bool:
     return not _KEPT.issuperset(change.status)
 
 
+def size_unknown(diff: ModelDiff) -> str:
+    """Why the size of an update says nothing of a model, in words; "" where it does."""
+    size = update_size(diff)
+    if size.reason or (size.comparable and size.relative_l2 is not None):
+        return size.reason
+    if not size.comparable:
+        return "fewer than half of the parameters have a partner of the same shape"
+    return "the old parameters are all zero where both sides are finite"
+
+
+def no_update(diff: ModelDiff) -> str:
+    """Why no parameter has an update that can be measured, in words, where :func:`shares` has none."""
+    parameters = [change for change in diff.tensors if matched(change)]
+    if not parameters:
+        return "no parameter has the same shape on both sides"
+    if any("changed" in change.status for change in parameters):
+        return "no update can be measured: nothing that is finite on both sides moved"
+    uncompared = any("uncompared" in change.status for change in parameters)
+    return "values were not compared" if uncompared else "no parameter moved"
+
+
 def norms_of(change: TensorChange) -> Norms | str:
     """L2 of the update, of the old and of the new side of a matched pair, or why they are not known."""
     figures = change.figures

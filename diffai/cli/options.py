@@ -31,7 +31,7 @@ def output_options(function: F) -> F:
                 "--output", metavar="json|yaml", help="Write the change list: one record a change, [] = equal."
             ),
             click.option(
-                "--format", "format_", metavar="text|table|json|yaml|...",
+                "-f", "--format", "format_", metavar="text|table|json|yaml|...",
                 help="Write text, or the whole report as one object; also markdown and html of a comparison.",
             ),
             click.option("--no-color", is_flag=True, help="No colour, even on a terminal."),

@@ -136,4 +136,6 @@ def test_few_tensors_that_carry_the_update_are_counted() -> None:
 def test_nothing_moved_is_said() -> None:
     (found,) = diffai.compare(*PAIRS["identity"], analyses=["change_summary"]).findings
     assert found.status == "nothing" and found.text == "no parameter moved"
+    (found,) = diffai.compare({"w": np.ones(2, "f4")}, {"w": np.ones(3, "f4")}, analyses=["change_summary"]).findings
+    assert found.text == "no parameter has the same shape on both sides"
     assert compared(adapter(), adapter()).fields["type1"] == "adapter"

@@ -170,3 +170,19 @@ def test_at_most_five_lines_the_worst_first() -> None:
     new = put("head.weight", np.inf)(new)
     found = look_first(diffai.compare(base(), new))
     assert len(found) == 5 and found[0].name == "head.weight" and found[0].severity == "critical"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((6, 6), "resized (embed.weight and 1 more 4 -> 6 rows)"),
+        ((6, 5), "resized (embed.weight 4 -> 6 rows, rows of 1 more)"),
+        ((6, 4), "resized (embed.weight 4 -> 6 rows)"),
+    ],
+)
+def test_every_tensor_with_other_rows_is_counted(rows: tuple[int, int], said: str) -> None:
+    names = ("embed.weight", "head.weight")
+    old = {name: np.ones((4, 3), "f4") for name in names}
+    new = {name: np.ones((count, 3), "f4") for name, count in zip(names, rows, strict=True)}
+    found = change_kind(diffai.compare(old, new))
+    assert found is not None and found.phrase == said

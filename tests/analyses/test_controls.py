@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from controls import CONTROLS, Control
+from controls import CONTROLS, Control, base
 
 import diffai
 from diffai.analyses.fine_tune import fine_tuned
@@ -96,3 +97,26 @@ def test_nothing_is_invented_where_nothing_is_recorded(case: Case) -> None:
     for name in ("metric_comparison", "learning_rate_analysis", "hyperparameter_impact"):
         assert said[name].status == "nothing" and "not recorded" in said[name].text
     assert said["learning_progress"].fields.get("metric") is None
+
+
+@pytest.mark.parametrize("broken", [slice(0, 1), slice(None)], ids=["one", "all"])
+def test_what_became_nan_is_never_said_to_stand_still(broken: slice) -> None:
+    old = base()
+    new = {name: values.copy() for name, values in old.items()}
+    matrices = [name for name, values in new.items() if values.ndim == 2]
+    for name in matrices[broken]:
+        new[name][...] = np.nan
+    names = ("learning_progress", "change_summary", "low_rank", "attention_analysis", "convergence_analysis")
+    said = {each.name: each for each in diffai.compare(old, new, analyses=names).findings if each.name in names}
+    assert said["learning_progress"].fields.get("trend") is None
+    assert said["change_summary"].text == "no update can be measured: nothing that is finite on both sides moved"
+    assert said["low_rank"].text.endswith("moved, all with NaN or infinity")
+    assert said["convergence_analysis"].fields["status"] == "diverging"
+    assert broken != slice(None) or "nothing moved" not in said["attention_analysis"].text
+
+
+def test_without_a_relative_size_of_the_update_nothing_is_called_stable() -> None:
+    old, new = {"w": np.zeros(4, "f4")}, {"w": np.ones(4, "f4")}
+    for found in diffai.compare(old, new, analyses=("learning_progress", "convergence_analysis")).findings:
+        if found.name in ("learning_progress", "convergence_analysis"):
+            assert found.text.endswith(": the old parameters are all zero where both sides are finite"), found
