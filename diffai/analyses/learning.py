@@ -35,7 +35,8 @@ class Progress:
     """What a step did.
 
     Attributes:
-        trend: by the recorded metric of both sides; without one ``stable`` where hardly anything moved and all stayed finite.
+        trend: by the recorded metric of both sides; without one ``stable`` where hardly anything moved, and no NaN or
+            infinity appeared.
         magnitude: the update size, at most 1.
         metric: which the trend was read from; None for none.
     """

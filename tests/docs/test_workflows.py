@@ -147,7 +147,7 @@ def test_parts_of_a_model(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--format", "safetensors"), ("--stream",), ("--threads", "8"), ("--recursive",), ("--format", "enhanced")],
+    [("--format", "safetensors"), ("-f", "safetensors"), ("--stream",), ("--threads", "8"), ("--recursive",), ("--format", "enhanced")],
     ids=" ".join,
 )
 def test_options_of_older_guides(folder: Path, words: tuple[str, ...]) -> None:
