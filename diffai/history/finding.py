@@ -10,7 +10,7 @@ from diffai.history.blobs import Blob, look_at, read_objects
 from diffai.history.model_path import ModelPath
 from diffai.history.version import Holder, Step, Version, same, short, touches
 from diffai.history.walk import Logged, Touch
-from diffai.models.at import folders_below, may_have_companions, model_at, pointers_above
+from diffai.models.at import folders_below, may_have_companions, model_at
 from diffai.models.names import model_key
 from diffai.models.reference import File, identity_of, is_sharded
 from diffai.repository.runner import Repository
@@ -19,7 +19,7 @@ from diffai.snapshots.outputs import Outputs
 from diffai.snapshots.snapshot import Snapshot
 from diffai.stores.annex import AnnexText
 from diffai.stores.dvc import DvcText
-from diffai.stores.dvc.tracked import DvcHistory
+from diffai.stores.dvc.tracked import DvcHistory, pointer_paths
 from diffai.stores.lfs import LfsText
 from diffai.stores.table import recognise
 
@@ -85,7 +85,7 @@ class Finder:
             for folder in folders:
                 tree.know(folder, next(listed))
         elsewhere = [tree for tree in trees if not _is_listed(tree, model)]
-        pointers = [f"{model.path}.dvc", *pointers_above(model.path)]
+        pointers = pointer_paths(model.path)
         locks = [posixpath.dirname(pointer) for pointer in pointers if pointer.endswith("dvc.lock")]
         pointers += [posixpath.join(folder, "dvc.yaml") for folder in locks]
         texts = iter(read_objects(self._repository, [f"{tree.oid}:{name}" for tree in elsewhere for name in pointers]))

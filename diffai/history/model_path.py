@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from diffai.errors import SourceError
 from diffai.frozen import frozen
 from diffai.history.walk import Range, commits_of
-from diffai.models.at import folders_below, may_have_companions, models_of, owner_of, pointers_above
+from diffai.models.at import folders_below, may_have_companions, models_of, owner_of
 from diffai.models.names import find_models, model_key, packaged_model, single_model
 from diffai.repository.runner import Repository
 from diffai.snapshots.snapshot import Snapshot, snapshot_of
 from diffai.sources.directory import Directory
+from diffai.stores.dvc.tracked import pointer_paths
 
 _FIVE = "[0-9]" * 5
 
@@ -38,13 +39,13 @@ class ModelPath:
 
     def pathspecs(self) -> list[str]:
         """All that it may be made of, for git: what turns out to be something else is left out later."""
-        specs = [*_literally(self.path, f"{self.path}.index.json", *pointers_above(self.path), *sorted(self.named))]
+        specs = [*_literally(self.path, f"{self.path}.index.json", *pointer_paths(self.path), *sorted(self.named))]
         stem, suffix = posixpath.splitext(self.path)
         specs.append(f":(top,glob){_literal(stem)}-{_FIVE}-of-{_FIVE}{_literal(suffix)}*")
         below = [posixpath.join(self.folder, name) for name in folders_below(self.path)]
         folders = [self.folder, *below] if may_have_companions(self.path) else []
         specs += [f":(top,glob){posixpath.join(_literal(folder), '*')}" for folder in folders]
-        return specs + [f":(top,literal){file}.dvc" for file in (self.path, f"{self.path}.index.json", *self.named)]
+        return specs + [f":(top,literal){file}.dvc" for file in (f"{self.path}.index.json", *self.named)]
 
 
 def _literally(*paths: str) -> Iterator[str]:

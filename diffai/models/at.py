@@ -17,6 +17,7 @@ from diffai.snapshots.snapshot import Snapshot
 from diffai.stores.dvc import is_pointer_name
 from diffai.stores.dvc.items import DvcItem, entries_of, entry_item
 from diffai.stores.dvc.pointers import DvcTextError
+from diffai.stores.dvc.tracked import pointer_paths
 from diffai.stores.store import Opened
 
 _LIMITS = Limits(allow_torch=False)
@@ -56,17 +57,6 @@ def belongs(file: str, path: str) -> bool:
     return any(glob.count("/") == path.count("/") and fnmatchcase(path, glob) for glob in owners(file))
 
 
-def pointers_above(path: str) -> list[str]:
-    """The pointers of folders that may hold a path, the nearest first."""
-    found, folder = list[str](), posixpath.dirname(path)
-    while True:
-        found += [f"{folder}.dvc"] if folder else []
-        found.append(posixpath.join(folder, "dvc.lock"))
-        if not folder:
-            return found
-        folder = posixpath.dirname(folder)
-
-
 def model_at(
     snapshot: Snapshot, path: str, named: Collection[str] = (), outputs: Outputs | None = None
 ) -> ModelRef | None:
@@ -90,7 +80,7 @@ def model_at(
     found: dict[str, File] = {}
     pointers = [*_listed(snapshot, path, named, wanted, found)]
     if not any(model_key(file) == path for file in found):
-        pointers += pointers_above(path)
+        pointers += pointer_paths(path)
     folder: File | None = None
     for pointer in pointers:
         try:

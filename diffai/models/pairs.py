@@ -271,21 +271,21 @@ def _add_namers(side: _Side, path: str) -> None:
     models = dict.fromkeys(name for name in near if names_files(name))
     head = side.files[path].head(side.snapshot) if models and path in side.files else None
     if head is None or not is_text(head[0]):
-        naming = [model for model in models if path in _named(side, model)]
-        side.named |= {path: naming} if naming else {}
+        for model in models:
+            if path in _named(side, model):
+                side.named.setdefault(path, []).append(model)
+                ref = model_at(side.snapshot, model_key(model))
+                side.files = {**{file.path: file for file in (ref.files if ref is not None else ())}, **side.files}
 
 
 def _named(side: _Side, path: str) -> set[str]:
-    """What a model names, where it is small enough to be one that holds its values elsewhere; it is added then."""
+    """What a model names, where it is small enough to be one that holds its values elsewhere."""
     if path not in side.looked_at:
         model = model_at(side.snapshot, model_key(path))
         file = next((file for file in model.files if file.path == path), None) if model is not None else None
         head = file.head(side.snapshot) if file is not None else None
         small = head is not None and head[1] <= _MOST_GRAPH
-        named = named_by(side.snapshot, model_key(path)) if small else set[str]()
-        if named and file is not None:
-            side.files.setdefault(path, file)
-        side.looked_at[path] = named
+        side.looked_at[path] = named_by(side.snapshot, model_key(path)) if small else set[str]()
     return side.looked_at[path]
 
 
