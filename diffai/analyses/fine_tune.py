@@ -26,7 +26,7 @@ class FineTune:
 
 
 def fine_tuned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> FineTune | None:
-    """What was tuned; None where less than :data:`FROZEN_SHARE` of the parameters was left alone.
+    """What was tuned; None where less than :data:`FROZEN_SHARE` of the parameters was left alone, or all of them were.
 
     Left alone is also what has another name, and what is exactly the old one in another dtype: those are kinds of
     their own.
@@ -49,8 +49,8 @@ def fine_tuned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence
         sizes[module] = sizes.get(module, 0) + element_count(change.spec.shape)
     whole = sum(sizes.values())
     still = sum(size for module, size in sizes.items() if not modules[module])
-    if not whole or still < FROZEN_SHARE * whole:
-        return None
+    if still == whole or still < FROZEN_SHARE * whole:
+        return None  # of buffers alone that moved (statistics of batches taken anew) nothing was tuned
     return FineTune(tuple(_parts([module for module, differs in modules.items() if differs], modules)), still / whole)
 
 

@@ -90,7 +90,8 @@ def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:
     for change in changes:
         delta = change.figures.delta if change.figures and matched(change) else None
         if delta is not None and delta.old_l2 and not delta.new_l2 and not delta.nonfinite_count:
-            yield Look(change.name, f"all {change.spec.elements:,} values are zero now", "critical", delta.old_l2)
+            which = "its one value is" if change.spec.elements == 1 else f"all {change.spec.elements:,} values are"
+            yield Look(change.name, f"{which} zero now", "critical", delta.old_l2)
 
 
 def _grown(changes: Sequence[TensorChange], *, ends: bool) -> Iterable[Look]:

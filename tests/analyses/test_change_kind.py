@@ -186,3 +186,17 @@ def test_every_tensor_with_other_rows_is_counted(rows: tuple[int, int], said: st
     new = {name: np.ones((count, 3), "f4") for name, count in zip(names, rows, strict=True)}
     found = change_kind(diffai.compare(old, new))
     assert found is not None and found.phrase == said
+
+
+def test_statistics_taken_anew_are_no_fine_tune() -> None:
+    old = {"conv.weight": np.ones((8, 4), "f4"), "bn.weight": np.ones(8, "f4"), "bn.running_var": np.ones(8, "f4")}
+    found = change_kind(diffai.compare(old, old | {"bn.running_var": np.full(8, 1.5, "f4")}))
+    assert found is not None and (found.kinds, found.phrase) == (("changed",), "bn.running_var changed")
+    both = old | {"bn.running_var": np.full(8, 1.5, "f4"), "bn.weight": np.full(8, 1.1, "f4")}
+    found = change_kind(diffai.compare(old, both))
+    assert found is not None and found.phrase == "fine-tune of bn (80% of the parameters untouched)"
+
+
+def test_one_value_that_became_zero_is_one() -> None:
+    (look,) = look_first(diffai.compare({"gain": np.ones(1, "f4")}, {"gain": np.zeros(1, "f4")}))
+    assert look.text == "its one value is zero now"

@@ -44,7 +44,8 @@ def read(source: Source, limits: Limits) -> Document:
     several = source.label.lower().endswith((".jsonl", ".ndjson"))
     notes = [*told.notes, *twice(parser.twice)]
     if parser.constants:
-        notes.append(f"{parser.constants:,} times NaN or Infinity, which is no JSON")
+        times = "once" if parser.constants == 1 else f"{parser.constants:,} times"
+        notes.append(f"{times} NaN or Infinity, which is no JSON")
     if len(values) > 1 and not several:
         notes.append(f"{len(values):,} values behind one another, compared as a list")
         several = True
