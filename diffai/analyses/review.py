@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffai.analyses import nonfinite
+from diffai.analyses import metrics, nonfinite
 from diffai.analyses.change_kind import change_kind
 from diffai.analyses.finding import Finding
 from diffai.analyses.look_first import look_first
@@ -26,13 +26,14 @@ def find(diff: ModelDiff, _context: Context) -> Finding | None:
 
     if not diff.comparable:
         return None
-    points: list[tuple[Severity, str]] = [(look.severity, f"{look.name}: {look.text}") for look in look_first(diff)]
-    named = sum(severity == "critical" for severity, _ in points)
+    looks = look_first(diff)
+    points: list[tuple[Severity, str]] = [(look.severity, f"{look.name}: {look.text}") for look in looks]
+    names = {look.name for look in looks}
     points += [
         (found.severity, f"{found.name.replace('_', ' ')}: {found.text}")
         for found in automatic(diff, _INDEPENDENT)
         if found.severity != "info" and found.status == "found"
-        and not (found.name == nonfinite.NAME and found.fields["tensors_worse"] == named)  # each is named already
+        and not _is_named(found, sum(look.severity == "critical" for look in looks), names)
     ]
     points.sort(key=lambda point: -SEVERITIES.index(point[0]))
     kind = change_kind(diff)
@@ -49,3 +50,13 @@ def find(diff: ModelDiff, _context: Context) -> Finding | None:
     most = points[0][0] if points else "info"
     look = f"; look at {len(points):,}: {'; '.join(sentences[:3])}" if points else "; nothing stands out"
     return Finding(NAME, most, "fact", fields, evidence, what + look)
+
+
+def _is_named(found: Finding, critical: int, names: set[str]) -> bool:
+    """Whether ``look_first`` names already all that a finding says: each tensor, or each metric that became worse."""
+    if found.name == nonfinite.NAME:
+        return found.fields["tensors_worse"] == critical
+    if found.name != metrics.NAME:
+        return False
+    changes, gone = metrics.of_finding(found)
+    return not gone and names.issuperset(change.name for change in changes if change.verdict == "worse")

@@ -59,11 +59,12 @@ def risk(diff: ModelDiff, metrics: Sequence[MetricChange] = (), max_drop: float 
     high += [f"interface: {what}" for what in interface_changes(diff)]
     serious = [each for each in anomalies(diff) if each.severity in ("warning", "critical")]
     medium = [f"{each.tensor}: {each.text}" for each in serious if each.kind != "non-finite"]
-    medium += [f"{look.name}: {look.text}" for look in look_first(diff) if look.severity in ("warning", "critical")]
+    looks = {look.name: look.text for look in look_first(diff) if look.severity in ("warning", "critical")}
+    medium += [f"{name}: {text}" for name, text in looks.items()]
     kind, shape = change_kind(diff), structure(diff)
     medium += ["other weights: no step from the old ones"] if kind and "other weights" in kind.kinds else []
     medium += [f"structure: {shape.text}"] if shape.any else []
-    medium += [described(metric) for metric in dropped(metrics, max_drop)]
+    medium += [described(metric) for metric in dropped(metrics, max_drop) if metric.name not in looks]
     medium += [problem.message for problem in diff.new.problems if problem.severity == "error"]
     unread = sum(change.status == ("uncompared",) for change in diff.tensors)
     unjudged = (f"the values of {unread:,} tensors were not compared",) if unread else ()

@@ -147,3 +147,13 @@ def test_at_most_five_and_a_tensor_once() -> None:
     lines = look_first(diffai.compare(base(), new))
     assert len(lines) == MOST == 5 and len({look.name for look in lines}) == 5
     assert lines[0].name == "layers.0.mlp.bias" and lines[0].severity == "critical"
+
+
+def test_a_metric_that_became_worse_is_evidence_once() -> None:
+    old, new = {**base(), "val_loss": 1.0}, {**SMALL, "val_loss": 1.5}
+    asked = ("review_friendly", "risk_assessment")
+    said = {each.name: each for each in diffai.compare(old, new, analyses=asked).findings}
+    points = said["review_friendly"].fields["points"]
+    assert isinstance(points, tuple) and sum("val_loss" in str(point) for point in points) == 1
+    evidence = said["risk_assessment"].fields["evidence"]
+    assert isinstance(evidence, tuple) and sum("val_loss" in str(each) for each in evidence) == 1
