@@ -66,14 +66,6 @@ def kind_of(spec: TensorSpec) -> str:
     return "convolution" if kernel and kind in ("other", "mlp", "embedding", "head") else kind
 
 
-def module_of(name: str) -> str:
-    """The repeated module that a tensor belongs to, ``model.layers.3``; where none is counted the one above it."""
-    found = NUMBER.search(name)
-    if found is not None and found.end() < len(name):
-        return name[: found.end()]
-    return name.rpartition(".")[0] or name
-
-
 def pattern_of(name: str) -> str:
     """A name with ``*`` for the numbers of repeated modules: ``model.layers.*.mlp.up_proj.weight``."""
     return NUMBER.sub("*", name)

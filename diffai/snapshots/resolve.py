@@ -52,25 +52,6 @@ def _behind_dvc(path: str) -> Opened | None:
     return open_in_work_tree(path)
 
 
-def resolve_at(directory: str, rev: str, path: str) -> Opened:
-    """What holds ``path`` at ``rev``.
-
-    Args:
-        directory: any directory of the repository; "" is the working directory.
-        rev: a revision as the user wrote it, or an object name.
-        path: relative to the top of the tree, with ``/``; "" is the tree itself.
-
-    Returns:
-        Absent when the tree has no such path.
-
-    Raises:
-        SourceError: there is no such revision or no repository; the path is a submodule, or a link that leads out.
-
-    """
-    repository = Repository(directory)
-    return Snapshot(CommitTree(repository, repository.tree(rev), rev)).open(path, f"{rev}:{path}")
-
-
 def split_word(word: str) -> tuple[str, str]:
     """``REV:path`` at the first colon outside braces (``HEAD^{/fix: it}:a.pt``); the revision is "" for the index.
 

@@ -299,37 +299,3 @@ def jensen_shannon(old: Array, new: Array) -> float:
         there = side > 0
         divergence += float(np.sum(side[there] * np.log2(side[there] / middle[there]))) / 2
     return float(np.sqrt(min(max(divergence, 0.0), 1.0)))
-
-
-@frozen
-class Histogram:
-    """Bars of both sides over common edges; a side without a tensor has none.
-
-    Attributes:
-        edges: one more than there are bars; the outermost bars also hold what lies beyond them.
-        old, new: counts of finite values.
-        nonfinite: NaN and infinite elements of both sides.
-    """
-
-    edges: tuple[float, ...]
-    old: tuple[int, ...]
-    new: tuple[int, ...]
-    nonfinite: tuple[int, int]
-
-
-def histogram(
-    old: tuple[Checkpoint, TensorSpec] | None, new: tuple[Checkpoint, TensorSpec] | None, bins: int = BINS
-) -> Histogram | None:
-    """Histograms of a tensor on one or both sides over common edges; None where no side has a finite value.
-
-    Raises:
-        SourceError: bytes are gone.
-    """
-    sides = [None if side is None else distribution(*side) for side in (old, new)]
-    held = [side for side in sides if side is not None and len(side.values)]
-    if not held:
-        return None
-    edges = common_edges(held[0], held[-1], bins)
-    bars = [() if side is None else tuple(_bars(side, edges).tolist()) for side in sides]
-    lost = [0 if side is None else side.nonfinite for side in sides]
-    return Histogram(tuple(edges.tolist()), bars[0], bars[1], (lost[0], lost[1]))

@@ -87,11 +87,6 @@ def no_differences(diff: DocumentDiff) -> str:
     return "No differences found" + ("" if diff.same_bytes else " (bytes differ, values equal)")
 
 
-def change_line(change: Change) -> str:
-    """One change: ``~ lr: 0.001 -> 0.0005``; what came or went: ``+ seed: 7``."""
-    return _line_text(_row(change))
-
-
 def _blocks(diff: DocumentDiff, look: DocumentLook, *, table: bool) -> Iterable[Block]:
     for side in (diff.old, diff.new):
         yield from (said(f"! {side.label}: {note}", "!") for note in side.notes)
@@ -298,18 +293,6 @@ def findings_blocks(findings: Sequence[Finding]) -> View:
 def stat_line(diff: DocumentDiff) -> str:
     """One line for the whole comparison."""
     return f"{diff.new.label}: {counts(diff) if diff.differs else no_differences(diff)}"
-
-
-def document_brief(diff: DocumentDiff, most: int = 3) -> str:
-    """The first changes in one short clause: ``hidden_size 768 -> 1024, + seed 7, 2 more``."""
-    rows = _rows(diff.changes, fold=True)
-    parts = []
-    for row in rows[:most]:
-        value = f"{row.old} -> {row.new}" if row.old and row.new else row.old or row.new
-        sign = "" if row.sign == "~" else f"{row.sign} "
-        parts.append(f"{sign}{row.path} {value}".rstrip())
-    rest = sum(row.count for row in rows[most:]) + diff.uncounted
-    return ", ".join([*parts, f"{rest:,} more"] if rest else parts)
 
 
 def documents_view(documents: Sequence[DocumentChange], look: DocumentLook, *, table: bool) -> View:

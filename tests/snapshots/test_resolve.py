@@ -14,7 +14,7 @@ from diffai.model import Absent, DvcPointer, FetchCommand, LfsPointer, NotPulled
 from diffai.repository.blobs import GitBlob
 from diffai.snapshots import files
 from diffai.snapshots.files import WorkFile, open_file, open_path
-from diffai.snapshots.resolve import open_blob, open_source, resolve_at, split_word
+from diffai.snapshots.resolve import open_blob, open_source, split_word
 from diffai.sources.directory import Directory, UnresolvedError
 from diffai.stores.store import StoredObject, command_line
 
@@ -164,17 +164,16 @@ def test_split_word(word: str, parts: tuple[str, str]) -> None:
 # ---------------------------------------------------------------- at a revision
 
 
-def test_resolve_at(here: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    top = str(here.top)
-    found = resolve_at(top, "HEAD~1", "m.safetensors")
+def test_a_path_at_a_revision(here: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here.top)
+    found = open_source("HEAD~1:m.safetensors")
     assert isinstance(found, GitBlob)
     assert found.read(0, 999) == ONE
     assert found.label == "HEAD~1:m.safetensors"
     assert found.sibling("m.safetensors").read(0, 999) == ONE
-    assert resolve_at(top, "HEAD", "nothing") == Absent()
-    assert resolve_at(top, "HEAD", "m.safetensors/below") == Absent()
-    folder = resolve_at(top, here.rev_parse("HEAD"), "sub")
+    assert open_source("HEAD:nothing") == Absent()
+    assert open_source("HEAD:m.safetensors/below") == Absent()
+    folder = open_source(f"{here.rev_parse('HEAD')}:sub")
     assert isinstance(folder, Directory)
     assert folder.names() == ("n.safetensors", "odd [name]*.pt")
     assert folder.open("n.safetensors").read(0, 999) == ONE
@@ -186,7 +185,7 @@ def test_resolve_at(here: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SourceError, match="no such file"):
         folder.open("nothing")
     with pytest.raises(SourceError, match="no such revision"):
-        resolve_at(top, "--all", "m.safetensors")
+        open_source("--all:m.safetensors")
     found.close()
 
 

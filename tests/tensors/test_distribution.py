@@ -11,7 +11,7 @@ from memory_checkpoint import MemoryCheckpoint
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
 
-from diffai.tensors.distribution import EXACT, Distribution, Tally, distribution, histogram, shift
+from diffai.tensors.distribution import EXACT, Distribution, Tally, distribution, shift
 
 RNG = np.random.default_rng(5)
 DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": ml_dtypes.bfloat16, "F8_E4M3": ml_dtypes.float8_e4m3fn,
@@ -155,14 +155,3 @@ def test_apart_altogether_is_one() -> None:
     assert found is not None
     assert found.ks == 1.0
     assert found.js == pytest.approx(1.0)
-
-
-def test_a_histogram_of_one_side_alone() -> None:
-    array = RNG.normal(0, 1, 100)
-    checkpoint = MemoryCheckpoint({"w": ("F64", (100,), array.tobytes())})
-    found = histogram(None, (checkpoint, checkpoint.tensors["w"]), bins=8)
-    assert found is not None
-    assert found.old == ()
-    assert sum(found.new) == 100
-    assert len(found.edges) == 9
-    assert histogram(None, None) is None

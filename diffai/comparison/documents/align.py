@@ -26,12 +26,8 @@ class Aligner:
     def __init__(self) -> None:
         self._steps = _MOST_STEPS
 
-    def equal_pairs(self, old: Sequence[int], new: Sequence[int]) -> list[Pair]:
-        """Places of equal elements, both ascending, each used once."""
-        return [(i + n, j + n) for i, j, length in self.equal_runs(old, new) for n in range(length)]
-
     def equal_runs(self, old: Sequence[int], new: Sequence[int]) -> list[Run]:
-        """The same as runs, which do not touch each other."""
+        """Runs of equal elements, both ascending, which do not touch each other; each element is used once."""
         start = _equal_from(old, new, (0, 0), (len(old), len(new)))
         stop = _equal_before(old, new, (start, start), (len(old), len(new)))
         ends = (len(old) - stop, len(new) - stop)
