@@ -49,7 +49,7 @@ class ChangeKind:
 
 
 def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | None:
-    """The kind of a change; None where a side is no model or is absent.
+    """The kind of a change; None where a side is no model or is absent, or where values decide and were not compared.
 
     Args:
         diff: the comparison.
@@ -94,8 +94,11 @@ def _interpolated(t: float) -> ChangeKind:
     return ChangeKind((word,), f"{word} ({1 - t:.4g} of the old, {t:.4g} of the base)")
 
 
-def _beside_weights(diff: ModelDiff) -> ChangeKind:
-    """No weight differs, and nothing of the structure."""
+def _beside_weights(diff: ModelDiff) -> ChangeKind | None:
+    """No weight differs, and nothing of the structure; None where their values were not compared."""
+    same = diff.old.identity and diff.old.identity == diff.new.identity
+    if diff.totals.uncompared and not same:
+        return None
     rescaled = [product.name for product in diff.products if product.scales[0] != product.scales[1]]
     if rescaled:  # the factors are the same, what they add is not
         count = f"{len(rescaled)} product{'s' if len(rescaled) > 1 else ''}"
@@ -104,7 +107,6 @@ def _beside_weights(diff: ModelDiff) -> ChangeKind:
     parts = [word for word, holds in (("metadata", bool(diff.metadata)), ("training state", training)) if holds]
     if parts:
         return ChangeKind(tuple(f"{word} only" for word in parts), f"{' and '.join(parts)} only")
-    same = diff.old.identity and diff.old.identity == diff.new.identity
     if same or not (diff.totals.equal_by_value or diff.old.format != diff.new.format or diff.old.size != diff.new.size):
         return ChangeKind(("identical",), "identical")
     if diff.old.format != diff.new.format:
@@ -376,7 +378,7 @@ def _named(names: Sequence[str], noun: str) -> str:
 
 def find(diff: ModelDiff, context: Context) -> Finding | None:
     """The kind as a finding; with a base, whether the new model lies between it and the old one."""
-    from diffai.analyses.finding import Finding
+    from diffai.analyses.finding import Finding, not_computed
 
     between: float | None = None
     evidence: tuple[str, ...] = ()
@@ -386,6 +388,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         between = interpolated(diff, context)
         evidence = () if between is not None else ("the new model lies on no line from the old one to the base",)
     found = change_kind(diff, between)
+    if found is None and context.asked and diff.totals.uncompared:
+        return not_computed(NAME, "values were not compared")
     if found is None or (found.kinds == ("identical",) and not context.asked):
         return None
     severity: Severity = "critical" if "diverged" in found.kinds else "info"

@@ -96,12 +96,12 @@ def convergence(diff: ModelDiff, old: Run, new: Run, turns: Sequence[float] = ()
         between = new.step - old.step if old.step is not None and new.step is not None else None
         if oscillates(turns):
             status, evidence = "oscillating", (f"{len(turns):,} turns of successive updates",)
-        elif largest is not None and largest < SMALL:
+        elif largest is not None and largest < SMALL and not left_out:
             enough = bool(turns) or (between is not None and between >= STEPS)
             status = "converged" if enough else "small step"
             evidence = (f"{between:,.0f} steps between" if between is not None else "steps between: not recorded",)
         else:
-            if largest is None:
+            if largest is None or (left_out and not largest):
                 return None
             status = "stable"
     return Convergence(status, stability, largest, left_out, evidence, bool(worse))
@@ -150,9 +150,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if found is None:
         if not context.asked:
             return None
-        step = (kind := change_kind(diff)) is not None and _STEPS_OF_TRAINING.intersection(kind.kinds)
-        why = (step and size_unknown(diff)) or "the change is no step of training"
-        return nothing(NAME, f"{NOT_RECORDED}: {why}")
+        return nothing(NAME, f"{NOT_RECORDED}: {_unknown(diff)}")
     severity: Severity = "info"
     if found.status == "diverging":
         severity = "critical" if found.broken else "warning"
@@ -165,3 +163,14 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     notes = ["oscillation shows in a history alone: diffai log"]
     notes += ["no tensor has a relative L2"] if found.stability is None else []
     return Finding(NAME, severity, "fact", fields, (*found.evidence, *notes), text)
+
+
+def _unknown(diff: ModelDiff) -> str:
+    """Why there is no status, in words."""
+    kind = change_kind(diff)
+    if diff.totals.uncompared and kind is None:
+        return "values were not compared"
+    moved = any(matched(change) and is_moved(change) for change in diff.tensors)
+    if kind is None or not moved or not _STEPS_OF_TRAINING.intersection(kind.kinds):
+        return "the change is no step of training"
+    return size_unknown(diff) or "all that moved was zero before, and has no relative L2"

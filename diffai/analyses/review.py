@@ -38,7 +38,7 @@ def find(diff: ModelDiff, _context: Context) -> Finding | None:
     points.sort(key=lambda point: -SEVERITIES.index(point[0]))
     kind = change_kind(diff)
     sentences = [text for _, text in points]
-    what = kind.phrase if kind is not None else "no change" if not diff.differs else "changed"
+    what = kind.phrase if kind is not None else _unsaid(diff)
     size = update_size(diff)
     if size.update and size.relative_l2 is not None:
         what += f", update size {size.relative_l2:.3g}"
@@ -60,3 +60,10 @@ def _is_named(found: Finding, critical: int, names: set[str]) -> bool:
         return False
     changes, gone = metrics.of_finding(found)
     return not gone and names.issuperset(change.name for change in changes if change.verdict == "worse")
+
+
+def _unsaid(diff: ModelDiff) -> str:
+    """What stands for a kind of change where there is none."""
+    if diff.differs:
+        return "changed"
+    return "values were not compared" if diff.totals.uncompared else "no change"

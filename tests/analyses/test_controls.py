@@ -8,7 +8,7 @@ from controls import CONTROLS, Control, base
 
 import diffai
 from diffai.analyses.fine_tune import fine_tuned
-from diffai.comparison.result import ModelDiff
+from diffai.comparison.result import CompareOptions, ModelDiff
 from diffai.finding import Finding
 
 NAMES = (
@@ -120,3 +120,20 @@ def test_without_a_relative_size_of_the_update_nothing_is_called_stable() -> Non
     for found in diffai.compare(old, new, analyses=("learning_progress", "convergence_analysis")).findings:
         if found.name in ("learning_progress", "convergence_analysis"):
             assert found.text.endswith(": the old parameters are all zero where both sides are finite"), found
+
+
+def test_headers_alone_do_not_make_models_identical() -> None:
+    old, new = {"w": np.zeros(4, "f4")}, {"w": np.ones(4, "f4")}
+    names = ("change_kind", "review_friendly", "convergence_analysis")
+    diff = diffai.compare(old, new, CompareOptions(shape_only=True), analyses=names)
+    said = {each.name: each.text for each in diff.findings if each.name in names}
+    assert len(said) == 3 and all("values were not compared" in text for text in said.values()), said
+    assert not any("identical" in text for text in said.values())
+
+
+def test_factors_that_were_zero_are_no_small_step() -> None:
+    old = {"q.lora_A.weight": np.ones((4, 64), "f4"), "q.lora_B.weight": np.zeros((64, 4), "f4")}
+    new = old | {"q.lora_B.weight": np.ones((64, 4), "f4")}
+    said = {each.name: each for each in diffai.compare(old, new, analyses=["convergence_analysis"]).findings}
+    text = said["convergence_analysis"].text
+    assert text == "not recorded: all that moved was zero before, and has no relative L2"
