@@ -210,6 +210,8 @@ class Checkpoint:
         metadata: what the file says by key: ``__metadata__`` of safetensors, hyper-parameters of an estimator
             (``n_estimators``), plain values of a pickle, key-value pairs of a GGUF. Part of what the file says: a
             difference here is a difference.
+        metadata_types: how the file stores values of ``metadata`` whose type their values do not tell, by key
+            (``uint32``). A difference here is one of the metadata, where both sides have the type.
         training: training state that is no tensor, by dotted path: ``epoch``, ``optimizer.param_groups.0.lr``.
         series: lists of numbers in the training state (loss curves), by the path that ``training`` has of them, whole
             as long as there are few enough; what is compared is ``training``.
@@ -242,6 +244,7 @@ class Checkpoint:
     identity: str | None = None
     tensors: Mapping[str, TensorSpec] = {}
     metadata: Mapping[str, Scalar] = {}
+    metadata_types: Mapping[str, str] = {}
     training: Mapping[str, Scalar] = {}
     series: Mapping[str, tuple[float, ...]] = {}
     lone_numbers: Mapping[str, Scalar] = {}

@@ -50,7 +50,7 @@ def compare_facets(old: Checkpoint, new: Checkpoint, tensors: Sequence[TensorCha
     more = (*facets.beside(), *marks)
     graph = (*facets.changes("graph"), *facets.uses())
     return FacetChanges(
-        _sorted((*metadata, *more)) if more else metadata, facets.changes("training"), (*classes, *ties),
+        _sorted((*metadata, *more)), facets.changes("training"), (*classes, *ties),
         graph, facets.changes("facts"), facets.parts(), tuple(facets.not_expressible),
         facets.asides(),
     )  # fmt: skip
@@ -77,7 +77,17 @@ class _Facets:
         if not (old or new) or not ((old and new) or self._is_expressible(facet)):
             return ()
         old, new = self._select(old), self._select(new)
-        return _value_changes(old, _under_root_of(old, new) if facet == "classes" else new)
+        changes = _value_changes(old, _under_root_of(old, new) if facet == "classes" else new)
+        return changes + self._retyped(old, new) if facet == "metadata" else changes
+
+    def _retyped(self, old: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> tuple[ValueChange, ...]:
+        """Metadata of one value that both files store, each as another type: shown with the types."""
+        before, now = self._old.metadata_types, self._new.metadata_types
+        return tuple(
+            ValueChange(key, "changed", f"{value} ({before[key]})", f"{new[key]} ({now[key]})")
+            for key, value in old.items()
+            if key in new and key in before and key in now and before[key] != now[key] and _same(value, new[key])
+        )
 
     def _pairs(self) -> Iterator[tuple[TensorSpec, TensorSpec]]:
         """The tensors of both sides; made anew each time, because there may be 100,000."""

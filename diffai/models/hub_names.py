@@ -123,6 +123,7 @@ class HubCheckpoint(Checkpoint):
     def __init__(self, stored: Checkpoint, places: Mapping[str, _Place], architecture: str) -> None:
         self.stored, self._places = stored, places
         self.format, self.identity, self.metadata = stored.format, stored.identity, stored.metadata
+        self.metadata_types = stored.metadata_types
         self.asides, self.parts, self.problems = stored.asides, stored.parts, stored.problems
         self.not_expressible, self.safety = stored.not_expressible, stored.safety
         self.tensors = {name: self._spec(name, place) for name, place in places.items()}

@@ -55,6 +55,7 @@ class ShardedCheckpoint(Checkpoint):
         self.format = f"sharded {content.format}" if content.format else NAME
         self.tensors = content.tensors
         self.metadata = _merged(plan, content.metadata)
+        self.metadata_types = content.metadata_types
         self.training, self.series = content.training, content.series
         self.classes, self.requires_grad = content.classes, frozenset(content.requires_grad)
         self.asides, self.not_expressible = content.asides, frozenset(content.not_expressible)
@@ -208,6 +209,7 @@ class _Content:
         self.format = ""
         self.tensors: dict[str, TensorSpec] = {}
         self.metadata: list[Mapping[str, Scalar]] = []
+        self.metadata_types: dict[str, str] = {}
         self.training: dict[str, Scalar] = {}
         self.series: dict[str, tuple[float, ...]] = {}
         self.classes: dict[str, str] = {}
@@ -222,6 +224,10 @@ class _Content:
         plan, name = self._plan, self._plan.names[number]
         self.format = self.format or shard.format
         self.metadata.append(shard.metadata)
+        for key, title in shard.metadata_types.items():
+            types = self.metadata_types.setdefault(key, title)
+            if title not in types.split(" or "):
+                self.metadata_types[key] = f"{types} or {title}"
         self.training.update(shard.training)
         self.series.update(shard.series)
         self.classes.update(shard.classes)

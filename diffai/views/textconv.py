@@ -41,10 +41,19 @@ def render_values(checkpoint: Checkpoint) -> list[str]:
         *(f"class {_text(key)} = {_text(name)}" for key, name in _ordered(checkpoint.classes)),
         *(f"{_text(key)} = {_text(value)}" for key, value in _ordered(checkpoint.graph)),
         *(f"{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.facts)),
-        *(f"__metadata__.{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.metadata)),
+        *(
+            f"__metadata__.{_text(key)} = {_scalar(value)}{_type(checkpoint, key)}"
+            for key, value in _ordered(checkpoint.metadata)
+        ),
         *(f"{_text(key)} = {_scalar(value)}" for key, value in _ordered(checkpoint.training)),
         *(f"requires_grad {_text(name)}" for name in sorted(checkpoint.requires_grad, key=natural_key)),
     ]
+
+
+def _type(checkpoint: Checkpoint, key: str) -> str:
+    """The type that a value is stored as, where its text does not tell: a change of it alone is a difference."""
+    title = checkpoint.metadata_types.get(key, "")
+    return f"  ({title})" if title else ""
 
 
 def _text(text: str, quote: str = "") -> str:

@@ -20,6 +20,7 @@ from diffai.formats.gguf.decoding import DECODERS
 from diffai.formats.gguf.types import TYPES
 from diffai.model import Checkpoint
 from diffai.sources.local import LocalFile, MemoryBytes
+from diffai.views.textconv import render_values
 
 KINDS = [kind for number, kind in TYPES.items() if GGMLQuantizationType(number) in quants._type_traits and kind.decode]
 
@@ -126,6 +127,54 @@ def test_one_changed_block_is_a_change_of_decoded_values(tmp_path: Path) -> None
 
 def header(tensors: int = 0, pairs: int = 0, rest: bytes = b"", version: int = 3) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", version, tensors, pairs) + rest
+
+
+def typed(**keys: tuple[int, bytes]) -> bytes:
+    """A file of keys alone, each as its type and its bytes."""
+    rest = b"".join(
+        struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + data for key, (kind, data) in keys.items()
+    )
+    return header(0, len(keys), rest)
+
+
+TEXT = struct.pack("<Q", 5) + b"['a']"
+RETYPED = {
+    "u32 as i32": ((4, struct.pack("<I", 2)), (5, struct.pack("<i", 2)), "2 (uint32)", "2 (int32)"),
+    "f32 as f64": ((6, struct.pack("<f", 0.5)), (12, struct.pack("<d", 0.5)), "0.5 (float32)", "0.5 (float64)"),
+    "text as list": (
+        (8, TEXT), (9, struct.pack("<IQQ", 8, 1, 1) + b"a"), "['a'] (string)", "['a'] (array of string)",
+    ),
+    "numbers of a long list": (
+        (9, struct.pack("<IQ20I", 4, 20, *range(20))), (9, struct.pack("<IQ20i", 5, 20, *range(20))),
+        "(array of uint32)", "(array of int32)",
+    ),
+    "an empty list": (
+        (9, struct.pack("<IQ", 4, 0)), (9, struct.pack("<IQ", 8, 0)), "[] (array of uint32)", "[] (array of string)",
+    ),
+    "a list of lists": (
+        (9, struct.pack("<IQIQI", 9, 1, 4, 1, 7)), (9, struct.pack("<IQIQI", 9, 1, 5, 1, 7)),
+        "[[7]] (array of (array of uint32))", "[[7]] (array of (array of int32))",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RETYPED)
+def test_another_type_of_one_value_is_a_difference(case: str) -> None:
+    before, after, old, new = RETYPED[case]
+    sides = [Input(name, opened(typed(key=value))) for name, value in (("a", before), ("b", after))]
+    diff = compare_models(*sides)
+    (change,) = diff.metadata
+    assert diff.equal is False and change.status == "changed" and change.key == "key"
+    assert str(change.old).endswith(old) and str(change.new).endswith(new)
+    assert not compare_models(sides[0], Input("again", opened(typed(key=before)))).metadata
+    texts = [render_values(side.checkpoint) for side in sides if side.checkpoint is not None]
+    assert texts[0] != texts[1]  # what git's own diff goes by
+
+
+def test_long_lists_are_one_in_either_byte_order() -> None:
+    little = opened(typed(key=(9, struct.pack("<IQ20I", 4, 20, *range(20)))))
+    big = b"GGUF" + struct.pack(">IQQQ", 3, 0, 1, 3) + b"key" + struct.pack(">IIQ20I", 9, 4, 20, *range(20))
+    assert opened(big).metadata["key"] == little.metadata["key"]
 
 
 def text(value: str) -> bytes:

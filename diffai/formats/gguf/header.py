@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from diffai.errors import FormatError, LimitError
 from diffai.formats.base import Limits
-from diffai.formats.digests import shown_digest
+from diffai.formats.digests import digest_of, shown_digest
 from diffai.formats.gguf.types import PLAIN, TYPES, BlockCoder
 from diffai.formats.regions import FileRegion
 from diffai.formats.stored import StoredCheckpoint
@@ -23,6 +23,8 @@ _MOST_DIMENSIONS = 8
 _LONGEST_TEXT = 4096
 _ARRAY, _STRING = 9, 8
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_TITLES = {0: "uint8", 1: "int8", 2: "uint16", 3: "int16", 4: "uint32", 5: "int32", 6: "float32", 7: "bool",
+           8: "string", 10: "uint64", 11: "int64", 12: "float64"}  # fmt: skip
 
 
 class GgufCheckpoint(StoredCheckpoint):
@@ -101,37 +103,41 @@ def read_header(checkpoint: GgufCheckpoint, limits: Limits) -> None:
     if tensors * 24 > source.size or pairs * 12 > source.size:
         reason = f"claims {tensors:,} tensors and {pairs:,} keys in {source.size:,} bytes"
         raise FormatError(reason, code="GG03", offset=8, format=FORMAT)
-    metadata = _pairs(cursor, pairs)
+    metadata, types = _pairs(cursor, pairs)
     infos = [_info(cursor) for _ in range(tensors)]
     order = ", big-endian" if cursor.endian == ">" else ""
     checkpoint.metadata = {"gguf version": f"{version}{order}", **metadata}
+    checkpoint.metadata_types = types
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise FormatError(f"has an alignment of {alignment!r}", code="GG05", format=FORMAT)
     _place(checkpoint, infos, -(-cursor.at // alignment) * alignment, alignment, cursor.endian)
 
 
-def _pairs(cursor: _Cursor, count: int) -> dict[str, Scalar]:
+def _pairs(cursor: _Cursor, count: int) -> tuple[dict[str, Scalar], dict[str, str]]:
+    """Values and their types, by key."""
     metadata: dict[str, Scalar] = {}
+    types: dict[str, str] = {}
     for _ in range(count):
         at = cursor.at
         key = cursor.text().decode("utf-8", "backslashreplace")
         if key in metadata:
             raise FormatError(f"has the key {key[:100]!r} twice", code="GG04", offset=at, format=FORMAT)
-        metadata[key] = _value(cursor, cursor.number("I"), key)
-    return metadata
+        metadata[key], types[key] = _value(cursor, cursor.number("I"), key)
+    return metadata, types
 
 
-def _value(cursor: _Cursor, kind: int, key: str) -> Scalar:
+def _value(cursor: _Cursor, kind: int, key: str) -> tuple[Scalar, str]:
+    """A value, and its type."""
     if kind == _STRING:
-        return _shown(cursor.text())
+        return _shown(cursor.text()), _TITLES[kind]
     if kind == _ARRAY:
         return _array(cursor, key, 0)
     code = _SCALARS.get(kind)
     if code is None:
         reason = f"has a value of unknown type {kind} under {key[:100]!r}"
         raise FormatError(reason, code="GG04", offset=cursor.at, format=FORMAT)
-    return cursor.number(code)
+    return cursor.number(code), _TITLES[kind]
 
 
 def _shown(data: bytes) -> str:
@@ -141,8 +147,8 @@ def _shown(data: bytes) -> str:
     return f"{data[:60].decode('utf-8', 'backslashreplace')}... {len(data):,} bytes, {shown_digest(data)}"
 
 
-def _array(cursor: _Cursor, key: str, depth: int) -> str:
-    """An array as text: its values where they are few, else their number and a digest."""
+def _array(cursor: _Cursor, key: str, depth: int) -> tuple[str, str]:
+    """An array as text, and its type: its values where they are few, else their number and a digest."""
     from hashlib import blake2b
 
     kind, count, first = cursor.number("I"), cursor.count(), cursor.at
@@ -152,26 +158,41 @@ def _array(cursor: _Cursor, key: str, depth: int) -> str:
         width = struct.calcsize("<" + _SCALARS[kind])
         data = cursor.take(count * width)
         if count > _SHOWN:
-            return f"{count:,} numbers, {shown_digest(data)}"
-        return str(list(struct.unpack(f"{cursor.endian}{count}{_SCALARS[kind]}", data)))
+            if cursor.endian == ">":
+                data = _swapped(data, width)
+            return f"{count:,} numbers, {shown_digest(data)}", f"array of {_TITLES[kind]}"
+        return str(list(struct.unpack(f"{cursor.endian}{count}{_SCALARS[kind]}", data))), f"array of {_TITLES[kind]}"
     if kind not in (_STRING, _ARRAY):
         reason = f"has an array of unknown type {kind} under {key[:100]!r}"
         raise FormatError(reason, code="GG04", offset=first, format=FORMAT)
     digest = blake2b(digest_size=8)
     shown: list[str] = []
+    types: list[str] = []  # of arrays inside
     for _ in range(count):
         if kind == _STRING:
             item = cursor.text()
             digest.update(len(item).to_bytes(8, "little") + item)
             text = repr(_shown(item)) if len(shown) < _SHOWN else ""
         else:
-            text = _array(cursor, key, depth + 1)
-            digest.update(text.encode())
+            text, inner = _array(cursor, key, depth + 1)
+            types += [inner] * (len(types) < _SHOWN)
+            digest.update(digest_of(text, inner))
         if len(shown) < _SHOWN:
             shown.append(text)
+    title = _TITLES.get(kind) or f"({', '.join(types if len(set(types)) > 1 else types[:1])})"
     if count > _SHOWN:
-        return f"{count:,} {'strings' if kind == _STRING else 'arrays'}, {digest.hexdigest()}"
-    return f"[{', '.join(shown)}]"
+        text = f"{count:,} {'strings' if kind == _STRING else 'arrays'}, {digest.hexdigest()}"
+    else:
+        text = f"[{', '.join(shown)}]"
+    return text, f"array of {title}"
+
+
+def _swapped(data: bytes, width: int) -> bytes:
+    """Numbers of the other byte order: what a file says is no matter of the machine that it was written for."""
+    swapped = bytearray(data)
+    for place in range(width):
+        swapped[place::width] = data[width - 1 - place :: width]
+    return bytes(swapped)
 
 
 def _info(cursor: _Cursor) -> _Info:
