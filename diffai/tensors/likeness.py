@@ -16,6 +16,9 @@ FEWEST = 64
 LEAST = 0.5
 """Correlation from which on one tensor is taken for the other, changed."""
 
+FARTHEST = 10.0
+"""How many times wider the values of one tensor may be spread: a table and its square root correlate, too."""
+
 _MOST = 4096
 _RUNS = 16
 _PRODUCTS = 200_000_000
@@ -27,6 +30,7 @@ def alike(
 ) -> list[tuple[TensorSpec, TensorSpec]]:
     """Pairs of which each is the other's best among tensors of its shape, with a correlation of at least :data:`LEAST`.
 
+    Standard deviations of a pair are within a factor of :data:`FARTHEST`: no training changes a tensor further.
     Non-finite elements count as the mean. Tensors of fewer than :data:`FEWEST` elements, without values or without
     variation are in no pair. Of large ones a sample is read: the same elements of each.
 
@@ -47,7 +51,9 @@ def alike(
         if size < FEWEST:  # thousands of tensors of one shape: each looks like some other
             continue
         rows = [_standardised(checkpoint, specs, size) for checkpoint, specs in ((old, left), (new, right))]
-        pairs += [(left[i], right[j]) for i, j in _mutual(np.einsum("ik,jk->ij", *rows))]
+        (first, wide), (second, wider) = rows
+        near = np.abs(wide[:, None] - wider) <= np.log(FARTHEST)
+        pairs += [(left[i], right[j]) for i, j in _mutual(np.where(near, np.einsum("ik,jk->ij", first, second), 0))]
     return pairs
 
 
@@ -67,7 +73,7 @@ def agreeing(
         if any(not has_values(spec.values_dtype) or spec.lacking or not spec.elements for spec in (before, after)):
             continue
         if before.elements >= FEWEST:
-            a, b = (_standardised(side, [spec], _MOST)[0] for side, spec in ((old, before), (new, after)))
+            (a,), (b,) = (_standardised(side, [spec], _MOST)[0] for side, spec in ((old, before), (new, after)))
             if a.any() and b.any():
                 kept += [(before, after)] * bool(a @ b >= LEAST)
                 continue
@@ -85,8 +91,9 @@ def _mutual(likeness: Array) -> list[tuple[int, int]]:
     return [(i, j) for i, j in enumerate(best.tolist()) if back[j] == i and likeness[i, j] >= LEAST]
 
 
-def _standardised(checkpoint: Checkpoint, specs: Sequence[TensorSpec], size: int) -> Array:
-    """One row a tensor, of mean 0 and length 1; all zero where there is no variation."""
+def _standardised(checkpoint: Checkpoint, specs: Sequence[TensorSpec], size: int) -> tuple[Array, Array]:
+    """One row a tensor, of mean 0 and length 1, and the logarithm of its deviation; zero where nothing varies."""
+    spreads = np.zeros(len(specs))
     rows: list[Array] = [np.empty(0)] * len(specs)
     for index in file_order(checkpoint, specs):
         row = _sample(checkpoint, specs[index], size)
@@ -97,9 +104,11 @@ def _standardised(checkpoint: Checkpoint, specs: Sequence[TensorSpec], size: int
             row = row / largest
         row = np.where(finite, row - row.sum() / max(int(finite.sum()), 1), 0.0)
         length = np.sqrt(np.add.reduce(row * row))
-        # Rounding of a constant is no variation.
-        rows[index] = row / length if length > 1e-12 * len(row) else np.zeros_like(row)
-    return np.stack(rows)
+        varies = length > 1e-12 * len(row)  # rounding of a constant is no variation
+        rows[index] = row / length if varies else np.zeros_like(row)
+        if varies:
+            spreads[index] = np.log(largest) + np.log(length)
+    return np.stack(rows), spreads
 
 
 def _sample(checkpoint: Checkpoint, spec: TensorSpec, size: int) -> Array:

@@ -112,6 +112,17 @@ def test_values_of_few_elements_are_no_evidence() -> None:
     assert both_ways({"a": larger}, {"b": larger * np.float32(1.01)}).totals.renamed == 1
 
 
+def test_a_table_and_its_square_root_are_two_tables() -> None:
+    table = np.geomspace(110, 41_000, 309)
+    diff = both_ways({"root": np.sqrt(table).astype("<f4")}, {"Cast.x": table, "Cast.y": table.copy()})
+    assert sorted((c.name, c.status) for c in diff.tensors) == [
+        ("Cast.x", ("added",)), ("Cast.y", ("added",)), ("root", ("removed",)),
+    ]  # fmt: skip
+    far = noise(40, 8)
+    assert {c.evidence for c in both_ways({"a": far}, {"b": far * 1000, "c": 0.5 * far + 0.1 * noise(40, 8)}).tensors} \
+        >= {"values"}  # fmt: skip
+
+
 def test_each_must_be_the_others_best() -> None:
     base = noise(32, 32)
     near, far = base + 0.1 * noise(32, 32), base + noise(32, 32)
