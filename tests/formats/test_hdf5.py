@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -322,12 +323,13 @@ def _file(path: Path, name: str, value: object, kind: object = None) -> Path:
     [
         ([[1, 2], [3]], [[1, 2], [4]], h5py.vlen_dtype("i4")),
         ([[1.5], []], [[1.5], [0.0]], h5py.vlen_dtype("f8")),
+        (["one", "two"], ["one", "too"], h5py.string_dtype()),
         (np.zeros(60_000, [("a", "i4"), ("b", "f8")]), np.ones(60_000, [("a", "i4"), ("b", "f8")]), None),
         (np.array([b"a" * 40] * 60_000), np.array([b"b" * 40] * 60_000), None),
     ],
-    ids=["lists of integers", "lists of floats", "many records", "many texts"],
+    ids=["lists of integers", "lists of floats", "texts of any length", "many records", "many texts"],
 )
-@pytest.mark.parametrize("most", [1000, 16 << 20], ids=["in pieces", "at once"])
+@pytest.mark.parametrize("most", [10, 16 << 20], ids=["in pieces", "at once"])
 def test_what_is_no_tensor_is_compared_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: object, new: object, kind: object, most: int
 ) -> None:
@@ -345,3 +347,66 @@ def test_places_in_the_file_are_said_to_be_left_out(tmp_path: Path) -> None:
             file.create_dataset("r", (1,), h5py.ref_dtype)[0] = file[target].ref
     diff = compare(tmp_path / "a.h5", tmp_path / "b.h5")
     assert [(left.what, left.reason) for left in diff.left_out] == [("dataset r", "differ and are not compared")]
+
+
+def _with(path: Path, fill: Callable[[h5py.File], object] | None) -> Path:
+    with h5py.File(path, "w") as file:
+        file["w"] = np.ones(3, "f4")
+        file.create_group("kept")
+        if fill is not None:
+            fill(file)
+    return path
+
+
+@pytest.mark.parametrize(("fill", "line"), [
+    (lambda file: file.create_group("g"), ("object g", "empty group")),
+    (lambda file: file.create_group("g/inner"), ("object g/inner", "empty group")),
+    (lambda file: file.__setitem__("t", np.dtype("f8")), ("object t", "type")),
+    (lambda file: file.create_group("g").__setitem__("up", file), ("link g/up", "to a group around it")),
+], ids=["a group", "a group in a group", "a type", "a link up"])  # fmt: skip
+def test_what_holds_no_values_is_part_of_the_file(tmp_path: Path, fill: Callable[[h5py.File], object],
+                                                  line: tuple[str, str]) -> None:  # fmt: skip
+    bare, full = _with(tmp_path / "a.h5", None), _with(tmp_path / "b.h5", fill)
+    come, gone = compare(bare, full), compare(full, bare)
+    assert (come.equal, gone.equal, compare(bare, bare).equal) == (False, False, True)
+    assert [(c.status, c.key, c.new) for c in come.graph] == [("added", *line)]
+
+
+def test_a_layer_without_weights_is_said_by_the_configuration_alone(tmp_path: Path) -> None:
+    layers = [{"class_name": "Dense", "config": {"name": "d"}}, {"class_name": "ReLU", "config": {"name": "r"}}]
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+        file.create_group("model_weights").attrs["layer_names"] = ["d", "r"]
+        file["model_weights/d/kernel:0"] = np.ones(3)
+        file.create_group("model_weights/r")
+        file.create_group("model_weights/other")
+    assert opened(tmp_path / "m.h5").graph == {"object model_weights/other": "empty group"}
+
+
+def test_texts_are_compared_one_by_one(tmp_path: Path) -> None:
+    """A digest of many texts does not take one for a part of the text before it."""
+    sides = []
+    for name, texts in (("a", [b"x\0y", b"z"]), ("b", [b"x", b"y\0z"])):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            kind = h5py.h5t.TypeID.copy(h5py.h5t.C_S1)
+            kind.set_size(4)
+            kind.set_strpad(h5py.h5t.STR_SPACEPAD)
+            space = h5py.h5s.create_simple((2,))
+            made = h5py.h5d.create(file.id, b"t", kind, space)
+            made.write(space, space, np.array([text.ljust(4) for text in texts], "S4"), kind)
+        sides.append(tmp_path / f"{name}.h5")
+    assert compare(*sides).equal is False
+
+
+def test_texts_that_stand_for_one_another_are_not_read_again_and_again(tmp_path: Path) -> None:
+    path = _file(tmp_path / "a.h5", "d", ["x" * 10_000, "y"], h5py.string_dtype())
+    with h5py.File(path, "a") as file:
+        many = file.create_dataset("many", (500,), h5py.string_dtype())
+        many[:] = "z"
+        first, place = file["d"].id.get_offset(), many.id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[place : place + 500 * 16] = data[first : first + 16] * 500
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="again and again") as caught:
+        opened(path)
+    assert caught.value.code == "HD03"

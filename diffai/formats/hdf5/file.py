@@ -47,6 +47,8 @@ class File:
         if self.base < 0:
             raise wrong("has no HDF5 signature", "HD01", 0)
         self.offset_size = self.length_size = 8
+        self._passed = 0
+        self._collection: tuple[int, bytes, dict[int, tuple[int, int]]] = (-1, b"", {})  # the last one
         self.root = self._superblock()
 
     def read(self, address: int, count: int) -> bytes:
@@ -97,6 +99,12 @@ class File:
     def _check_sizes(self) -> None:
         if self.offset_size not in (4, 8) or self.length_size not in (4, 8):
             raise wrong(f"has addresses of {self.offset_size} and lengths of {self.length_size} bytes", "HD01", 13)
+
+    def passed_over(self, count: int) -> None:
+        """Bytes that are digested and not kept; all together no more than the file has, as none stands twice."""
+        self._passed += count
+        if self._passed > self.source.size:
+            raise wrong("refers to the same texts or lists again and again", "HD03")
 
     # -------------------------------------------------------------- object headers
 
@@ -244,21 +252,30 @@ class File:
 
     def global_object(self, address: int, index: int) -> bytes:
         """One object of a global heap collection: a string of variable length."""
+        if self._collection[0] != address:
+            self._collection = address, *self._objects(address)
+        _, data, places = self._collection
+        if index not in places:
+            raise wrong(f"refers to string {index} of a heap that has none", "HD03", self.base + address)
+        return self._part(data, *places[index])
+
+    def _objects(self, address: int) -> tuple[bytes, dict[int, tuple[int, int]]]:
+        """A global heap collection, and begin and length of its objects by number (of 16 bits)."""
         head = self.read(address, 8 + self.length_size)
-        size = self.length(head, 8)
         if head[:4] != b"GCOL":
             raise wrong("has a damaged heap of strings", "HD03", self.base + address)
-        data, at = self.read(address, size), 8 + self.length_size
+        data, at = self.read(address, self.length(head, 8)), 8 + self.length_size
+        places: dict[int, tuple[int, int]] = {}
+        seen = 0
         while at + 8 + self.length_size <= len(data):
             number = int.from_bytes(data[at : at + 2], "little")
-            held = self.length(data, at + 8)
-            start = at + 8 + self.length_size
-            if number == index:
-                return self._part(data, start, held)
             if not number:
                 break
-            at = start + (held + 7) // 8 * 8
-        raise wrong(f"refers to string {index} of a heap that has none", "HD03", self.base + address)
+            start, held = at + 8 + self.length_size, self.length(data, at + 8)
+            places.setdefault(number, (start, held))
+            at, seen = start + (held + 7) // 8 * 8, seen + 1
+        self.budget.step(seen // 4)
+        return data, places
 
 
 def _bytes_for(value: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diffai.formats.hdf5.datatypes import parse_dataspace, parse_datatype
+from diffai.formats.hdf5.datatypes import Datatype, parse_dataspace, parse_datatype
 from diffai.formats.hdf5.file import (
     ATTRIBUTE,
     ATTRIBUTE_INFO,
@@ -166,13 +166,10 @@ def _attribute(file: File, data: bytes) -> tuple[str, Value | None]:
     return name, values[0] if shape == () and values else tuple(values)
 
 
-def plain_values(file: File, kind: object, payload: bytes, count: int) -> list[Plain] | None:
+def plain_values(file: File, kind: Datatype, payload: bytes, count: int) -> list[Plain] | None:
     """Numbers or texts of a small value; None where it is neither."""
     import struct
 
-    from diffai.formats.hdf5.datatypes import Datatype
-
-    assert isinstance(kind, Datatype)
     file.budget.value(count)
     file.budget.make(count * kind.size)
     pieces = [payload[n * kind.size : (n + 1) * kind.size] for n in range(count)]
@@ -188,16 +185,16 @@ def plain_values(file: File, kind: object, payload: bytes, count: int) -> list[P
     return [struct.unpack(order + codes[kind.dtype], piece)[0] for piece in pieces]
 
 
-def lists_of(file: File, size: int, payload: bytes, held: int) -> Iterator[bytes]:
-    """Lists of variable length, each as its length and its bytes: elements of ``size`` bytes, numbers of ``held``."""
-    for at in range(0, len(payload) // size * size, size):
-        piece = payload[at : at + size]
+def lists_of(file: File, kind: Datatype, payload: bytes) -> Iterator[bytes]:
+    """What elements of variable length hold, each as its length and its bytes; for digests, nothing of it is kept."""
+    for at in range(0, len(payload) // kind.size * kind.size, kind.size):
+        piece = payload[at : at + kind.size]
         length = int.from_bytes(piece[:4], "little")
         address = file.address(piece, 4)
         index = int.from_bytes(piece[4 + file.offset_size : 8 + file.offset_size], "little")
-        file.budget.value()
-        file.budget.make(length * held)
-        data = file.global_object(address, index)[: length * held] if length and address > 0 else b""
+        size = length * (kind.held or 1)
+        file.passed_over(size)
+        data = file.global_object(address, index)[:size] if length and address > 0 else b""
         yield length.to_bytes(4, "little") + data
 
 

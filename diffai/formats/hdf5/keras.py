@@ -103,6 +103,13 @@ class Layout:
             del rest[: len(rest) - 2 - rest[-2::-1].index(rest[0])]
         return ".".join(rest).removesuffix(":0"), "weight"
 
+    def is_said(self, path: tuple[str, ...]) -> bool:
+        """Whether a path is that of a layer, or of a part of one, which the configuration says."""
+        if any(path[:size] in self._human for size in range(2, len(path) + 1)):
+            return True
+        rest = path[len(self.top) :] if self.is_keras and path[: len(self.top)] == self.top else ()
+        return bool(rest) and rest[0] in self.classes
+
     def hides(self, path: tuple[str, ...], key: str) -> bool:
         """Whether an attribute says nothing that names, classes and values do not."""
         if self._human and path[-1:] == ("vars",) and key == "name":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Container, Iterator
 from hashlib import blake2b
 
 from diffai.errors import FormatError
@@ -10,7 +11,8 @@ from diffai.formats.base import Budget, Limits
 from diffai.formats.digests import shown_digest
 from diffai.formats.hdf5 import keras, matlab
 from diffai.formats.hdf5.datasets import Dataset, dataset_of, region_of
-from diffai.formats.hdf5.file import FORMAT, File
+from diffai.formats.hdf5.datatypes import Datatype
+from diffai.formats.hdf5.file import DATATYPE, FORMAT, File
 from diffai.formats.hdf5.groups import Value, attributes, is_group, links, lists_of, plain_values
 from diffai.formats.regions import Region, read
 from diffai.formats.stored import StoredCheckpoint
@@ -70,6 +72,7 @@ class _Walk:
         self._file, self._checkpoint = file, checkpoint
         self._found: list[tuple[tuple[str, ...], int, Dataset]] = []
         self._paths: dict[int, tuple[str, ...]] = {}
+        self._bare: dict[tuple[str, ...], str] = {}  # what holds no values
         self.attributes: dict[tuple[str, ...], dict[str, Value]] = {}
         self.graph: dict[str, str] = {}
         self.asides: dict[str, str] = {}
@@ -92,17 +95,23 @@ class _Walk:
             self._found.append((path, address, dataset))
             return
         if not is_group(messages):
+            self._bare[path] = "type" if any(message.kind == DATATYPE for message in messages) else "object"
             return
+        bare = True
         for link in links(self._file, messages):
+            bare = False
             here = (*path, link.name)
             if link.elsewhere:
                 name = "/".join(here)
                 self.graph[f"link {name}"] = link.elsewhere
                 self.problems.append(Problem("HD10", "warning", f"{link.elsewhere} is not followed", name))
             elif link.address in above or link.address == address:
+                self.graph[f"link {'/'.join(here)}"] = "to a group around it"
                 self.problems.append(Problem("HD10", "warning", "link to a group around it", "/".join(here)))
             else:
                 self.group(link.address, here, (*above, address))
+        if bare and path:
+            self._bare[path] = "empty group"
 
     def place(self, layout: keras.Layout) -> None:
         """Add all datasets to the checkpoint under the names that the layout gives them."""
@@ -123,12 +132,18 @@ class _Walk:
             tied = first.setdefault(address, name)
             alias = tied if tied != name else ""
             self._checkpoint.place(name, dtype, dataset.shape, region, swap=swap, role=role, alias_of=alias)
+        self._note_bare({path for path in self._bare if layout.is_said(path)})
+
+    def _note_bare(self, said: Container[tuple[str, ...]] = ()) -> None:
+        """Groups without members and named types are part of what the file says, but for layers that are known."""
+        self.graph.update((f"object {'/'.join(path)}", what) for path, what in self._bare.items() if path not in said)
 
     def place_variables(self) -> None:
         """Add the variables of a MATLAB file, and what it says beside them."""
         tree = matlab.Tree(self.attributes, {path: dataset for path, _, dataset in self._found}, self._paths)
         variables = matlab.Variables(self._file, self._checkpoint, tree)
         variables.add()
+        self._note_bare()
         notes = {path: {k: v for k, v in named.items() if not matlab.is_note(path, k)}
                  for path, named in self.attributes.items()}  # fmt: skip
         self._checkpoint.texts.update(
@@ -152,23 +167,37 @@ class _Walk:
         title = f"{kind.title} {list(dataset.shape)}"
         places = kind.text == "variable" or kind.title in ("variable length", "reference")
         digest = blake2b(digest_size=8)
-        if region is not None and (size > _MOST_TEXT or (places and not (kind.text or kind.held))):
+        blind = places and not (kind.text or kind.held)
+        if region is not None and (blind or (size > _MOST_TEXT and not places)):
             for at in range(0, size, _BLOCK):
                 digest.update(read(region, at, min(_BLOCK, size - at)))
-            if not places:
+            if not blind:
                 return f"{title}, {size:,} bytes, {digest.hexdigest()}"
             self.asides[f"dataset {name}"] = digest.hexdigest()  # places in the file, which differ where nothing does
             return title
-        payload = read(region, 0, size) if region is not None else b""
-        if kind.text:
-            values = plain_values(self._file, kind, payload, size // kind.size) or []
-            if len(values) == 1 and len(str(values[0])) <= _LONGEST:
-                return repr(values[0])
-            payload = "\0".join(map(str, values)).encode("utf-8", "surrogatepass")
-        elif kind.held:
-            payload = b"".join(lists_of(self._file, kind.size, payload, kind.held))
-        digest.update(payload)
+        if region is not None and kind.text and size == kind.size:
+            (value,) = plain_values(self._file, kind, read(region, 0, size), 1) or ("",)
+            if len(str(value)) <= _LONGEST:
+                return repr(value)
+        if region is not None:
+            for part in self._parts(kind, region):
+                digest.update(part)
         return f"{title}, {digest.hexdigest()}"
+
+    def _parts(self, kind: Datatype, region: Region) -> Iterator[bytes]:
+        """What a dataset holds, a megabyte of its elements at a time: texts and lists each with its length."""
+        step = max(_BLOCK // kind.size, 1) * kind.size
+        for at in range(0, region.size, step):
+            piece = read(region, at, min(step, region.size - at))
+            if kind.text == "fixed":  # of one length, padded one way or another
+                for value in plain_values(self._file, kind, piece, len(piece) // kind.size) or ():
+                    text = str(value).encode("utf-8", "surrogatepass")
+                    yield len(text).to_bytes(8, "little") + text
+            elif kind.text or kind.held:
+                self._file.budget.step(len(piece) // kind.size // 8)
+                yield from lists_of(self._file, kind, piece)
+            else:
+                yield piece
 
     def metadata(self, layout: keras.Layout) -> dict[str, Scalar]:
         """Attributes of groups and datasets by path, long ones by digest; what names the layers is no metadata."""
