@@ -18,6 +18,7 @@ Alike = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], list[tuple[Tensor
 Permuted = Callable[[Sequence[TensorSpec], Sequence[TensorSpec]], list[tuple[TensorSpec, TensorSpec, tuple[int, ...]]]]
 Renamed = tuple[TensorSpec, TensorSpec, RenameEvidence]
 _Kind = tuple[str, tuple[int, ...], str]
+_Content = tuple[TensorSpec, tuple[_Kind, str]]
 
 
 @frozen
@@ -101,7 +102,7 @@ def pair_tensors(
         for kind, names in renamings(*sides):
             renamed += [(gone.pop(before), come.pop(after), kind) for before, after in names]
         if digests is not None:
-            renamed += _by_digest(gone, come, digests, numbered)
+            renamed += _by_digest(gone, come, digests, numbered, renamed)
         if gone and come and numbered is not None:
             renamed += _by_use(gone, come, numbered)
         if permuted is not None and gone and come:
@@ -144,23 +145,36 @@ def _by_values(gone: dict[str, TensorSpec], come: dict[str, TensorSpec], alike: 
 
 
 def _by_digest(
-    gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests: Digests, numbered: Numbered | None
-) -> list[Renamed]:
-    """Pair by equal dtype, shape, role and digest, one to one; takes the paired ones out of ``gone`` and ``come``."""
+    gone: dict[str, TensorSpec], come: dict[str, TensorSpec], digests: Digests, numbered: Numbered | None,
+    renamed: Sequence[Renamed],
+) -> list[Renamed]:  # fmt: skip
+    """Pair by equal dtype, shape, role and digest, one to one; takes the paired ones out of ``gone`` and ``come``.
+
+    Constants only inside layers that these pairs, or those of rules of names (``renamed``), prove to be one.
+    """
     kinds = {_kind(s) for s in gone.values()} & {_kind(s) for s in come.values()}
     left = [s for s in gone.values() if _kind(s) in kinds and s.nbytes and not s.lacking]
     right = [s for s in come.values() if _kind(s) in kinds and s.nbytes and not s.lacking]
     if not left or not right:
         return []
     left_summaries, right_summaries = digests(left, right)
+    constants: tuple[list[_Content], list[_Content]] = ([], [])
     by_content: dict[tuple[_Kind, str], tuple[list[TensorSpec], list[TensorSpec]]] = {}
     for side, specs, summaries in ((0, left, left_summaries), (1, right, right_summaries)):
         for spec, summary in zip(specs, summaries, strict=True):
-            if not summary.constant:
+            if summary.constant:
+                constants[side].append((spec, (_kind(spec), summary.digest)))
+            else:
                 by_content.setdefault((_kind(spec), summary.digest), ([], []))[side].append(spec)
     found: list[Renamed] = []
     for olds, news in by_content.values():
         for before, after in _closest(olds, news, numbered):
+            found.append((gone.pop(before.name), come.pop(after.name), "digest"))
+    proven = [(before.name, after.name) for before, after, _ in (*renamed, *found)]
+    if proven and all(constants):
+        from diffai.comparison.constants import pair_constants
+
+        for before, after in pair_constants(proven, *constants):
             found.append((gone.pop(before.name), come.pop(after.name), "digest"))
     return found
 

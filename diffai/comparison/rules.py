@@ -121,7 +121,7 @@ def apply(rule: Renaming, old: Specs, new: Specs) -> Names:
     befores: dict[str, int] = {}
     afters: dict[str, int] = {}
     for name in old:
-        for other in _images(rule, name):
+        for other in images(rule, name):
             if other in new and new[other].role == old[name].role:
                 found.append((name, other))
                 befores[name] = befores.get(name, 0) + 1
@@ -129,7 +129,7 @@ def apply(rule: Renaming, old: Specs, new: Specs) -> Names:
     return [(a, b) for a, b in found if befores[a] == 1 == afters[b]]
 
 
-def _images(rule: Renaming, name: str) -> Iterable[str]:
+def images(rule: Renaming, name: str) -> Iterable[str]:
     """What a rule makes of a name: nothing where it does not apply, several where a segment stands in it twice."""
     old, new = ".".join(rule.old), ".".join(rule.new)
     if rule.kind == "prefix":
@@ -183,7 +183,7 @@ def _candidates(old: Specs, new: Specs) -> list[list[Renaming]]:
     """Rules of each kind, voted for by a sample of the names of both sides, most votes first."""
     votes: dict[Renaming, int] = {}
     for a, b in {*_partners(old, new), *((a, b) for b, a in _partners(new, old))}:
-        for rule in set(_differences(a.split("."), b.split("."))):
+        for rule in set(differences(a.split("."), b.split("."))):
             votes[rule] = votes.get(rule, 0) + 1
     found: dict[RuleKind, list[Renaming]] = {kind: [] for kind in KINDS}
     for rule, number in votes.items():
@@ -226,7 +226,7 @@ def _anchors(name: str) -> list[tuple[str, ...]]:
     return [("tail", *parts[-size:]) for size in sizes] + [("head", *parts[:size]) for size in sizes]
 
 
-def _differences(a: Sequence[str], b: Sequence[str]) -> Iterable[Renaming]:
+def differences(a: Sequence[str], b: Sequence[str]) -> Iterable[Renaming]:
     """The rules that lead from one name to another: the part in which they differ, at the front, end or within."""
     shortest = min(len(a), len(b))
     tail = 0

@@ -232,3 +232,29 @@ def paired(old: dict[str, tuple[Shape, int]], new: dict[str, tuple[Shape, int]])
 
     sides = [specs({name: shape for name, (shape, _) in side.items()}) for side in (old, new)]
     return pair_tensors(*sides, digests, alike)
+
+
+def test_constants_are_paired_inside_layers_that_other_tensors_prove() -> None:
+    layers = {f"{name}.vars.0": noise(3, 4) for name in ("first", "second", "head")}
+    old = {**layers, "norm.vars.0": np.ones(4, "f4"), "norm.vars.1": np.zeros(4, "f4"), "norm.vars.2": noise(4),
+           "ln.vars.0": np.ones(4, "f4"), "ln.vars.1": np.zeros(4, "f4")}  # fmt: skip
+    leaves = ({"0": "kernel"}, {"0": "gamma", "1": "beta", "2": "mean"})
+    new = {
+        f"{name}.{leaves[name in ('norm', 'ln')][leaf]}": value
+        for (name, _, leaf), value in ((key.split("."), value) for key, value in old.items())
+    }
+    diff = both_ways(old, new)
+    assert {(c.old.name, c.name) for c in diff.tensors if c.old and c.new} >= {
+        ("norm.vars.0", "norm.gamma"), ("norm.vars.1", "norm.beta"), ("ln.vars.0", "ln.gamma"),
+    }  # fmt: skip
+    assert all("renamed" in c.status for c in diff.tensors)
+
+
+def test_constants_of_layers_that_nothing_joins_stay_what_they_are() -> None:
+    body = noise(8, 8)
+    old = {"a.w": body, "x.gamma": np.ones(4, "f4"), "a.g1": np.ones(3, "f4"), "a.g2": np.ones(3, "f4")}
+    new = {"b.k": body, "y.scale": np.ones(4, "f4"), "b.g": np.ones(3, "f4")}
+    flat = both_ways({"w": body, "gamma": np.ones(4, "f4")}, {"k": body, "scale": np.ones(4, "f4")})
+    assert [(c.old.name, c.name) for c in flat.tensors if c.old and c.new] == [("w", "k")]
+    diff = both_ways(old, new)
+    assert [(c.old.name, c.name) for c in diff.tensors if c.old and c.new] == [("a.w", "b.k")]
