@@ -24,6 +24,8 @@ if parents:
             done = subprocess.run(
                 ["diffai", f"HEAD~1:{name}", f"HEAD:{name}", "--output", "json"], capture_output=True, text=True
             )
-            failed = done.returncode != 0
-            changes = f"not compared: {done.stderr.strip()}" if failed else len(json.loads(done.stdout))
+            records = json.loads(done.stdout or "[]")
+            unread = [record["FileUnreadable"][1] for record in records if "FileUnreadable" in record]
+            reason = "; ".join(unread) or done.stderr.strip()
+            changes = f"not compared: {reason}" if done.returncode else len(records)
             log.write(f"{git('rev-parse', 'HEAD')}\t{name}\t{changes}\n")

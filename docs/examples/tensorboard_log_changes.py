@@ -13,16 +13,20 @@ import subprocess
 import sys
 import time
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+try:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+except ModuleNotFoundError as error:
+    sys.exit(f"tensorboard_log_changes.py: {error.name} is not installed: pip install tensorboard")
 
 
 def diffai(*words: str) -> str:
     """What diffai prints; ends this script with its message where it fails."""
     done = subprocess.run(["diffai", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(done.stderr.strip() or f"diffai exited with {done.returncode}")
+        unread = json.loads(done.stdout)["not_compared"] if not done.stderr else ()
+        sys.exit(done.stderr.strip() or "\n".join(f"not compared: {one['what']}: {one['reason']}" for one in unread))
     return done.stdout
 
 

@@ -13,14 +13,18 @@ import json
 import subprocess
 import sys
 
-import wandb
+try:
+    import wandb
+except ModuleNotFoundError as error:
+    sys.exit(f"wandb_log_changes.py: {error.name} is not installed: pip install wandb")
 
 
 def diffai(*words: str) -> str:
     """What diffai prints; ends this script with its message where it fails."""
     done = subprocess.run(["diffai", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(done.stderr.strip() or f"diffai exited with {done.returncode}")
+        unread = json.loads(done.stdout)["not_compared"] if not done.stderr else ()
+        sys.exit(done.stderr.strip() or "\n".join(f"not compared: {one['what']}: {one['reason']}" for one in unread))
     return done.stdout
 
 

@@ -175,8 +175,8 @@ def test_int8_against_float_is_compared_decoded(tmp_path: Path) -> None:
     assert "values changed" not in tolerant.stdout and "decoded" in exact.stdout, exact.stdout + tolerant.stdout
 
 
-@needs_jq
-def test_the_pre_commit_hook_refuses_a_changed_shape(repo: Repo) -> None:
+def with_shape_hook(repo: Repo) -> None:
+    """A model is committed, and the hook is in place."""
     repo.commit({"readme.txt": b"x"})
     save_file(tensors(), repo.top / "a model.safetensors")
     repo.git("add", "-A")
@@ -185,6 +185,11 @@ def test_the_pre_commit_hook_refuses_a_changed_shape(repo: Repo) -> None:
     hook.parent.mkdir(exist_ok=True)
     shutil.copy(EXAMPLES / "pre-commit-shapes.sh", hook)
     hook.chmod(hook.stat().st_mode | stat.S_IXUSR)
+
+
+@needs_jq
+def test_the_pre_commit_hook_refuses_a_changed_shape(repo: Repo) -> None:
+    with_shape_hook(repo)
     save_file(tensors(0.5), repo.top / "a model.safetensors")
     repo.git("add", "-A")
     assert run("git commit -qm values", repo.top).returncode == 0
@@ -197,6 +202,24 @@ def test_the_pre_commit_hook_refuses_a_changed_shape(repo: Repo) -> None:
     )
 
 
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_the_pre_commit_hook_stops_where_a_side_cannot_be_read(repo: Repo, which: str) -> None:
+    with_shape_hook(repo)
+    if which == "old":
+        (repo.top / "a model.safetensors").write_bytes(b"\xff" * 200)
+        repo.git("add", "-A")
+        repo.git("commit", "-qm", "broken", "--no-verify")
+        save_file(tensors(), repo.top / "a model.safetensors")
+    else:
+        (repo.top / "a model.safetensors").write_bytes(b"\xff" * 200)
+    repo.git("add", "-A")
+    done = run("git commit -qm next", repo.top)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("a model.safetensors: not compared: is of no format that diffai knows (200 bytes, xxh3:")
+    assert line.endswith("; git commit --no-verify lets it pass")
+
+
 def test_the_post_commit_hook_logs_the_number_of_changes(repo: Repo) -> None:
     hook = repo.top / ".git" / "hooks" / "post-commit"
     hook.parent.mkdir(exist_ok=True)
@@ -207,6 +230,19 @@ def test_the_post_commit_hook_logs_the_number_of_changes(repo: Repo) -> None:
         assert run("git add -A && git commit -qm step", repo.top).returncode == 0
     lines = (repo.top / ".git" / "model-changes.log").read_text().splitlines()
     assert [line.split("\t")[1:] for line in lines] == [["m.safetensors", "1"]]
+
+
+def test_the_post_commit_hook_says_why_a_commit_was_not_compared(repo: Repo) -> None:
+    save_file(tensors(), repo.top / "m.safetensors")
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "model")
+    (repo.top / "m.safetensors").write_bytes(b"\xff" * 200)
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "broken")
+    done = run(f"{sys.executable} {EXAMPLES / 'post-commit-log.py'}", repo.top)
+    assert (done.returncode, done.stderr) == (0, "")
+    _, name, changes = (repo.top / ".git" / "model-changes.log").read_text().rstrip("\n").split("\t")
+    assert name == "m.safetensors" and changes.startswith("not compared: unreadable safetensors: header length")
 
 
 def test_the_scripts_take_either_json(folder: Path) -> None:
@@ -249,3 +285,22 @@ def test_the_report_has_what_the_trackers_read(folder: Path) -> None:
     report = json.loads(diffai("baseline.safetensors", "candidate.safetensors", "--format", "json", cwd=folder).stdout)
     assert report["param_diff"] == 0
     assert {"structure_changes", "tensors_changed", "update_size", "update_cosine"} <= report["comparison"].keys()
+
+
+@pytest.mark.parametrize("tracker", ["mlflow", "wandb", "tensorboard"])
+def test_a_tracker_that_is_not_installed_is_named_in_one_line(folder: Path, tracker: str) -> None:
+    (folder / f"{tracker}.py").write_text(f"raise ModuleNotFoundError(name={tracker!r})\n", "utf-8")
+    where = ["--logdir", "runs"] if tracker == "tensorboard" else []
+    script = f"{tracker}_log_changes.py"
+    words = [sys.executable, script, "baseline.safetensors", "candidate.safetensors", *where]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{script}: {tracker} is not installed: pip install {tracker}\n"
+
+
+def test_a_tracker_is_told_why_nothing_was_compared(folder: Path) -> None:
+    (folder / "mlflow.py").write_text("", "utf-8")
+    (folder / "candidate.safetensors").write_bytes(b"\xff" * 200)
+    done = run("python mlflow_log_changes.py baseline.safetensors candidate.safetensors", folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("not compared: new side: unreadable safetensors: header length")
