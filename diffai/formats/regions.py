@@ -6,10 +6,15 @@ import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
-from typing import BinaryIO, Protocol
 
 from diffai.errors import LimitError, SourceError
 from diffai.sources.base import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO, Protocol
+else:
+    Protocol = object
 
 COPY_BLOCK = 1 << 20
 

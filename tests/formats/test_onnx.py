@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -287,3 +290,25 @@ def test_a_graph_of_very_many_nodes_names_the_key_that_lifts_the_limit() -> None
     assert opened(data).graph["operator Relu"] == "300"
     with pytest.raises(LimitError, match="maxSteps"):
         opened(data, limits=Limits(max_steps=1000))
+
+
+def test_opening_loads_no_reader_of_another_format(tmp_path: Path) -> None:
+    """Core ML begins with the same byte and is asked first."""
+    weight = numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
+    (tmp_path / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    code = (
+        "import sys; from diffai.formats import registry; from diffai.formats.base import Limits\n"
+        "from diffai.sources.local import LocalFile\n"
+        "print(registry.open_checkpoint(LocalFile(sys.argv[1]), Limits()).format, *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(tmp_path / "m.onnx")], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    kind, *loaded = done.stdout.split()
+    others = ("diffai.formats.coreml.", "diffai.formats.tflite", "diffai.formats.boosting", "diffai.formats.tensorflow")
+    assert kind == "onnx"
+    assert not [name for name in loaded if name.startswith(others)]
+    assert not {"json", "hashlib", "pathlib", "urllib.parse", "numpy"} & set(loaded)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray[Any, np.dtype[Any]]
 
-NAME = "coreml"
 _LEAF = 6
 _ONLY = ("value", "vector", "values")  # fields that are all that their message has
 
@@ -30,7 +29,7 @@ class CoremlCheckpoint(BoostingCheckpoint):
     """An opened model, and the file of its weights where it has one."""
 
     def __init__(self, source: Source, limits: Limits) -> None:
-        super().__init__(NAME, source, limits)
+        super().__init__("coreml", source, limits)
         self.operators: dict[str, int] = {}
 
     def unused(self, name: str) -> str:
@@ -176,7 +175,7 @@ class Ensemble:
                 column = part.number("evaluationIndex")
                 if not 0 <= column < self._outputs:
                     reason = f"has a leaf for output {column} of {self._outputs}"
-                    raise FormatError(reason, code="CM04", tensor=where, format=NAME)
+                    raise FormatError(reason, code="CM04", tensor=where, format="coreml")
                 values[row, column] = np.frombuffer(_double(part, "evaluationValue"), "<f8")[0]
         behaviours = [nodes[place].number("nodeBehavior") for place in inner]
         missing = [nodes[place].number("missingValueTracksTrueChild") for place in inner]
