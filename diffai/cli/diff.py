@@ -305,9 +305,12 @@ def _write(
     diff: ModelDiff | DirectoryDiff, kind: str, encoding: str, settings: Settings, given: dict[str, Any]
 ) -> None:
     if kind == "changes":
-        from diffai.views.records import change_list
+        from diffai.views.records import change_list, uncompared_note
         from diffai.views.values import dump
 
+        note = uncompared_note(diff)
+        if note:
+            click.echo(f"diffai: {note}", err=True)
         flags = request_of(given).flags
         write(dump(change_list(diff, findings=flags), encoding))
         return

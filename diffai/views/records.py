@@ -1,6 +1,7 @@
 """The change list: an array, one record a change, each an object with one key and positional values.
 
-``[]`` means equal. Made for ``jq '.[] | select(.TensorShapeChanged)'`` and ``len(changes)``.
+``[]`` means equal in all that was compared; ``uncompared_note`` says what was not. Made for
+``jq '.[] | select(.TensorShapeChanged)'`` and ``len(changes)``.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from diffai.analyses.row import record_of
-from diffai.comparison.result import DirectoryDiff, ModelDiff, TensorChange
+from diffai.comparison.result import DirectoryDiff, LeftOut, ModelDiff, TensorChange
 from diffai.model import Absent
 from diffai.views import values
-from diffai.views.lines import statistics_of
+from diffai.views.lines import left_text, statistics_of
 from diffai.views.state import describe_state
 from diffai.views.values import Json
 
@@ -45,6 +46,15 @@ def change_list(
     for one in diff.documents:
         records += _document(one)
     return records
+
+
+def uncompared_note(diff: ModelDiff | DirectoryDiff) -> str:
+    """What the change list has no record of: values that were not compared, and why; "" where all were."""
+    diffs = [diff] if isinstance(diff, ModelDiff) else [file.diff for file in diff.files if file.diff is not None]
+    counts: dict[str, int] = {}
+    for left in (left for each in diffs for left in each.left_out if left.what == "tensor pairs"):
+        counts[left.reason] = counts.get(left.reason, 0) + left.count
+    return "; ".join(left_text(LeftOut("tensor pairs", count, reason)) for reason, count in counts.items())
 
 
 def _document(one: DocumentChange) -> list[dict[str, Json]]:

@@ -72,6 +72,20 @@ def test_the_change_list_is_valid_strict_and_ordered(pair: tuple[Path, Path]) ->
     assert shape == ["model.embed_tokens.weight", [100, 32], [120, 32]]
 
 
+def test_the_change_list_says_beside_it_that_values_were_not_compared(tmp_path: Path) -> None:
+    for side, value in (("a", 0.0), ("b", 1.0)):
+        (tmp_path / side).mkdir()
+        for name in ("m", "n"):
+            save_file({"w": np.full(3, value, "f4"), "v": np.zeros(3, "f4")}, tmp_path / side / f"{name}.safetensors")
+    said = "tensor pairs: only headers were read (--shape-only): values were not compared"
+    for old, new, count in (("a/m.safetensors", "b/m.safetensors", 2), ("a", "b", 4)):
+        words = (old, new, "--shape-only")
+        done = diffai(*words, "--output", "json", cwd=tmp_path)
+        assert (done.returncode, strict(done.stdout), done.stderr) == (0, [], f"diffai: {count} {said}\n")
+        assert strict(diffai(*words, "--format", "json", cwd=tmp_path).stdout)["equal"] is None
+    assert diffai("a", "b", "--output", "json", cwd=tmp_path).stderr == ""
+
+
 def test_yaml_says_the_same(pair: tuple[Path, Path]) -> None:
     for option in ("--output", "--format"):
         assert yaml.safe_load(diffai(*pair, option, "yaml").stdout) == strict(diffai(*pair, option, "json").stdout)
