@@ -13,6 +13,7 @@ from statistics import median
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
 from diffai.analyses.growth import factor_of, judged
+from diffai.analyses.reread import low_rank_said, share_of_base
 from diffai.analyses.resizes import is_factor, resized
 from diffai.analyses.update import is_moved, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -54,8 +55,9 @@ def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | N
     Args:
         diff: the comparison.
         between: how far the new model went on a line from the old one to a third; None where there is no third, or
-            no such line (see :mod:`diffai.analyses.interpolation`).
+            no such line (see :mod:`diffai.analyses.interpolation`), and where a finding of the comparison says it.
     """
+    between = share_of_base(diff, NAME) if between is None else between
     if diff.old.state is not None or diff.new.state is not None:
         return None
     changes = [change for change in diff.tensors if change.role == "weight"]
@@ -73,7 +75,8 @@ def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | N
     leading = next((kind for kind in rules if kind is not None), None)
     if between is not None and values:
         leading = _interpolated(between)
-    low = _low_rank(diff)
+    said = low_rank_said(diff)
+    low = ChangeKind(("low-rank update",), f"low-rank update ({said})") if said else None
     if leading is not None and (low is None or "fine-tune" in leading.kinds):  # a part can move, and by a low rank
         found.append(leading)
     if low is not None:
@@ -278,17 +281,6 @@ def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence
     parts = found.parts
     text = ", ".join(parts[:_SHOWN]) + (f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else "")
     return ChangeKind(("fine-tune",), f"fine-tune of {text} ({found.untouched:.0%} of the parameters untouched)", parts)
-
-
-def _low_rank(diff: ModelDiff) -> ChangeKind | None:
-    """Every matrix that moved did so by a low rank: said where ``--low-rank`` was asked for, which reads them again."""
-    for found in diff.findings:
-        fields = found.fields
-        if found.name == "low_rank" and fields.get("low_rank") and fields["low_rank"] == fields.get("moved"):
-            ranks = fields["rank_min"], fields["rank_max"]
-            said = f"rank {ranks[0]}" if ranks[0] == ranks[1] else f"ranks {ranks[0]} to {ranks[1]}"
-            return ChangeKind(("low-rank update",), f"low-rank update ({said})")
-    return None
 
 
 def _other_weights(

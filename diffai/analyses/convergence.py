@@ -107,7 +107,7 @@ def convergence(diff: ModelDiff, old: Run, new: Run, turns: Sequence[float] = ()
     return Convergence(status, stability, largest, left_out, evidence, bool(worse))
 
 
-_STEPS_OF_TRAINING = frozenset(("training step", "fine-tune", "changed", "diverged", "adapter"))
+_STEPS_OF_TRAINING = frozenset(("training step", "fine-tune", "changed", "diverged", "adapter", "low-rank update"))
 
 
 def _status(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from diffai.models.inputs import Input
 
 _NO_OPTIONS = AnalysisOptions({})
+_FIRST = ("low_rank", "change_kind")
+"""Analyses that decide the kind of change, each before what rests on it: whatever quotes the kind comes after them."""
 
 
 @frozen
@@ -61,8 +63,14 @@ def while_open(asked: Asked) -> WhileOpen | None:
         return None
 
     def run(diff: ModelDiff, old: Input, new: Input) -> ModelDiff:
-        found = ((row.name in asked.names, _found(row, asked, diff, old, new)) for row in rows)
-        findings = tuple(replace(finding, asked=wanted) for wanted, finding in found if finding is not None)
+        found: dict[str, Finding] = {}
+        for row in sorted(rows, key=lambda row: _FIRST.index(row.name) if row.name in _FIRST else len(_FIRST)):
+            finding = _found(row, asked, diff, old, new)
+            if finding is not None:
+                found[row.name] = replace(finding, asked=row.name in asked.names)
+            if finding is not None and row.name in _FIRST:
+                diff = replace(diff, findings=(*diff.findings, found[row.name]))
+        findings = tuple(found[row.name] for row in rows if row.name in found)
         return replace(diff, findings=findings, analysed=asked.automatic)
 
     return run

@@ -105,7 +105,10 @@ def run_of(side: Side, beside: Mapping[str, tuple[Values, Series]] = MappingProx
             :mod:`diffai.analyses.training_files`.
     """
     work = _Reader()
-    if work.take((*side.recorded, *filter(_may_be_said, side.metadata)), side.series):
+    arguments = estimator_arguments(side)
+    metadata = (row for row in side.metadata if row[0] not in arguments and _may_be_said(row))
+    work.hyperparameters |= arguments
+    if work.take((*side.recorded, *metadata), side.series) or arguments:
         work.sources.append("checkpoint")
     for name, (values, series) in beside.items():
         if work.take(values, series):
@@ -127,6 +130,33 @@ def runs(diff: ModelDiff, context: Context) -> tuple[Run, Run]:
                 if told is not None:
                     found[name] = told.values, told.series
     return run_of(diff.old, beside[0]), run_of(diff.new, beside[1])
+
+
+_ESTIMATOR = frozenset(("_sklearn_version", "n_estimators"))
+"""What the state of an estimator holds: scikit-learn's own the version, those of boosting libraries their rounds."""
+_XGBOOST = frozenset(("objective", "booster", "num_class", "num_target", "num_parallel_tree"))
+"""What a saved booster of XGBoost keeps of what its training was asked for."""
+
+
+def estimator_arguments(side: Side) -> dict[str, Scalar]:
+    """What the estimators of one side were constructed with, by path, as its metadata has it.
+
+    By the rule of scikit-learn's developers' guide an argument stands under its own name, what was fitted has a name
+    that ends with ``_``, and what begins with one is private.
+    """
+    if side.format == "xgboost":
+        return {key: value for key, value in side.metadata if key.split(".")[0] in _XGBOOST}
+    if side.format not in ("joblib", "pickle", "skops"):
+        return {}
+    places = {key.removesuffix(mark) for key, _ in side.metadata for mark in _ESTIMATOR
+              if key == mark or key.endswith(f".{mark}")}  # fmt: skip
+    found: dict[str, Scalar] = {}
+    for key, value in side.metadata:
+        path = key.split(".")
+        inside = not places.isdisjoint(".".join([*path[:depth], ""]) if depth else "" for depth in range(len(path)))
+        if inside and path[0] != "trees" and not any(part.startswith("_") or part.endswith("_") for part in path):
+            found[key] = value
+    return found
 
 
 _CONTAINERS = frozenset(("metrics", "metric", "results", "eval", "evaluation", "val", "validation", "test", "history"))

@@ -13,6 +13,7 @@ from program import diffai as program
 from safetensors.numpy import save_file
 
 import diffai
+from diffai.analyses.change_kind import change_kind
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
@@ -73,3 +74,12 @@ def test_the_program_says_it(tmp_path: Path) -> None:
     done = program(*words, cwd=tmp_path)
     assert done.returncode == 0 and "+ change_kind: interpolated (0.75 of the old, 0.25 of the base)" in done.stdout
     assert "interpolated" not in program(*words[:3], cwd=tmp_path).stdout
+
+
+def test_all_that_quotes_the_kind_says_where_the_model_lies() -> None:
+    third = FAR
+    new = {name: (base()[name] + third[name]) / 2 for name in third}
+    diff = diffai.compare(base(), new, analyses=["review_friendly", "change_kind"], base=third)
+    said = {found.name: found.fields for found in diff.findings}
+    assert said["review_friendly"]["kind"] == said["change_kind"]["phrase"] == change_kind(diff).phrase
+    assert "interpolated" in said["change_kind"]["phrase"]

@@ -9,12 +9,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 from model_pairs import PAIRS, changed, merged_lora, noised, transformer
+from program import diffai as program
 from safetensors.numpy import save_file
 
 import diffai
 from diffai.analyses.change_kind import change_kind
 from diffai.finding import Finding
 
+FLAGS = ("--low-rank", "--review-friendly", "--risk-assessment")
 DTYPES = {"F32": np.dtype("f4"), "F16": np.dtype("f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
 
 
@@ -72,6 +74,23 @@ def test_the_kind_of_change_says_so_where_every_matrix_that_moved_is_one() -> No
     assert change_kind(whole).kinds == ("low-rank update",)
     both = changed(lambda arrays: noised(arrays, only="mlp"), changed(merged_lora))
     assert "low-rank update" not in change_kind(diffai.compare(transformer(), both, analyses=["low_rank"])).kinds
+
+
+def test_all_that_quotes_the_kind_says_what_the_low_rank_made_of_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    old = {"l.weight": layer(rng)}
+    new = {"l.weight": old["l.weight"] + product(rng, 3, 0.001)}
+    names = ["review_friendly", "change_kind", "convergence_analysis", "risk_assessment", "low_rank"]
+    diff = diffai.compare(old, new, analyses=names)
+    said = {found.name: found for found in diff.findings}
+    assert said["review_friendly"].fields["kind"] == change_kind(diff).phrase == "low-rank update (rank 3)"
+    assert said["change_kind"].fields["phrase"] == "low-rank update (rank 3)"
+    assert said["convergence_analysis"].fields["status"] == "stable"
+    for name, arrays in (("old", old), ("new", new)):
+        save_file(arrays, tmp_path / f"{name}.safetensors")
+    for look in ("text", "markdown", "table"):
+        shown = program("old.safetensors", "new.safetensors", "--format", look, *FLAGS, cwd=tmp_path).stdout
+        assert "low-rank update (rank 3)" in shown and "training step" not in shown
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

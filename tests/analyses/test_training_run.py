@@ -288,6 +288,57 @@ def test_parameters_of_a_booster_are_hyper_parameters_and_no_metrics(tmp_path: P
     assert str(rows_["num_leaves"]) == "5"
 
 
+ARGUMENTS = {
+    "forest": ({"n_estimators": 5, "random_state": 0}, {"n_estimators": 7, "random_state": 1}),
+    "line": ({"clf__C": 1.0, "clf__max_iter": 100}, {"clf__C": 3.0, "clf__max_iter": 50}),
+}
+
+
+@pytest.mark.parametrize("suffix", ["joblib", "pkl", "skops"])
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_what_an_estimator_was_constructed_with_is_a_hyper_parameter(kind: str, suffix: str, tmp_path: Path) -> None:
+    import pickle
+
+    joblib, skops = pytest.importorskip("joblib"), pytest.importorskip("skops.io")
+    ensemble, linear = pytest.importorskip("sklearn.ensemble"), pytest.importorskip("sklearn.linear_model")
+    pipeline, scaling = pytest.importorskip("sklearn.pipeline"), pytest.importorskip("sklearn.preprocessing")
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    for name, arguments in zip("ab", ARGUMENTS[kind], strict=True):
+        model = ensemble.RandomForestClassifier(max_depth=2) if kind == "forest" else pipeline.Pipeline(
+            [("scale", scaling.StandardScaler()), ("clf", linear.LogisticRegression())]
+        )  # fmt: skip
+        model.set_params(**arguments).fit(rows, rows[:, 0] > 0)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"hidden_size": 4}')
+        if suffix == "skops":
+            skops.dump(model, tmp_path / name / "m.skops")
+        else:
+            {"joblib": joblib, "pkl": pickle}[suffix].dump(model, (tmp_path / name / f"m.{suffix}").open("wb"))
+    old, new = (tmp_path / name / f"m.{suffix}" for name in "ab")
+    (found,) = diffai.compare(old, new, analyses=["hyperparameter_impact"]).findings
+    rows_ = {row["name"]: (row["old"], row["new"]) for row in found.fields["hyperparameters"]}  # type: ignore[union-attr,index,misc]
+    before, after = ARGUMENTS[kind]
+    assert rows_ == {key.replace("__", "."): (before[key], after[key]) for key in before}
+
+
+def test_parameters_of_catboost_are_hyper_parameters() -> None:
+    folder = Path(__file__).parents[1] / "data" / "catboost"
+    old, new = folder / "categorical.cbm", folder / "longer.cbm"
+    (found,) = diffai.compare(old, new, analyses=["hyperparameter_impact"]).findings
+    rows = {row["name"]: (row["old"], row["new"]) for row in found.fields["hyperparameters"]}  # type: ignore[union-attr,index,misc]
+    assert rows["tree_learner_options.depth"] == (3, 2)
+
+
+def test_what_was_fitted_and_a_dictionary_in_a_pickle_are_no_arguments(tmp_path: Path) -> None:
+    import pickle
+
+    values = {"accuracy": 0.5, "depth": 3, "est": {"n_estimators": 4, "n_features_in_": 2, "_sklearn_version": "1"}}
+    for name in "ab":
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps({"w": np.ones(3), **values}))
+    run = run_of(diffai.compare(tmp_path / "a.pkl", tmp_path / "b.pkl").new)
+    assert (run.hyperparameters, run.metrics) == ({"est.n_estimators": 4}, {"accuracy": 0.5})
+
+
 @pytest.mark.parametrize(("metadata", "metrics"), [
     ({"val_loss": "0.5", "format": "pt"}, {"val_loss": 0.5}), ({"error_score": "nan"}, {}),
     ({"eval.f1": "0.25"}, {"eval.f1": 0.25}), ({"clf.max_error": "3"}, {}),
