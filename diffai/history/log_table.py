@@ -11,10 +11,9 @@ from diffai.history.figures import CommitFigures, Figure, Movement
 from diffai.history.log_text import notes_view
 from diffai.history.series import course
 from diffai.views.blocks import Cell, Column, Gap, Spark, Table, Tone, View, Word, said
-from diffai.views.model_table import short
 from diffai.views.overview import NOT_COMPARABLE
 from diffai.views.state import describe_state
-from diffai.views.style import change_percent, plural
+from diffai.views.style import change_percent, plural, short
 
 _WIDEST_AUTHOR = 14
 _WIDEST_SUBJECT = 48

@@ -7,7 +7,8 @@ from diffai.comparison.result import ModelDiff
 from diffai.views.blocks import Bars, Drawing, Histogram
 from diffai.views.findings import drawings
 from diffai.views.grouping import grouped
-from diffai.views.model_table import relative_of, share_text, short
+from diffai.views.model_table import relative_of
+from diffai.views.style import share_text, short
 
 _MOST_HISTOGRAMS = 6
 

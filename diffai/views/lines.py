@@ -35,6 +35,16 @@ def left_text(left: LeftOut) -> str:
     return f"{left.count:,} {one if left.count == 1 else left.what}{colon} {left.reason}"
 
 
+def is_small(change: TensorChange, limit: float) -> bool:
+    """Whether nothing but values changed, and by a relative L2 below ``limit``, which hides it (0 = never)."""
+    return change.status == ("changed",) and change.relative_l2 < limit
+
+
+def small_text(count: int, limit: float) -> str:
+    """``3 small changes below relative L2 0.001 hidden (filter_small_changes)``."""
+    return f"{plural(count, 'small change')} below relative L2 {limit:g} hidden (filter_small_changes)"
+
+
 def symbol(change: TensorChange) -> str:
     """``+ - > ~ =``: the strongest thing that happened."""
     first = change.status[0]

@@ -36,8 +36,18 @@ from diffai.views.findings import findings_view
 from diffai.views.fold import fold, pattern_text
 from diffai.views.graph import graph_lines
 from diffai.views.grouping import MOST, Group, grouped
-from diffai.views.lines import beside_text, fact_line, fact_lines, figure, left_text, parts_lines, structure_line
-from diffai.views.style import change_percent, plural, shape, size
+from diffai.views.lines import (
+    beside_text,
+    fact_line,
+    fact_lines,
+    figure,
+    is_small,
+    left_text,
+    parts_lines,
+    small_text,
+    structure_line,
+)
+from diffai.views.style import change_percent, plural, shape, share_text, short, size
 
 _FEW_ROWS = 12
 _MOST_STRUCTURE = 12
@@ -47,11 +57,15 @@ _SIGNS: dict[str, Tone] = {"+": "added", "-": "removed", "~": "changed", ">": "r
 
 @frozen
 class TableOptions:
-    """What is shown: ``verbose`` every group and more columns, ``details`` every tensor, under what ``title``."""
+    """What is shown: ``verbose`` every group and more columns, ``details`` every tensor, under what ``title``.
+
+    Of tensors whose relative L2 is below ``threshold`` no more than their number; 0 = none hidden.
+    """
 
     verbose: bool = False
     details: bool = False
     title: str = ""
+    threshold: float = 0.0
 
 
 def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
@@ -77,7 +91,9 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
     blocks += _adapters(diff, options)
     blocks += findings_view(diff, verbose=options.verbose)
     blocks += _texts(diff, options)
-    blocks += [said(f"({left_text(left)})", "…", indent=1) for left in diff.left_out]
+    small = sum(is_small(c, options.threshold) for c in diff.tensors if c.role != "training")
+    notes = [left_text(left) for left in diff.left_out] + ([small_text(small, options.threshold)] if small else [])
+    blocks += [said(f"({note})", "…", indent=1) for note in notes]
     return tuple(blocks)
 
 
@@ -199,7 +215,8 @@ def _shapes(change: TensorChange, different: int) -> str:
 
 def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     """One aligned table of all parts of the model in which values can have changed, the greatest share first."""
-    rows = [c for c in diff.tensors if c.role != "training" and c.old and c.new and "reshaped" not in c.status]
+    pairs = [c for c in diff.tensors if c.role != "training" and c.old and c.new and "reshaped" not in c.status]
+    rows = [change for change in pairs if not is_small(change, options.threshold)]
     moved = [change for change in rows if "changed" in change.status or "cast" in change.status]
     if not moved:
         return None
@@ -359,35 +376,9 @@ def _one_sided(diff: ModelDiff) -> bool:
     return bool(diff.old.training) != bool(diff.new.training)
 
 
-# ---------------------------------------------------------------- numbers in one style
-
-
-def short(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None:
-        return "n/a"
-    if math.isinf(value):
-        return "from 0"
-    if value == 0:
-        return "0"
-    if 1e-3 <= abs(value) < 1000:
-        digits = max(0, 2 - math.floor(math.log10(abs(value))))
-        return f"{value:.{digits}f}"
-    return f"{value:.2e}"
-
-
 def cosine(value: float) -> str:
     """Three decimals, and near 1 two digits of the distance from it: ``0.999977``."""
     apart = 1.0 - value
     if apart >= 0.0005:
         return f"{value:.3f}"
     return f"{value:.{1 - math.floor(math.log10(apart))}f}" if apart > 1e-12 else "1"
-
-
-def share_text(share: float) -> str:
-    """A share in percent; "" for none."""
-    if not share:
-        return ""
-    if share < 0.001:
-        return "<.1%"
-    return f"{100 * share:.1f}%" if share < 0.1 else f"{100 * share:.0f}%"

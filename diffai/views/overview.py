@@ -13,9 +13,8 @@ from diffai.comparison.result import FileChange, ModelDiff
 from diffai.frozen import frozen
 from diffai.model import Absent, NotRead
 from diffai.views.blocks import Bar, Cell, Column, Table, Tone, Word
-from diffai.views.model_table import short
 from diffai.views.state import describe_state
-from diffai.views.style import change_percent, escape
+from diffai.views.style import change_percent, escape, short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from diffai.views import values
 from diffai.views.blocks import Bar, Block, Cell, Column, Gap, Table, Tone, View, Word, few, line
 from diffai.views.grouping import grouped
 from diffai.views.lines import figure, scalar
-from diffai.views.model_table import share_text, short
-from diffai.views.style import known_mean, number, plural, shape, size
+from diffai.views.style import known_mean, number, plural, shape, share_text, short, size
 from diffai.views.values import Json
 
 SCHEMA = "diffai.show/1"

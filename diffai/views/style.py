@@ -125,6 +125,29 @@ def ratio(value: float | None) -> str:
     return f"{value:.4f}" if 0.1 <= value < 1e4 else f"{value:.2g}"
 
 
+def short(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "n/a"
+    if math.isinf(value):
+        return "from 0"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1000:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}"
+    return f"{value:.2e}"
+
+
+def share_text(share: float) -> str:
+    """A share in percent; "" for none."""
+    if not share:
+        return ""
+    if share < 0.001:
+        return "<.1%"
+    return f"{100 * share:.1f}%" if share < 0.1 else f"{100 * share:.0f}%"
+
+
 def percent(part: int, whole: int) -> str:
     """A share that never rounds a part to 0 % or to 100 %."""
     if whole == 0 or part == 0:

@@ -16,9 +16,8 @@ from diffai.analyses.look_first import look_first
 from diffai.comparison.result import DirectoryDiff, ModelDiff
 from diffai.errors import UsageError
 from diffai.views.markdown import code
-from diffai.views.model_table import share_text, short
 from diffai.views.report import report
-from diffai.views.style import escape, size
+from diffai.views.style import escape, share_text, short, size
 
 _SUFFIX = ".jinja2"
 SHIPPED = ("brief.md", "table.html")

@@ -13,9 +13,11 @@ from diffai.views.lines import (
     describe_cast,
     describe_events,
     fact_lines,
+    is_small,
     left_text,
     parts_lines,
     product_line,
+    small_text,
     structure_line,
     symbol,
     tensor_line,
@@ -112,7 +114,7 @@ def _comparison(diff: ModelDiff, options: TextOptions, title: str = "") -> View:
     if is_table(diff, options):
         from diffai.views.model_table import TableOptions, model_view
 
-        table = TableOptions(options.verbose, options.tensor_details, title)
+        table = TableOptions(options.verbose, options.tensor_details, title, options.threshold)
         return (*hidden_lines(diff.hidden), *model_view(diff, table))
     body = _Body(diff, options)
     if options.stats:  # tensor lines only
@@ -190,8 +192,7 @@ class _Body:
         changes = [c for c in self.diff.ordered if c.differs]
         if self.options.show_structure and not self.options.stats:
             changes = [c for c in changes if not STRUCTURAL.isdisjoint(c.status)]
-        limit = self.options.threshold
-        kept = [c for c in changes if not (c.status == ("changed",) and c.relative_l2 < limit)] if limit else changes
+        kept = [change for change in changes if not is_small(change, self.options.threshold)]
         self.small = len(changes) - len(kept)
         return kept
 
@@ -372,10 +373,7 @@ class _Body:
         ]  # fmt: skip
         notes = [left_text(left) for left in left_out]
         if self.small:
-            notes.append(
-                f"{plural(self.small, 'small change')} below relative L2 {options.threshold:g} hidden"
-                " (filter_small_changes)"
-            )
+            notes.append(small_text(self.small, options.threshold))
         if totals.tolerated and self.diff.differs and not any(n.what == "values" for n in self.diff.hidden):
             notes.append(f"{plural(totals.tolerated, 'value')} differ within the tolerance (epsilon, rtol)")
         return [said(f"({note})", "…", indent=1) for note in notes]

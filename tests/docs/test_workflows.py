@@ -130,6 +130,25 @@ def test_a_setting_of_the_repository_never_changes_the_exit_code(folder: Path) -
     assert shown.startswith("Model Changes:\n  No structural changes\n") and "~ classifier" not in shown
 
 
+def test_the_table_leaves_out_small_changes_and_counts_them_as_the_text_does(folder: Path) -> None:
+    (folder / ".diffai.toml").write_text(BLOCKS["configuration"].replace("show_structure = true\n", ""), "utf-8")
+    shifted = tensors(0.5)
+    for name in ("encoder.mlp.weight", "classifier.bias"):
+        shifted[name] = shifted[name] * np.float32(1.0001)
+    save_file(shifted, folder / "candidate.safetensors")
+    for words in ((), ("-v",), ("--tensor-details",), ("--format", "text")):
+        done = diffai("baseline.safetensors", "candidate.safetensors", *words, cwd=folder)
+        rows = [line.split()[0] for line in done.stdout.splitlines() if re.match(r"\s*(~ )?(classifier|encoder)", line)]
+        assert {"encoder.mlp.weight", "classifier.bias"}.isdisjoint(rows), (words, done.stdout)
+        assert "(2 small changes below relative L2 0.001 hidden (filter_small_changes))" in done.stdout
+        assert "classifier.weight" in done.stdout
+    for name in ("classifier.weight",):
+        shifted[name] = tensors()[name]
+    save_file(shifted, folder / "candidate.safetensors")
+    done = diffai("baseline.safetensors", "candidate.safetensors", cwd=folder)
+    assert "(2 small changes below relative L2 0.001 hidden (filter_small_changes))" in done.stdout
+
+
 def test_parts_of_a_model(folder: Path) -> None:
     outputs = []
     for line in BLOCKS["part"].splitlines():

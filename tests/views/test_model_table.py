@@ -12,8 +12,9 @@ from diffai.formats.arrays import ArrayCheckpoint
 from diffai.frozen import replace
 from diffai.views.blocks import Bar, Column, Labelled, Spark, Table, Word, line
 from diffai.views.grouping import grouped
-from diffai.views.model_table import TableOptions, cosine, model_view, short
+from diffai.views.model_table import TableOptions, cosine, model_view
 from diffai.views.screen import Screen, cut, cut_path, width_of
+from diffai.views.style import short
 from diffai.views.terminal import present
 from diffai.views.terminal_table import bar, spark
 

@@ -9,8 +9,7 @@ from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.model import element_count
 from diffai.views.html.present import Links, inert
 from diffai.views.lines import symbol
-from diffai.views.model_table import share_text, short
-from diffai.views.style import plural, shape
+from diffai.views.style import plural, shape, share_text, short
 
 FIRST_ROWS = 200
 _HEADS = (
