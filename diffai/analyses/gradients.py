@@ -109,7 +109,7 @@ def ratios(diff: ModelDiff, order: Sequence[str] = ()) -> Gradients | None:
     layers = [
         Layer(change.name, delta.l2 / delta.old_l2, 1 - delta.changed_count / max(1, delta.element_count))
         for change, delta in deltas
-        if delta is not None and delta.old_l2
+        if delta is not None and delta.old_l2 and delta.l2  # of one in which only NaN came nothing was measured
     ]
     why = "neither gradients nor moments are recorded: an update is a learning rate times many gradients"
     return Gradients("update-to-weight ratio", tuple(layers), why) if layers else None

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from diffai.comparison.result import ModelDiff, TensorChange
-from diffai.frozen import frozen
+from diffai.frozen import frozen, replace
 from diffai.model import element_count
 
 TYPE_CHECKING = False
@@ -40,6 +40,7 @@ class UpdateSize:
         parameters: elements that the figures are of.
         parameters_new: elements of all parameters of the new side.
         reason: why there is no figure; "" where there is one, and where nothing is missing but L2(old) is 0.
+        over_finite: elements that are not finite on both sides were left out.
     """
 
     relative_l2: float | None = None
@@ -50,6 +51,7 @@ class UpdateSize:
     parameters: int = 0
     parameters_new: int = 0
     reason: str = ""
+    over_finite: bool = False
 
     @property
     def comparable(self) -> bool:
@@ -71,7 +73,8 @@ def update_size(diff: ModelDiff) -> UpdateSize:
             return UpdateSize(parameters_new=diff.new.parameters, reason=norms)
         parameters += element_count(change.spec.shape)
         update, old, new = (math.hypot(whole, one) for whole, one in zip((update, old, new), norms, strict=True))
-    return size_of([(update, old, new)], parameters, diff.new.parameters)
+    size = size_of([(update, old, new)], parameters, diff.new.parameters)
+    return replace(size, over_finite=any(matched(change) and change.over_finite for change in diff.tensors))
 
 
 def size_of(norms: Iterable[Norms], parameters: int, parameters_new: int) -> UpdateSize:
@@ -193,4 +196,5 @@ def find(diff: ModelDiff, _context: Context) -> Finding | None:
     }  # fmt: skip
     shown = "not defined (the old parameters are all zero)" if size.relative_l2 is None else f"{size.relative_l2:.4g}"
     over = "" if size.parameters == size.parameters_new else f" over {size.parameters:,} of {size.parameters_new:,}"
+    over += ", over the finite values" if size.over_finite else ""
     return Finding(NAME, "info", "fact", fields, (), f"update size {shown}{over}")

@@ -47,6 +47,12 @@ class TensorChange:
         return self.status[0] not in UNCHANGED
 
     @property
+    def over_finite(self) -> bool:
+        """Whether its figures leave out elements that are not finite on both sides."""
+        figures = self.figures
+        return figures is not None and figures.delta is not None and figures.delta.nonfinite_count > 0
+
+    @property
     def relative_l2(self) -> float:
         """Size of the change for sorting: relative L2, infinity where it is undefined but not zero."""
         if self.figures is None or self.figures.delta is None:

@@ -140,7 +140,7 @@ class _Figures:
         self.significant += change.relative_l2 > SIGNIFICANT_RELATIVE_L2
         if parameter and not figures.as_bytes:
             self.modified += delta.changed_count
-        if parameter and delta.l2 > 0:
+        if parameter and (delta.l2 > 0 or delta.nonfinite_count):
             self.update = math.hypot(self.update, delta.l2)
             self.base = math.hypot(self.base, delta.old_l2)
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from diffai.comparison.result import TensorChange
 from diffai.frozen import slotted
-from diffai.views.lines import symbol
+from diffai.views.lines import OVER_FINITE, symbol
 from diffai.views.style import escape, ratio, shape
 
 _NUMBER = re.compile(r"\d+")
@@ -221,7 +221,8 @@ def _spread(f: Fold) -> list[str]:
     low, high = min(c.relative_l2 for c in known), most.relative_l2
     # From all zeros there is no ratio; the others keep theirs.
     lacking = len(f.changes) - len(known)
-    note = f", n/a for {lacking:,}" if lacking else ""
+    note = OVER_FINITE if any(change.over_finite for change in known) else ""
+    note += f", n/a for {lacking:,}" if lacking else ""
     if ratio(low) == ratio(high):
         return [f"relative L2 {ratio(low)}{note}"]
     return [f"relative L2 {ratio(low)}..{ratio(high)} (most: {escape(_short(most.name))}){note}"]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from diffai.analyses.nonfinite import Event, EventKind
 
 _MOST_NAMED = 3
+OVER_FINITE = " over the finite values"
+"""After a figure of a tensor that holds NaN or infinity."""
 METADATA = "metadata "
 """Before a key of the metadata, in lines that tell it from other values."""
 _EVIDENCE = {
@@ -175,7 +177,7 @@ def _value_parts(change: TensorChange, verbose: bool) -> list[str]:
         parts.append(f"{counts} changed")
         parts.append(f"max |d|={number(delta.max_abs)}")
     if verbose or old is None:
-        parts.append(f"relative L2 {ratio(delta.relative_l2)}")
+        parts.append(f"relative L2 {ratio(delta.relative_l2)}{OVER_FINITE if change.over_finite else ''}")
     if verbose:
         near = delta.new_l2 < 2 * delta.old_l2 and delta.old_l2 < 2 * delta.new_l2
         parts.append(f"cosine {cosine(delta.cosine, near=near)}")

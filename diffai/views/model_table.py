@@ -232,6 +232,8 @@ def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     same = sum(1 for change in rows if not change.differs)
     if one_each and same:
         hidden = f"{plural(same, 'tensor')} unchanged" + (f"; {hidden}" if hidden else "")
+    if any(change.over_finite for change in moved):
+        hidden = "; ".join(filter(None, (hidden, "figures are over the finite values")))
     columns = [
         Column("tensor" if one_each else "layer", shrinks=True, literal=True),
         Column("" if one_each else "changed", "right", rank=4), Column("parameters", "right", rank=5),
@@ -254,7 +256,8 @@ def _row(
     group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float], options: TableOptions
 ) -> tuple[Cell, ...]:
     changes = [by_name[name] for name in group.names]
-    changed = sum(1 for change in changes if "changed" in change.status or "cast" in change.status)
+    moved = [change for change in changes if "changed" in change.status or "cast" in change.status]
+    changed = len(moved)
     parameters = sum(element_count(c.spec.shape) for c in changes if c.is_parameter)
     places = all(change.role == "index" for change in changes)  # where values stand: no size to be told of
     relative = None if places else relative_of(changes)
@@ -262,7 +265,7 @@ def _row(
     name = group.title if len(changes) > 1 else _one_name(changes[0])
     cells: list[Cell] = [
         Word(name, "changed" if changed else "faint"), Word(f"{changed:,}/{len(changes):,}"), Word(f"{parameters:,}"),
-        Word(_size_text(relative, changed, places)), Bar(relative),
+        Word(_size_text(relative, moved, places)), Bar(relative),
         _small_multiples(group, by_name), Word(share_text(share)),
     ]  # fmt: skip
     if options.verbose or options.details:
@@ -270,9 +273,11 @@ def _row(
     return tuple(cells)
 
 
-def _size_text(relative: float | None, changed: int, places: bool) -> str:
+def _size_text(relative: float | None, changed: Sequence[TensorChange], places: bool) -> str:
     if relative is not None:
         return short(relative)
+    if changed and all(change.over_finite and not change.relative_l2 for change in changed):
+        return "0"  # NaN or infinity came, and nothing else
     return "=" if not changed else "changed" if places else "n/a"
 
 

@@ -8,6 +8,7 @@ from diffai.model import Absent
 from diffai.views.blocks import Block, View, indented, said
 from diffai.views.lines import (
     METADATA,
+    OVER_FINITE,
     beside_line,
     cosine,
     describe_cast,
@@ -264,7 +265,8 @@ class _Body:
         size = update_size(self.diff)
         if size.reason:
             return [said(f"Update size: not known ({size.reason})", indent=1)]
-        over = f", over {size.parameters:,} parameters" if size.parameters != size.parameters_new else ""
+        over = f", over {plural(size.parameters, 'parameter')}" if size.parameters != size.parameters_new else ""
+        over += f",{OVER_FINITE}" if size.over_finite else ""
         return [said(f"Update size: {ratio(size.relative_l2)} (cosine {cosine(size.cosine)}{over})", indent=1)]
 
     def _training(self) -> list[Block]:

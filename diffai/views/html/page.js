@@ -235,7 +235,7 @@
       class: changed ? "w" : "w same", id: `r${number}`, "data-n": number, "aria-level": level, "aria-rowindex": number + 2,
       "aria-selected": number === state.cur, "aria-expanded": inner || !state.tree || row === state.open ? isOpen(row) : null,
     }, cell, td(words, tone), td(inner ? "" : type(row)), td(whole(row.elements), ""),
-    td(known(row.relative) ? (row.relative ? short(row.relative) : "=") : row.few ? "n/c" : ""),
+    td(known(row.relative) ? (row.relative ? short(row.relative) : row.count ? "0" : "=") : row.few ? "n/c" : ""),
     td(percent(row.share)), td(row.count ? whole(row.count) : ""), make("td", {}, relative ? bar(row.relative) : null));
   }
   const td = (text, kind) => make("td", { class: kind || null, title: text.length > 24 ? text : null }, text);

@@ -184,6 +184,8 @@ def notes_of(change: TensorChange) -> list[str]:
         said.append("compared decoded")
     if figures is not None and figures.delta is not None and figures.delta.tolerated_count:
         said.append(f"{figures.delta.tolerated_count:,} values differ within the tolerance")
+    if change.over_finite:
+        said.append("figures are over the finite values")
     old, new = statistics_of(change)
     for label, field in (("NaN", "nan_count"), ("+Inf", "pos_inf_count"), ("-Inf", "neg_inf_count")):
         counts = [f"{getattr(side, field):,}" if side is not None else "n/a" for side in (old, new)]
