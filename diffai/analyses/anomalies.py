@@ -86,9 +86,7 @@ def _nonfinite(diff: ModelDiff) -> Iterable[Anomaly]:
 
 def _explosions(changes: Sequence[TensorChange]) -> Iterable[Anomaly]:
     for found in growths(changes):
-        what = "largest value" if found.beyond else "norm"
-        text = f"{what} {found.before:.3g} -> {found.after:.3g} ({found.ratio:.3g} x)"
-        yield Anomaly("explosion", found.change.name, "critical" if found.beyond else "warning", text)
+        yield Anomaly("explosion", found.change.name, "critical" if found.beyond else "warning", found.text)
 
 
 def _vanished_updates(changes: Sequence[TensorChange]) -> Iterable[Anomaly]:

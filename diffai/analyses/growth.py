@@ -36,6 +36,19 @@ class Growth:
         """How many times."""
         return self.after / self.before
 
+    @property
+    def text(self) -> str:
+        """In the same words wherever it is told, so that it is told once where several analyses are put together."""
+        what = "largest value" if self.beyond else "norm"
+        return f"{what} {short(self.before)} -> {short(self.after)} ({short(self.ratio)} x)"
+
+
+def short(value: float | None) -> str:
+    """Three significant digits, whole thousands up to a million."""
+    if value is None:
+        return "n/a"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
 
 def judged(diff: ModelDiff) -> bool:
     """Whether the statistics of tensors are there for judging, in every output alike."""

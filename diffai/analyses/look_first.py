@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import explained_by_cast, is_recoded
-from diffai.analyses.growth import GREW, factor_of, growths, judged, largest, least_rms, statistics
+from diffai.analyses.growth import GREW, factor_of, growths, judged, largest, least_rms, short, statistics
 from diffai.analyses.update import is_moved, matched, shares
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
@@ -97,11 +97,7 @@ def _zeroed(changes: Sequence[TensorChange]) -> Iterable[Look]:
 def _grown(changes: Sequence[TensorChange], *, ends: bool) -> Iterable[Look]:
     """Far beyond the old maximum, or ten times the norm."""
     for found in growths(changes, ends=ends):
-        if found.beyond:
-            text = f"largest value {_short(found.before)} -> {_short(found.after)} ({_short(found.ratio)} x)"
-        else:
-            text = f"grew to {_short(found.ratio)} x its norm"
-        yield Look(found.change.name, text, "critical" if found.beyond else "warning", found.ratio)
+        yield Look(found.change.name, found.text, "critical" if found.beyond else "warning", found.ratio)
 
 
 def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
@@ -113,7 +109,7 @@ def _buffers(changes: Sequence[TensorChange]) -> Iterable[Look]:
             continue
         times = delta.new_l2 / delta.old_l2
         if times >= GREW or (last == "running_var" and 0 < times <= 1 / GREW):
-            text = f"running statistics {_short(times)} x what they were"
+            text = f"running statistics {short(times)} x what they were"
             yield Look(change.name, text, "warning", abs(math.log(times)))
 
 
@@ -140,7 +136,7 @@ def _shares(diff: ModelDiff, changes: Sequence[TensorChange]) -> Iterable[Look]:
         old = change.figures.delta.old_l2 if change.figures and change.figures.delta else 0.0
         if share >= SHARE_RATIO * count / touched and old / math.sqrt(count) > least(change):
             delta = change.figures.delta if change.figures else None
-            size = f"relative L2 {_short(delta.relative_l2)}, " if delta and delta.relative_l2 is not None else ""
+            size = f"relative L2 {short(delta.relative_l2)}, " if delta and delta.relative_l2 is not None else ""
             text = f"{size}{_percent(share)} of the update in {_percent(part)} of the parameters"
             yield Look(change.name, text, "warning", share / part)
 
@@ -154,7 +150,7 @@ def _extreme(changes: Sequence[TensorChange]) -> Iterable[Look]:
             continue
         top = largest(new)
         if top >= NEAR_LARGEST * limit and not (old and largest(old) >= NEAR_LARGEST * limit):
-            text = f"largest value {_short(top)}, the dtype ends at {_short(limit)} (overflow ahead)"
+            text = f"largest value {short(top)}, the dtype ends at {short(limit)} (overflow ahead)"
             yield Look(change.name, text, "warning", top / limit)
 
 
@@ -223,7 +219,7 @@ def _rescaled(changes: Sequence[TensorChange]) -> Iterable[Look]:
     for change in changes:
         spec = change.spec
         if spec.values and "changed" in change.status and (factor := factor_of(change)) is not None:
-            yield Look(change.name, f"its scale changed to {_short(factor)} x, its codes did not", "warning", 1)
+            yield Look(change.name, f"its scale changed to {short(factor)} x, its codes did not", "warning", 1)
     scales = [(change, found[1]) for change in changes
               if change.status == ("changed",) and (found := _SCALES.fullmatch(change.name))]  # fmt: skip
     if not scales:
@@ -233,13 +229,6 @@ def _rescaled(changes: Sequence[TensorChange]) -> Iterable[Look]:
         of_it = [each for each in codes if each.name.startswith((f"{base}.", f"{base}_")) or each.name == base]
         if of_it and not any(map(is_moved, of_it)):
             yield Look(change.name, f"changed without its codes ({of_it[0].name})", "warning", 1)
-
-
-def _short(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None:
-        return "n/a"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _percent(share: float) -> str:

@@ -54,9 +54,12 @@ def _depth(
             for stack, number in layers_in(change.name):
                 (stacks if change.status == (status,) else kept).setdefault(stack, set()).add(number)
         whole = {stack: numbers - kept[stack] for stack, numbers in stacks.items() if stack in kept}
-        layers = max(whole.items(), key=lambda item: len(item[1]), default=("", set()))
-        if layers[1]:
-            words.append(f"{len(layers[1]):,} layer{'' if len(layers[1]) == 1 else 's'} of {layers[0]} {word}")
+        stack, layers = max(whole.items(), key=lambda item: len(item[1]), default=("", set()))
+        if layers:
+            inside = {(stack, number) for number in layers}
+            rest = [name for name in alone if inside.isdisjoint(layers_in(name))]
+            more = f" and {named(rest, 'other tensor')}" if rest else ""
+            words.append(f"{len(layers):,} layer{'' if len(layers) == 1 else 's'} of {stack}{more} {word}")
         else:
             words.append(f"{named(alone, 'tensor')} {word}")
         names += alone

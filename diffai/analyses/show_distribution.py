@@ -37,6 +37,10 @@ class Shifted:
         """Whether the distribution is another one: by ``least``, and by more than so few elements are by chance."""
         return self.shift.ks >= max(least, self.critical)
 
+    def has_too_few(self, least: float) -> bool:
+        """Whether it went by ``least``, which so few elements do by chance as well: nothing can be told."""
+        return least <= self.shift.ks < self.critical
+
 
 def find(diff: ModelDiff, context: Context) -> Finding | None:
     """Histograms and distances of the tensors that differ, the farthest first."""
@@ -92,14 +96,20 @@ def _finding(found: list[Shifted], empty: list[str], least: float, left: int) ->
     found.sort(key=lambda each: (not each.is_shifted(least), -each.shift.ks / each.critical, each.change.name))
     most = found[0]
     far = [each for each in found if each.is_shifted(least)]
+    few = sum(each.has_too_few(least) for each in found)
     fields: Fields = {
-        "tensors": len(found), "shifted": len(far), "not_looked_at": left, "ks": rounded(most.shift.ks, 5),
-        "psi": rounded(most.shift.psi, 5), "js": rounded(most.shift.js, 5), "most": most.change.name,
-        "histograms": tuple(_row(each) for each in found),
+        "tensors": len(found), "shifted": len(far), "too_few_values": few, "not_looked_at": left,
+        "ks": rounded(most.shift.ks, 5), "psi": rounded(most.shift.psi, 5), "js": rounded(most.shift.js, 5),
+        "most": most.change.name, "histograms": tuple(_row(each) for each in found),
     }  # fmt: skip
     evidence = tuple(f"{name}: no finite value on a side" for name in empty[:3])
+    verdict = f"{len(far) or 'none'} of {counted(len(found), 'tensor')} shifted"
+    if few == len(found):
+        verdict = f"too few values to tell whether {counted(few, 'tensor')} shifted"
+    elif few:
+        verdict += f", {few:,} with too few values to tell"
     text = (
-        f"{len(far) or 'none':} of {counted(len(found), 'tensor')} shifted; most {most.change.name}: "
+        f"{verdict}; most {most.change.name}: "
         f"KS {most.shift.ks:.3g}, PSI {most.shift.psi:.3g}, JS {most.shift.js:.3g}"
     )
     return Finding(NAME, "notice" if far else "info", "fact", fields, evidence, text)

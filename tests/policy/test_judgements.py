@@ -85,6 +85,18 @@ def test_a_pickle_that_runs_code_is_not_ready_high_risk_and_rings_the_alarm(tmp_
     assert "forbid_unsafe_pickle" in found["regression_test"].text
 
 
+@pytest.mark.parametrize("spot", [None, (1, 1)])
+def test_what_exploded_is_told_once_in_the_evidence_of_risk(spot: tuple[int, int] | None) -> None:
+    old = np.random.default_rng(1).normal(size=(40, 40)).astype("f4")
+    new = old * np.float32(20) if spot is None else old.copy()
+    if spot is not None:
+        new[spot] = 34_496
+    still = np.random.default_rng(2).normal(size=(40, 40)).astype("f4")
+    found = said("risk_assessment", {"a.weight": old, "b.weight": still}, {"a.weight": new, "b.weight": still})
+    (line,) = (line for line in found.evidence if " x)" in line or "norm" in line)
+    assert line.startswith("a.weight: ") and found.text.count(" x)") == 1
+
+
 def test_values_that_were_not_read_are_never_passed() -> None:
     for name in ("deployment_readiness", "risk_assessment", "alert_on_degradation", "regression_test"):
         found = said(name, OLD, changed(mid_weight=np.zeros((3, 3), "f4")), shape_only=True)
