@@ -5,9 +5,10 @@ what to look at first, where and how big, then the rest.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from diffai.analyses.change_kind import change_kind
+from diffai.analyses.casts import casts
+from diffai.analyses.change_kind import ChangeKind, change_kind
 from diffai.analyses.look_first import look_first
 from diffai.analyses.renames import rename_rules
 from diffai.analyses.training import training_state
@@ -52,6 +53,7 @@ from diffai.views.style import change_percent, plural, shape, share_text, short,
 _FEW_ROWS = 12
 _MOST_STRUCTURE = 12
 _MOST_VALUES = 6
+_CASTS = frozenset(("cast", "cast with loss", "quantized", "dequantized"))
 _SIGNS: dict[str, Tone] = {"+": "added", "-": "removed", "~": "changed", ">": "renamed"}
 
 
@@ -85,7 +87,7 @@ def model_view(diff: ModelDiff, options: TableOptions = TableOptions()) -> View:
         blocks.append(Labelled("LOOK AT", rows, "problem" if looks[0].severity == "critical" else "strong"))
     blocks += _problems(diff)
     blocks += _structure(diff, options)
-    table = _values(diff, options)
+    table = _values(diff, options, kind)
     if table is not None:
         blocks += [Gap(), table]
     blocks += _adapters(diff, options)
@@ -213,7 +215,7 @@ def _shapes(change: TensorChange, different: int) -> str:
 # ---------------------------------------------------------------- values, by layer pattern
 
 
-def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
+def _values(diff: ModelDiff, options: TableOptions, kind: ChangeKind | None) -> Table | None:
     """One aligned table of all parts of the model in which values can have changed, the greatest share first."""
     pairs = [c for c in diff.tensors if c.role != "training" and c.old and c.new and "reshaped" not in c.status]
     rows = [change for change in pairs if not is_small(change, options.threshold)]
@@ -224,7 +226,10 @@ def _values(diff: ModelDiff, options: TableOptions) -> Table | None:
     by_name = {change.name: change for change in rows}
     one_each = options.details or len(moved) <= _FEW_ROWS
     groups = [Group((c.name,), (c.name,)) for c in moved] if one_each else grouped(list(by_name), share_of)
-    lines = [(_row(group, by_name, share_of, options), _order(group, by_name, share_of)) for group in groups]
+    # A cast that the headline tells of and that all have is not repeated in each row, where it would cut the name.
+    told = kind is not None and not _CASTS.isdisjoint(kind.kinds) and len(casts(diff)) == 1
+    named = _bare_name if told and all("cast" in change.status for change in moved) else _one_name
+    lines = [(_row(group, by_name, share_of, options, named), _order(group, by_name, share_of)) for group in groups]
     lines.sort(key=lambda item: item[1][::-1] if diff.options.by_magnitude else item[1])
     most = len(lines) if options.verbose or options.details else MOST
     hidden = f"{len(lines) - most:,} more below" if len(lines) > most else ""
@@ -253,7 +258,8 @@ def _order(group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[
 
 
 def _row(
-    group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float], options: TableOptions
+    group: Group, by_name: Mapping[str, TensorChange], share_of: Mapping[str, float], options: TableOptions,
+    named: Callable[[TensorChange], str],
 ) -> tuple[Cell, ...]:
     changes = [by_name[name] for name in group.names]
     moved = [change for change in changes if "changed" in change.status or "cast" in change.status]
@@ -262,7 +268,7 @@ def _row(
     places = all(change.role == "index" for change in changes)  # where values stand: no size to be told of
     relative = None if places else relative_of(changes)
     share = sum(share_of.get(name, 0.0) for name in group.names)
-    name = group.title if len(changes) > 1 else _one_name(changes[0])
+    name = group.title if len(changes) > 1 else named(changes[0])
     cells: list[Cell] = [
         Word(name, "changed" if changed else "faint"), Word(f"{changed:,}/{len(changes):,}"), Word(f"{parameters:,}"),
         Word(_size_text(relative, moved, places)), Bar(relative),
@@ -279,6 +285,10 @@ def _size_text(relative: float | None, changed: Sequence[TensorChange], places: 
     if changed and all(change.over_finite and not change.relative_l2 for change in changed):
         return "0"  # NaN or infinity came, and nothing else
     return "=" if not changed else "changed" if places else "n/a"
+
+
+def _bare_name(change: TensorChange) -> str:
+    return change.name
 
 
 def _one_name(change: TensorChange) -> str:

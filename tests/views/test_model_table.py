@@ -158,3 +158,16 @@ def test_a_long_path_loses_its_first_folders() -> None:
     screen = Screen(40)
     assert cut_path("a/" * 30 + "models/m.pt", 20, screen) == "…/a/a/a/models/m.pt"
     assert cut_path("x" * 30, 20, screen) == cut("x" * 30, 20, screen)
+
+
+def test_a_cast_that_the_headline_tells_of_does_not_cut_the_names_of_rows() -> None:
+    names = [f"encoder.layer.attention.{n}.weight" for n in ("query", "key", "value")]
+    rng = np.random.default_rng(0)
+    old = {name: rng.normal(size=(8, 8)).astype("f4") for name in names}
+    half = {name: array.astype("f2") for name, array in old.items()}
+    lines = shown(old, half, Screen(80))
+    assert "CAST F32 -> F16" in lines[1] and sum("->" in text for text in lines) == 1
+    assert all(any(name in text for text in lines) for name in names), lines
+    for mixed in ({**half, names[0]: old[names[0]] * 2}, {**half, names[0]: old[names[0]].astype("f8")}):
+        rows = [text for text in shown(old, mixed, Screen(80)) if "-> F16)" in text]
+        assert len(rows) == 2, "which are cast is said where not all are, or not alike"
