@@ -9,6 +9,7 @@ from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import is_recoded
+from diffai.analyses.finding import counted
 from diffai.analyses.growth import growths, statistics
 from diffai.analyses.slots import FIRST_MOMENT, norm_on, slots
 from diffai.analyses.update import is_moved, matched
@@ -31,6 +32,8 @@ NAME = "anomaly_detection"
 
 SHIFT, SPREAD = 1.0, 3.0
 """A mean that moved by more than so many old deviations; a deviation that is so many times, or a part of, the old."""
+LEAST_SHIFT = 0.1
+"""Share of the old root mean square that mean or deviation must move by, too: weights of a norm stand close to 1."""
 FEWEST_ELEMENTS = 64
 LEAST_DEVIATION = 1e-3
 """Share of the root mean square below which a tensor is as good as constant, and has no distribution to shift."""
@@ -57,19 +60,22 @@ class Anomaly:
     basis: Basis = "fact"
 
 
-def anomalies(diff: ModelDiff, shift: float = SHIFT, spread: float = SPREAD) -> tuple[Anomaly, ...]:
+def anomalies(
+    diff: ModelDiff, shift: float = SHIFT, spread: float = SPREAD, least: float = LEAST_SHIFT
+) -> tuple[Anomaly, ...]:
     """Everything that the first pass shows to be wrong, the worst first.
 
     Args:
         diff: the comparison.
         shift: least move of a mean, in old standard deviations.
         spread: least ratio of two standard deviations, either way.
+        least: share of the old root mean square that either must move by as well.
     """
     if diff.old.state is not None or diff.new.state is not None:
         return ()
     changes = [change for change in diff.tensors if change.role == "weight" and not is_recoded(change)]
     found = [*_nonfinite(diff), *_explosions(changes), *_vanished_updates(changes), *_vanished_moments(diff),
-             *_shifts(changes, shift, spread)]  # fmt: skip
+             *_shifts(changes, shift, spread, least)]  # fmt: skip
     first: dict[tuple[Kind, str], Anomaly] = {}
     for each in found:
         first.setdefault((each.kind, each.tensor), each)
@@ -132,7 +138,7 @@ def _vanished_moments(diff: ModelDiff) -> Iterable[Anomaly]:
             yield Anomaly("vanishing", name, "warning", "its first moment is as good as zero", basis)
 
 
-def _shifts(changes: Sequence[TensorChange], shift: float, spread: float) -> Iterable[Anomaly]:
+def _shifts(changes: Sequence[TensorChange], shift: float, spread: float, least: float) -> Iterable[Anomaly]:
     """Distributions that jumped; what an optimizer does in a step moves neither mean nor deviation that far."""
     for change in changes:
         if not matched(change) or not is_moved(change) or element_count(change.spec.shape) < FEWEST_ELEMENTS:
@@ -144,10 +150,11 @@ def _shifts(changes: Sequence[TensorChange], shift: float, spread: float) -> Ite
             continue
         assert old.mean is not None and old.std and new.mean is not None and new.std is not None
         moved, ratio = abs(new.mean - old.mean) / old.std, new.std / old.std
-        if moved > shift:
+        large = least * math.hypot(old.mean, old.std)
+        if moved > shift and abs(new.mean - old.mean) > large:
             text = f"mean {old.mean:.3g} -> {new.mean:.3g}, {moved:.3g} of the old standard deviation"
             yield Anomaly("distribution shift", change.name, "warning", text)
-        elif ratio > spread or ratio < 1 / spread:
+        elif (ratio > spread or ratio < 1 / spread) and abs(new.std - old.std) > large:
             text = f"standard deviation {old.std:.3g} -> {new.std:.3g}"
             yield Anomaly("distribution shift", change.name, "warning", text)
 
@@ -187,7 +194,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     from diffai.analyses.finding import Finding, not_computed
 
     asked = context.asked
-    found, unread = list(anomalies(diff, context.number("shift"), context.number("spread"))), ""
+    limits = (context.number(key) for key in ("shift", "spread", "least"))
+    found, unread = list(anomalies(diff, *limits)), ""
     if asked:
         more, unread = dead_units(diff, context)
         found = sorted((*found, *more), key=lambda each: _RANK[each.severity])
@@ -196,7 +204,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         return None
     uncompared = sum(change.status == ("uncompared",) and change.role == "weight" for change in diff.tensors)
     if uncompared and not found:
-        return not_computed(NAME, f"the values of {uncompared:,} tensors were not compared")
+        return not_computed(NAME, f"the values of {counted(uncompared, 'tensor')} were not compared")
     rows: tuple[Fields, ...] = tuple(
         {"type": each.kind, "tensor": each.tensor, "severity": each.severity, "text": each.text, "basis": each.basis}
         for each in found
@@ -206,7 +214,8 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     shown += f"; and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
     layers = tuple(dict.fromkeys(each.tensor for each in found))
     reasons = [f"dead units were not looked for: {unread}"] if unread else []
-    reasons += [f"no statistics of {lacking:,} changed tensors: shifts of theirs are not judged"] if lacking else []
+    if lacking:
+        reasons.append(f"no statistics of {counted(lacking, 'changed tensor')}: no shift is judged there")
     types = tuple(dict.fromkeys(each.kind for each in found))
     fields: Fields = {"types": types, "layers": layers, "anomalies": rows, "without_statistics": lacking}
     basis: Basis = "estimate" if any(each.basis == "estimate" for each in found) else "fact"

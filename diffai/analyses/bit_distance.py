@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, rounded
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
+from diffai.analyses.second_pass import rounded
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec

@@ -12,6 +12,7 @@ from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
+from diffai.analyses.finding import share_text
 from diffai.analyses.growth import factor_of, judged
 from diffai.analyses.reread import low_rank_said, share_of_base
 from diffai.analyses.resizes import is_factor, resized
@@ -77,6 +78,8 @@ def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | N
         leading = _interpolated(between)
     said = low_rank_said(diff)
     low = ChangeKind(("low-rank update",), f"low-rank update ({said})") if said else None
+    if leading is not None and leading.kinds == ("fine-tune",) and all(is_factor(change.name) for change in moved):
+        leading = None  # of the factors of an adapter, of which _adapter tells
     if leading is not None and (low is None or "fine-tune" in leading.kinds):  # a part can move, and by a low rank
         found.append(leading)
     if low is not None:
@@ -234,7 +237,7 @@ def _pruned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
     kept = [c.figures.new_statistics for c in risen if c.figures is not None and c.figures.new_statistics is not None]
     share = sum(one.zero_count for one in kept) / sum(one.element_count for one in kept)
     names = [change.name for change in risen]
-    return ChangeKind(("pruned",), f"pruned ({share:.0%} of {_named(names, 'matrix')} is zero)", tuple(names))
+    return ChangeKind(("pruned",), f"pruned ({share_text(share)} of {_named(names, 'matrix')} is zero)", tuple(names))
 
 
 def _zeros_rise(change: TensorChange) -> float | None:
@@ -280,7 +283,8 @@ def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence
         return None
     parts = found.parts
     text = ", ".join(parts[:_SHOWN]) + (f" and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else "")
-    return ChangeKind(("fine-tune",), f"fine-tune of {text} ({found.untouched:.0%} of the parameters untouched)", parts)
+    left = f"{share_text(found.untouched)} of the parameters {found.how}"
+    return ChangeKind(("fine-tune",), f"fine-tune of {text} ({left})", parts)
 
 
 def _other_weights(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from diffai.analyses.embeddings import Embedding, embeddings, why_none
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, rounded, sides_of
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
+from diffai.analyses.second_pass import rounded, sides_of
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.tensors.clusters import adjusted_rand, cluster_number, followed, k_means

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from diffai.analyses.beside import CONFIGURATION, count_of, object_beside
-from diffai.analyses.finding import Finding, brief
+from diffai.analyses.finding import Finding, brief, times_text
 from diffai.analyses.memory import stored_bytes
 from diffai.analyses.modules import kind_of
 from diffai.comparison.result import ModelDiff
@@ -184,7 +184,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         evidence.append("stored bytes of a packed kind are not known")
     text = brief({
         "flops_per_token": None if new.flops is None else _flops(new.flops),
-        "ratio": None if flops is None else f"{flops:.3g}x",
+        "ratio": None if flops is None else times_text(flops),
         **({} if times[1] is None else {"time": f"{times[1] * 1e3:.3g} ms"}),
     })  # fmt: skip
     lacking = next(iter((*new.missing, *old.missing)), "")

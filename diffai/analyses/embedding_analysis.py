@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from diffai.analyses.embeddings import Embedding, embeddings, pairs_of_rows, tokens, why_none
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, rounded, sides_of
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
+from diffai.analyses.second_pass import rounded, sides_of
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.tensors.dtypes import Array

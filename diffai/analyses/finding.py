@@ -6,7 +6,7 @@ from diffai.finding import SEVERITIES, Basis, Fields, Finding, Severity, Status,
 
 __all__ = [
     "NOT_RECORDED", "SEVERITIES", "Basis", "Fields", "Finding", "Severity", "Status", "Value",
-    "brief", "not_computed", "nothing",
+    "brief", "counted", "not_computed", "nothing", "share_text", "times_text",
 ]  # fmt: skip
 
 NOT_RECORDED = "not recorded"
@@ -30,6 +30,31 @@ def _word(value: Value) -> str:
     if isinstance(value, str):
         return value
     return f"{len(value):,}"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 matrix``, ``2 matrices``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def times_text(ratio: float) -> str:
+    """A ratio without an exponent: ``0.5x``, ``28,400x``, ``0.0000352x``."""
+    if not 1e-4 <= abs(ratio) < 1000:
+        from decimal import Decimal
+
+        return f"{Decimal(f'{ratio:.3g}'):,f}x"
+    return f"{ratio:.3g}x"
+
+
+def share_text(share: float) -> str:
+    """A share in percent that rounds no part to all or to nothing: ``98%``, ``over 99.9%``, ``0.4%``."""
+    if share in (0, 1):
+        return f"{share:.0%}"
+    for digits in (0, 1):
+        text = f"{share:.{digits}%}"
+        if 0 < float(text[:-1]) < 100 and (digits or share >= 0.095):
+            return text
+    return "over 99.9%" if share > 0.5 else "under 0.1%"
 
 
 def nothing(name: str, text: str = "nothing to say of this pair", evidence: tuple[str, ...] = ()) -> Finding:

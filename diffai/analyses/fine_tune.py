@@ -19,10 +19,14 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 @frozen
 class FineTune:
-    """What moved, as the fewest names that cover it, and the share of the parameters in modules that did not."""
+    """What moved, as the fewest names that cover it, and the share of the parameters in modules that did not.
+
+    ``how`` says what is true of those: ``untouched``, ``cast alone``, or that some are the one, some the other.
+    """
 
     parts: tuple[str, ...]
     untouched: float
+    how: str = "untouched"
 
 
 def fine_tuned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[TensorChange]) -> FineTune | None:
@@ -51,7 +55,15 @@ def fine_tuned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence
     still = sum(size for module, size in sizes.items() if not modules[module])
     if still == whole or still < FROZEN_SHARE * whole:
         return None  # of buffers alone that moved (statistics of batches taken anew) nothing was tuned
-    return FineTune(tuple(_parts([module for module, differs in modules.items() if differs], modules)), still / whole)
+    parts = tuple(_parts([module for module, differs in modules.items() if differs], modules))
+    left = (change for change in changes if change.is_parameter and change.old is not None and change.new is not None
+            and not modules[change.name.rpartition(".")[0]])  # fmt: skip
+    return FineTune(parts, still / whole, " or ".join(sorted({_how(change) for change in left}, reverse=True)))
+
+
+def _how(change: TensorChange) -> str:
+    """What is true of a tensor of which no value moved; another name leaves it untouched."""
+    return "cast alone" if "cast" in change.status else "untouched"
 
 
 def _parts(moved: Sequence[str], modules: dict[str, bool]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffai.analyses.compute import costs, ratio
-from diffai.analyses.finding import Finding, brief
+from diffai.analyses.finding import Finding, brief, times_text
 from diffai.analyses.memory import weights_of
 from diffai.comparison.result import ModelDiff
 
@@ -38,7 +38,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     ]
     if stored is None:
         evidence.append("stored bytes are not known of a packed kind, or there are none")
-    text = brief({name: None if value is None else f"{value:.3g}x" for name, value in ratios.items()})
+    text = brief({name: None if value is None else times_text(value) for name, value in ratios.items()})
     lacking = next(iter((*after.missing, *before.missing)), "")
     text += f" ({lacking})" if lacking else ""
     severity: Severity = "notice" if worst > context.number("notice") else "info"

@@ -7,7 +7,7 @@ import math
 from diffai.analyses import nonfinite
 from diffai.analyses.metrics import MetricChange, decisive, metric_changes
 from diffai.analyses.training_run import Run, runs
-from diffai.analyses.update import is_moved, matched, size_unknown, update_size
+from diffai.analyses.update import is_moved, matched, size_unknown, unmatched, update_size
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
 from diffai.model import element_count
@@ -35,8 +35,8 @@ class Progress:
     """What a step did.
 
     Attributes:
-        trend: by the recorded metric of both sides; without one ``stable`` where hardly anything moved, and no NaN or
-            infinity appeared.
+        trend: by the recorded metric of both sides; without one ``stable`` where hardly anything moved, no parameter
+            came, went or has another shape, and no NaN or infinity appeared.
         magnitude: the update size, at most 1.
         metric: which the trend was read from; None for none.
     """
@@ -64,6 +64,7 @@ def progress(
     metric = decisive(metric_changes(old, new), chosen)
     if metric is None:
         still = magnitude < STABLE_UPDATE and not any(event.parameter for event in nonfinite.worse(diff))
+        still = still and not unmatched(diff)
         return Progress("stable" if still else "not recorded", magnitude)
     return Progress(_trend(metric, stable), magnitude, metric)
 
@@ -117,6 +118,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         "metric_new": metric.new if metric else None, "metric_relative_change": metric.relative if metric else None,
     }  # fmt: skip
     text = f"trend={found.trend}, magnitude={found.magnitude:.4g}"
+    text += " of those in one shape" if unmatched(diff) else ""
     text += f", speed={quick:.2f}" if quick is not None else ""
     if metric is not None:
         text += f" ({metric.name} {metric.old:.4g} -> {metric.new:.4g})"

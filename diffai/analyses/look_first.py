@@ -232,9 +232,9 @@ def _rescaled(changes: Sequence[TensorChange]) -> Iterable[Look]:
 
 
 def _percent(share: float) -> str:
-    if share >= 0.995:
-        return "100%"
-    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
+    from diffai.analyses.finding import share_text
+
+    return share_text(share) if share >= 0.1 else f"{100 * share:.2g}%"
 
 
 def find(diff: ModelDiff, _context: Context) -> Finding | None:

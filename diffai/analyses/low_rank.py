@@ -11,8 +11,8 @@ from statistics import median_low
 
 import numpy as np
 
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, is_matrix_pair, moved_matrices, rounded, say_wide, sides_of, within
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
+from diffai.analyses.second_pass import is_matrix_pair, moved_matrices, rounded, say_wide, sides_of, within
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Checkpoint

@@ -8,7 +8,7 @@ activations are counted. Efficiency is million parameters per MB (10^6 bytes) of
 
 from __future__ import annotations
 
-from diffai.analyses.finding import Finding, brief
+from diffai.analyses.finding import Finding, brief, counted
 from diffai.analyses.resizes import is_factor
 from diffai.comparison.result import ModelDiff
 from diffai.frozen import frozen
@@ -96,7 +96,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if (old.adapter or new.adapter) and extra is None:
         evidence.append("an adapter alone: the memory of its model is not recorded (--base FILE names it)")
     if old.unknown or new.unknown:
-        evidence.append(f"stored bytes of {old.unknown + new.unknown:,} tensors are not known: a packed kind")
+        evidence.append(f"stored bytes of {counted(old.unknown + new.unknown, 'tensor')} are not known: a packed kind")
     sides = [
         None if isinstance(side.state, Absent) else _side(weights, extra, context)
         for side, weights in ((diff.old, old), (diff.new, new))

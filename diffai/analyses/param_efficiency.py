@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from diffai.analyses.finding import Finding, not_computed, nothing
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
 from diffai.analyses.memory import stored_bytes
 from diffai.analyses.second_pass import rounded, say_wide
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -183,7 +183,8 @@ def _figure(value: float | None) -> float | None:
 
 def _text(old: Efficiency, new: Efficiency) -> str:
     parts = [
-        _changed(f"{old.parameters:,}", f"{new.parameters:,}") + " parameters",
+        _changed(f"{old.parameters:,}", counted(new.parameters, "parameter")) if old.parameters != new.parameters
+        else counted(new.parameters, "parameter"),
         _changed(_percent(old.nonzero_share), _percent(new.nonzero_share)) + " non-zero",
     ]
     if old.parameters_per_mb and new.parameters_per_mb:

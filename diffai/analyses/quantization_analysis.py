@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from diffai.analyses.finding import Finding, not_computed, nothing
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
 from diffai.analyses.memory import stored_bytes
-from diffai.analyses.second_pass import counted, rounded, sides_of
+from diffai.analyses.second_pass import rounded, sides_of
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen
 from diffai.model import Checkpoint, TensorSpec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from diffai.analyses.finding import counted
 from diffai.analyses.update import matched
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.model import TensorSpec
@@ -55,11 +56,6 @@ def say_wide(diff: ModelDiff, context: Context) -> None:
     wide = sum(any(spec is not None and is_too_wide(spec) for spec in (c.old, c.new)) for c in diff.tensors)
     if wide:
         context.cap(f"{counted(wide, 'tensor')} with rows of more than {LONGEST_ROW:,} elements left out")
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """``1 matrix``, ``2 matrices``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def rounded(value: float, digits: int = 6) -> float | None:

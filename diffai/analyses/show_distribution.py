@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, rounded, sides_of, within
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
+from diffai.analyses.second_pass import rounded, sides_of, within
 from diffai.analyses.update import norms_of
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import frozen

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted, rounded, say_wide
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
+from diffai.analyses.second_pass import rounded, say_wide
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.model import Checkpoint, TensorSpec
 from diffai.tensors.dtypes import Array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffai.analyses.compute import ratio
-from diffai.analyses.finding import Finding, brief
+from diffai.analyses.finding import Finding, brief, counted, times_text
 from diffai.analyses.memory import size_text, stored_bytes, weights_of
 from diffai.analyses.modules import top_of
 from diffai.comparison.result import ModelDiff
@@ -40,7 +40,7 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
     if old.bytes is None or new.bytes is None:
         evidence.append("stored bytes of a packed kind are not known")
     if len(modules) > _MOST_MODULES:
-        evidence.append(f"{len(modules) - _MOST_MODULES:,} modules with the smallest change are left out")
+        evidence.append(f"{counted(len(modules) - _MOST_MODULES, 'module')} with the smallest change left out")
     text = brief({"disk": _change(*disk), "memory": _change(old.bytes, new.bytes)})
     return Finding(NAME, "info", "fact", fields, tuple(evidence), text)
 
@@ -61,4 +61,4 @@ def _change(old: int | None, new: int | None) -> str | None:
     if old is None or new is None:
         return None
     times = ratio(old, new)
-    return f"{size_text(old)} -> {size_text(new)}" + ("" if times is None else f" ({times:.3g}x)")
+    return f"{size_text(old)} -> {size_text(new)}" + ("" if times is None else f" ({times_text(times)})")

@@ -6,7 +6,7 @@ Shares are of the squared L2 of the update over all parameters that both sides h
 
 from __future__ import annotations
 
-from diffai.analyses.finding import Finding, nothing
+from diffai.analyses.finding import Finding, counted, nothing, share_text
 from diffai.analyses.modules import kind_of, top_of
 from diffai.analyses.update import matched, no_update, shares
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -42,15 +42,15 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         "changed": len(ranked), "tensors": len(parameters), "share": most, "carrying": carrying,
         "kinds": kinds, "modules": modules[:_MOST_MODULES], "top": tuple(top),
     }  # fmt: skip
-    spread = ", ".join(f"{row['kind']} {_percent(row['share'])}" for row in kinds[:3] if row["changed"])
+    spread = ", ".join(f"{row['kind']} {share_text(float(row['share']))}" for row in kinds[:3] if row["changed"])
     first, share = ranked[0]
     text = (
-        f"changed={len(ranked):,} of {len(parameters):,} tensors, {most:.0%} of the update in {carrying:,},"
-        f" {spread}, most: {first.name} ({_percent(share)})"
+        f"changed={len(ranked):,} of {counted(len(parameters), 'tensor')}, {most:.0%} of the update in {carrying:,},"
+        f" {spread}, most: {first.name} ({share_text(share)})"
     )
     evidence = ["shares are of the squared L2 of the update; kinds of layer are read from names"]
     if len(modules) > _MOST_MODULES:
-        evidence.append(f"{len(modules) - _MOST_MODULES:,} modules with the least are left out")
+        evidence.append(f"{counted(len(modules) - _MOST_MODULES, 'module')} with the least left out")
     return Finding(NAME, "info", "fact", fields, tuple(evidence), text)
 
 
@@ -87,8 +87,3 @@ def _grouped(
     made: list[dict[str, str | int | float]] = [{word: name, "tensors": int(n), "changed": int(moved), "share": share}
             for name, (n, moved, share) in rows.items()]  # fmt: skip
     return tuple(sorted(made, key=lambda row: -float(row["share"])))
-
-
-def _percent(share: object) -> str:
-    assert isinstance(share, float)
-    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.001 else "<0.1%"

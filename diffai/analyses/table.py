@@ -64,6 +64,7 @@ ANALYSES: tuple[Analysis, ...] = (
         keys=(
             Key("shift", 1.0, "move of a mean from which on it is one, in old standard deviations", looser="higher"),
             Key("spread", 3.0, "ratio of two standard deviations from which on it is one", looser="higher"),
+            Key("least", 0.1, "share of the old root mean square that either must move by, too", looser="higher"),
         ),
     ),
     Analysis(

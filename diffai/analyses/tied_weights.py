@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from diffai.analyses.beside import CONFIGURATION, object_beside
-from diffai.analyses.finding import Finding, not_computed, nothing
-from diffai.analyses.second_pass import counted
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
 from diffai.comparison.result import ModelDiff
 from diffai.model import Checkpoint, TensorSpec
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from diffai.analyses.finding import Finding, not_computed, nothing
+from diffai.analyses.finding import Finding, counted, not_computed, nothing
 from diffai.analyses.fine_tune import fine_tuned
 from diffai.analyses.resizes import layers_in
-from diffai.analyses.second_pass import counted, rounded
+from diffai.analyses.second_pass import rounded
 from diffai.analyses.update import is_moved
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.frozen import slotted

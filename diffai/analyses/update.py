@@ -138,6 +138,11 @@ def matched(change: TensorChange) -> bool:
     return old is not None and new is not None and old.shape == new.shape and change.is_parameter
 
 
+def unmatched(diff: ModelDiff) -> bool:
+    """Whether a parameter came, went or has another shape: what moved is then said of the others alone."""
+    return any(change.is_parameter and not matched(change) for change in diff.tensors)
+
+
 _KEPT = frozenset(("renamed", "cast", "equal", "identical", "uncompared"))
 
 
@@ -164,7 +169,9 @@ def no_update(diff: ModelDiff) -> str:
     if any("changed" in change.status for change in parameters):
         return "no update can be measured: nothing that is finite on both sides moved"
     uncompared = any("uncompared" in change.status for change in parameters)
-    return "values were not compared" if uncompared else "no parameter moved"
+    if uncompared:
+        return "values were not compared"
+    return "no parameter of those in one shape moved" if unmatched(diff) else "no parameter moved"
 
 
 def norms_of(change: TensorChange) -> Norms | str:

@@ -306,5 +306,5 @@ class Against:
             return bool(changed), f"{changed[0].name} is {changed[0].status[0]}" if changed else "not changed"
         far = movement_of(diff, None, None, ()).update
         if not far.comparable:
-            raise DiffaiError(f"{new.label}: has only {far.parameters:,} parameters in common with {self._rev}")
+            raise DiffaiError(f"{new.label}: has only {plural(far.parameters, 'parameter')} in common with {self._rev}")
         return far.value is not None and far.value > check.limit, f"update size {ratio(far.value)} from {self._rev}"

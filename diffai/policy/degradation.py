@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffai.analyses import nonfinite
-from diffai.analyses.finding import Finding, not_computed
+from diffai.analyses.finding import Finding, counted, not_computed
 from diffai.analyses.metrics import MetricChange, metric_changes
 from diffai.analyses.training_run import NOT_RECORDED, runs
 from diffai.comparison.result import ModelDiff
@@ -47,9 +47,9 @@ def find(diff: ModelDiff, context: Context) -> Finding | None:
         return None
     unread = sum(change.status == ("uncompared",) for change in diff.tensors)
     if unread and not reasons:
-        return not_computed(NAME, f"the values of {unread:,} tensors were not compared")
+        return not_computed(NAME, f"the values of {counted(unread, 'tensor')} were not compared")
     lacking: tuple[str, ...] = () if changes else ("no metric is recorded on both sides",)
-    lacking += (f"the values of {unread:,} tensors were not compared",) if unread else ()
+    lacking += (f"the values of {counted(unread, 'tensor')} were not compared",) if unread else ()
     fields: Fields = {"fires": bool(reasons), "reasons": tuple(reasons), "metrics": len(changes)}
     quiet = "quiet" + (f" (metrics {NOT_RECORDED})" if not changes else "")
     text = "; ".join(reasons[:4]) if reasons else quiet

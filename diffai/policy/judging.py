@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from diffai.analyses import nonfinite
+from diffai.analyses.finding import counted
 from diffai.analyses.update import shares, update_size
 from diffai.comparison.result import STRUCTURAL, ModelDiff, TensorChange, ValueChange
 from diffai.formats.safety import unsafe, with_allowed
@@ -87,7 +88,8 @@ class _Judge:
         level = self.policy.level(f"models.{status}") if status != "changed" else "allow"
         if status != "changed":
             old = self.diff.old
-            size = f" ({old.tensors:,} tensors, {old.parameters:,} parameters)" if status == "deleted" else ""
+            held = f" ({counted(old.tensors, 'tensor')}, {counted(old.parameters, 'parameter')})"
+            size = held if status == "deleted" else ""
             yield self._violation(f"models.{status}", f"model {status}{size}", level, approvable=status == "deleted")
 
     # -- what changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from diffai.analyses import nonfinite
+from diffai.analyses.finding import counted
 from diffai.comparison.result import ModelDiff, TensorChange
 from diffai.finding import Finding
 from diffai.formats.safety import unsafe
@@ -106,7 +107,7 @@ def _finite(diff: ModelDiff) -> Check:
         more = f" and {len(names) - 1:,} more" if names[1:] else ""
         return Check("finite", "failed", f"NaN or Inf in {names[0]}{more}")
     if unread:
-        return Check("finite", "not judged", f"values of {len(unread):,} tensors were not read")
+        return Check("finite", "not judged", f"values of {counted(len(unread), 'tensor')} were not read")
     return Check("finite", "passed")
 
 

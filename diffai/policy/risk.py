@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffai.analyses import nonfinite
 from diffai.analyses.anomalies import anomalies
 from diffai.analyses.change_kind import change_kind
+from diffai.analyses.finding import counted
 from diffai.analyses.look_first import look_first
 from diffai.analyses.metrics import MetricChange, metric_changes
 from diffai.analyses.structure import structure
@@ -68,7 +69,7 @@ def risk(diff: ModelDiff, metrics: Sequence[MetricChange] = (), max_drop: float 
     medium += [described(metric) for metric in dropped(metrics, max_drop) if metric.name not in looks]
     medium += [problem.message for problem in diff.new.problems if problem.severity == "error"]
     unread = sum(change.status == ("uncompared",) for change in diff.tensors)
-    unjudged = (f"the values of {unread:,} tensors were not compared",) if unread else ()
+    unjudged = (f"the values of {counted(unread, 'tensor')} were not compared",) if unread else ()
     level: Level = "high" if high else "medium" if medium else "low"
     return Risk(level, tuple(dict.fromkeys(high or medium)), unjudged)
 

@@ -107,7 +107,7 @@ def _headline(diff: ModelDiff, title: str) -> Line:
     new, old = diff.new, diff.old
     side = old if isinstance(new.state, Absent) else new
     parts = [Word(title or side.label or "model", "name"), Word("   "), Word(_dtypes(side))]
-    parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {side.parameters:,} params"))
+    parts.append(Word(f" · {plural(side.tensors, 'tensor')} · {plural(side.parameters, 'param')}"))
     if old.state is None and new.state is None:
         parts.append(Word(f" ({_change(old.parameters, new.parameters)})"))
     if side.size >= 0:
@@ -144,7 +144,7 @@ def _sizes(diff: ModelDiff) -> Iterable[Block]:
     if words:
         yield Line(tuple(words), indent=1, wraps=not found.update)
     if found.update and found.relative_l2 is not None and not found.comparable:  # a line of its own: never cut
-        text = f"update and cosine are over {found.parameters:,} of {found.parameters_new:,} parameters only"
+        text = f"update and cosine are over {found.parameters:,} of {plural(found.parameters_new, 'parameter')} only"
         yield line(Word(text, "strong"), indent=1, wraps=True)
 
 

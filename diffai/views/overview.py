@@ -134,7 +134,8 @@ def described(found: Overview) -> str:
     if found.structure not in ("", "="):
         parts.append(f"structure {found.structure}")
     if found.parameters not in ("", "="):
-        parts.append(f"parameters {found.parameters}" if found.structure else f"{found.parameters} parameters")
+        word = "parameter" if found.parameters == "1" else "parameters"
+        parts.append(f"{word} {found.parameters}" if found.structure else f"{found.parameters} {word}")
     if found.update not in ("", "0"):
         known = found.size is not None or found.update == NOT_COMPARABLE
         parts.append(f"update size {found.update}" if known else found.update)

@@ -50,7 +50,7 @@ def _headline(model: ModelSummary) -> Block:
     """``model.pt   torch · F32 · 136 tensors · 412,525 params · 1.7 MB``."""
     names = [name for name, _ in model.dtypes]
     dtypes = "/".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    facts = [model.format, dtypes, plural(len(model.specs), "tensor"), f"{model.parameters:,} params"]
+    facts = [model.format, dtypes, plural(len(model.specs), "tensor"), plural(model.parameters, "param")]
     facts += [size(model.size)] if model.size >= 0 else []
     return line(Word(model.label, "name"), "   " + " · ".join(fact for fact in facts if fact))
 

@@ -78,7 +78,7 @@ def describe_side(side: Side) -> str:
 def dtypes_text(side: Side) -> str:
     """``BF16``, ``F32/I64`` (most elements first), at most three and a count."""
     names = [escape(name) for name, _ in side.dtypes]
-    return "/".join(names[:3]) + (f" and {len(names) - 3} more dtypes" if len(names) > 3 else "")
+    return "/".join(names[:3]) + (f" and {plural(len(names) - 3, 'more dtype')}" if len(names) > 3 else "")
 
 
 def states_view(diff: ModelDiff) -> Iterator[Block]:

@@ -171,6 +171,8 @@ def change_percent(old: int, new: int) -> str:
         return "new"
     share = 100.0 * (new - old) / old
     text = f"{share:+.1f}"
+    if text == "-100.0" and new:  # something is left: with as many digits as show it
+        text = next((long for n in range(2, 12) if (long := f"{share:+.{n}f}").strip("-0.") != "1"), "over -99.9")
     return f"{share:+.1g}% change" if text in ("+0.0", "-0.0") else f"{text}% change"
 
 

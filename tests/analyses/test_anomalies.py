@@ -111,3 +111,13 @@ def test_rows_that_were_dead_before_are_none() -> None:
 def test_values_that_were_not_compared_are_not_found_sound() -> None:
     diff = diffai.compare(base(), SMALL, CompareOptions(shape_only=True), analyses=["anomaly_detection"])
     assert diff.findings[0].status == "not computed"
+
+
+def test_a_shift_is_large_beside_the_tensor_itself_too() -> None:
+    rng = np.random.default_rng(5)
+    norm = {"norm.weight": rng.normal(1.01, 0.005, 256).astype("f4")}
+    far = {"norm.weight": norm["norm.weight"] + np.float32(0.02)}
+    wide = {"norm.weight": ((norm["norm.weight"] - 1.01) * 5 + 1.01).astype("f4")}
+    assert not found(norm, far) and not found(norm, wide)
+    assert ("distribution shift", "norm.weight") in found(norm, far, least=0.01)
+    assert ("distribution shift", "norm.weight") in found(norm, {"norm.weight": norm["norm.weight"] + np.float32(0.2)})

@@ -214,3 +214,25 @@ def test_what_left_beside_whole_layers_is_not_passed_over() -> None:
         for pair, words in (((old, new), said), ((new, old), said.replace("removed", "added"))):
             kind = change_kind(diffai.compare(*pair))
             assert kind is not None and words in kind.phrase, kind
+
+
+def test_parameters_that_were_cast_are_not_called_untouched() -> None:
+    tuned = noise(base(), only="head")
+    new = {name: array.astype("f2") for name, array in tuned.items()}
+    text = phrase(new, base())
+    assert " of the parameters cast alone)" in text and "untouched" not in text
+    some = {name: new[name] if name.startswith("embed") else array for name, array in tuned.items()}
+    assert " of the parameters untouched or cast alone)" in phrase(some, base())
+
+
+def test_a_trained_adapter_beside_its_model_is_told_once() -> None:
+    old = adapter(base())
+    new = {name: array + np.float32(0.01) if "lora_" in name else array for name, array in old.items()}
+    assert phrase(new, old) == "adapter changed (12 low-rank factors)"
+
+
+def test_a_share_that_is_not_all_is_not_rounded_to_all() -> None:
+    old = {"body.weight": np.ones((400, 400), "f4") * np.arange(400, dtype="f4"), "head.bias": np.ones(64, "f4")}
+    old["head.weight"] = np.ones((2, 4), "f4")
+    new = {**old, "head.weight": np.arange(1, 9, dtype="f4").reshape(2, 4)}
+    assert "fine-tune of head (over 99.9% of the parameters untouched)" in phrase(new, old)

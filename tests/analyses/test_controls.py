@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from controls import CONTROLS, Control, base
@@ -137,3 +139,12 @@ def test_factors_that_were_zero_are_no_small_step() -> None:
     said = {each.name: each for each in diffai.compare(old, new, analyses=["convergence_analysis"]).findings}
     text = said["convergence_analysis"].text
     assert text == "not recorded: all that moved was zero before, and has no relative L2"
+
+
+@pytest.mark.parametrize("control", ["layers dropped", "vocabulary extended", "head resized"])
+def test_what_came_or_went_is_not_called_stable(control: str, tmp_path: Path) -> None:
+    sides = CONTROLS[control].sides(tmp_path)
+    found = {f.name: f for f in diffai.compare(*sides, analyses=("learning_progress", "change_summary")).findings}
+    assert found["learning_progress"].fields.get("trend") is None
+    assert "stable" not in found["learning_progress"].text
+    assert "no parameter moved" not in found["change_summary"].text

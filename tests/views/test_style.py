@@ -93,7 +93,8 @@ def test_percent_never_rounds_to_none_or_all(part: int, whole: int, text: str) -
 
 @pytest.mark.parametrize(
     ("old", "new", "text"),
-    [(10, 10, "0% change"), (1000, 1024, "+2.4% change"), (10**9, 10**9 + 1, "+1e-07% change"), (0, 5, "new")],
+    [(10, 10, "0% change"), (1000, 1024, "+2.4% change"), (10**9, 10**9 + 1, "+1e-07% change"), (0, 5, "new"),
+     (112_576, 49, "-99.96% change"), (10**9, 1, "-99.9999999% change"), (5, 0, "-100.0% change")],
 )
 def test_change_percent(old: int, new: int, text: str) -> None:
     assert style.change_percent(old, new) == text
