@@ -60,7 +60,7 @@ def risk(diff: ModelDiff, metrics: Sequence[MetricChange] = (), max_drop: float 
     high += [f"interface: {what}" for what in interface_changes(diff)]
     serious = [each for each in anomalies(diff) if each.severity in ("warning", "critical")]
     looks = {look.name: look.text for look in look_first(diff) if look.severity in ("warning", "critical")}
-    told = [each for each in serious if each.text not in looks.get(each.tensor, "")]  # what grew is in both
+    told = [each for each in serious if each.kind != "explosion" or each.tensor not in looks]  # what grew is in both
     medium = [f"{each.tensor}: {each.text}" for each in told if each.kind != "non-finite"]
     medium += [f"{name}: {text}" for name, text in looks.items()]
     kind, shape = change_kind(diff), structure(diff)
