@@ -32,6 +32,10 @@ def _word(value: Value) -> str:
     return f"{len(value):,}"
 
 
+_ROUNDING = 1e-12
+"""By how much shares that were added up may miss 1."""
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 matrix``, ``2 matrices``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
@@ -48,7 +52,7 @@ def times_text(ratio: float) -> str:
 
 def share_text(share: float) -> str:
     """A share in percent that rounds no part to all or to nothing: ``98%``, ``over 99.9%``, ``0.4%``."""
-    if share in (0, 1):
+    if not share or abs(share - 1) < _ROUNDING:
         return f"{share:.0%}"
     for digits in (0, 1):
         text = f"{share:.{digits}%}"

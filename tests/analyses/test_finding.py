@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("share", "text"), [
-    (1.0, "100%"), (0.0, "0%"), (0.98, "98%"), (0.998, "99.8%"), (0.99999, "over 99.9%"), (0.004, "0.4%"),
+    (1.0, "100%"), (0.1 + 0.2 + 0.7 - 2e-16, "100%"), (0.0, "0%"), (0.98, "98%"), (0.998, "99.8%"), (0.99999, "over 99.9%"), (0.004, "0.4%"),
     (1e-5, "under 0.1%"),
 ])  # fmt: skip
 def test_a_share_is_rounded_neither_to_all_nor_to_nothing(share: float, text: str) -> None:
