@@ -12,9 +12,7 @@ from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
-from diffai.analyses.finding import share_text
 from diffai.analyses.growth import factor_of, judged
-from diffai.analyses.reread import low_rank_said, share_of_base
 from diffai.analyses.resizes import is_factor, resized
 from diffai.analyses.update import is_moved, update_size
 from diffai.comparison.result import ModelDiff, TensorChange
@@ -58,7 +56,12 @@ def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | N
         between: how far the new model went on a line from the old one to a third; None where there is no third, or
             no such line (see :mod:`diffai.analyses.interpolation`), and where a finding of the comparison says it.
     """
-    between = share_of_base(diff, NAME) if between is None else between
+    said = ""
+    if diff.findings:
+        from diffai.analyses.reread import low_rank_said, share_of_base
+
+        between = share_of_base(diff, NAME) if between is None else between
+        said = low_rank_said(diff)
     if diff.old.state is not None or diff.new.state is not None:
         return None
     changes = [change for change in diff.tensors if change.role == "weight"]
@@ -76,7 +79,6 @@ def change_kind(diff: ModelDiff, between: float | None = None) -> ChangeKind | N
     leading = next((kind for kind in rules if kind is not None), None)
     if between is not None and values:
         leading = _interpolated(between)
-    said = low_rank_said(diff)
     low = ChangeKind(("low-rank update",), f"low-rank update ({said})") if said else None
     if leading is not None and leading.kinds == ("fine-tune",) and all(is_factor(change.name) for change in moved):
         leading = None  # of the factors of an adapter, of which _adapter tells
@@ -237,6 +239,8 @@ def _pruned(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
     kept = [c.figures.new_statistics for c in risen if c.figures is not None and c.figures.new_statistics is not None]
     share = sum(one.zero_count for one in kept) / sum(one.element_count for one in kept)
     names = [change.name for change in risen]
+    from diffai.analyses.finding import share_text
+
     return ChangeKind(("pruned",), f"pruned ({share_text(share)} of {_named(names, 'matrix')} is zero)", tuple(names))
 
 
@@ -276,6 +280,7 @@ def _fine_tune(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence
     """At least a fifth of the parameters, in whole modules, is equal, and the rest moved."""
     if not moved or not any(change.is_parameter and not is_moved(change) for change in changes):
         return None  # nothing was left alone
+    from diffai.analyses.finding import share_text
     from diffai.analyses.fine_tune import fine_tuned
 
     found = fine_tuned(diff, changes, moved)
