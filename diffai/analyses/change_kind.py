@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 
 from diffai.analyses import nonfinite
 from diffai.analyses.casts import casts, explained_by_cast
@@ -269,6 +268,8 @@ def _scaled(diff: ModelDiff, changes: Sequence[TensorChange], moved: Sequence[Te
     if len(still) > len(factors):  # one tensor that was scaled is a changed tensor
         return None
     left = f" (all but {_named(still, 'tensor')})" if still else ""
+    from statistics import median  # which loads fractions and decimals: 2 ms of every call by git
+
     return ChangeKind(("scaled",), f"scaled by {median(factors):.6g}{left}", tuple(change.name for change in moved))
 
 
@@ -307,6 +308,8 @@ def _other_weights(
         return None
     if 2 * sum(cosine < OTHER_WEIGHTS_COSINE for cosine in cosines()) < count:
         return None  # so is the median; of 100,000 no list is kept
+    from statistics import median
+
     middle = median(cosines())
     if middle >= OTHER_WEIGHTS_COSINE:
         return None
