@@ -105,9 +105,36 @@ def zipped(tensors: Arrays) -> Files:
     return {"model.safetensors.gz": gzip.compress(save(tensors), mtime=0)}
 
 
+def pickled(tensors: Arrays) -> Files:
+    """A dictionary of arrays, as plain pickles hold it."""
+    import pickle
+
+    return {"model.pkl": pickle.dumps(dict(tensors), protocol=4)}
+
+
+def paddle(tensors: Arrays) -> Files:
+    """What ``paddle.save`` writes of a ``state_dict``: a pickle of arrays and a table of their inner names."""
+    import pickle
+
+    inner = {name: f"param_{number}" for number, name in enumerate(tensors)}
+    return {"model.pdparams": pickle.dumps({**tensors, "StructuredToParameterName@@": inner}, protocol=2)}
+
+
+def squeezed(tensors: Arrays) -> Files:
+    """A torch file in xz."""
+    import lzma
+
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in tensors.items()}, buffer)
+    return {"model.pt.xz": lzma.compress(buffer.getvalue())}
+
+
 WRITERS: dict[str, Callable[[Arrays], Files]] = {
     "npz": npz, "onnx": onnx_inline, "onnx-data": onnx_external, "gguf": gguf_file, "hdf5": hdf5,
-    "joblib": joblib_dump, "flax": flax, "gzip": zipped,
+    "joblib": joblib_dump, "flax": flax, "gzip": zipped, "pickle": pickled, "paddle": paddle,
+    "xz": squeezed,
 }  # fmt: skip
 
 
