@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -74,8 +75,8 @@ def _meanings(docstring: str) -> dict[str, str]:
     """``field, field: text`` paragraphs of an Attributes section."""
     meanings: dict[str, str] = {}
     names: list[str] = []
-    for line in docstring.partition("Attributes:")[2].splitlines():
-        match = re.match(r"^ {8}(\w+(?:, \w+)*): (.*)$", line)
+    for line in inspect.cleandoc(docstring).partition("Attributes:")[2].splitlines():  # Python 3.13 dedents them itself
+        match = re.match(r"^ {4}(\w+(?:, \w+)*): (.*)$", line)
         if match:
             names = match[1].split(", ")
             for name in names:

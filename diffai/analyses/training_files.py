@@ -44,6 +44,9 @@ class RunFile:
     values: tuple[tuple[str, Scalar], ...] = ()
     series: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
+DEEPEST = 32
+"""Levels of a file that are looked into."""
+
 
 def parse(name: str, data: bytes) -> RunFile | None:
     """What a file of :data:`FILES` says; None where it is damaged, or nothing of the kind.
@@ -95,11 +98,13 @@ def _loaded(name: str, data: bytes) -> object:
 
 
 def _flat(prefix: str, value: object) -> Iterator[tuple[str, Scalar]]:
-    """Plain values by path, without recursion, as deep as the file is."""
+    """Plain values by path, without recursion; nothing below :data:`DEEPEST` levels, where no record is."""
     pending: list[tuple[str, object]] = [(prefix, value)]
     while pending:
         path, item = pending.pop()
         if isinstance(item, dict):
+            if path.count(".") >= DEEPEST:
+                continue
             pending.extend((f"{path}{key}." , part) for key, part in reversed(item.items()))
         elif isinstance(item, list):
             if all(part is None or isinstance(part, str | int | float) for part in item) and len(item) <= 64:
